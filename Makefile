@@ -1,0 +1,88 @@
+# Everything that is done with this tree. Needed: Go and Node.js. PostgreSQL is installed if it is missing.
+
+GO      ?= go
+# One binary without C, whatever machine it is built on.
+export CGO_ENABLED = 0
+
+# Tests run beside a throw-away PostgreSQL, whose URL they find in ROOMLINE_TEST_DATABASE_URL.
+WITHPOSTGRES = bin/withpostgres
+# The processes that tests start are built once.
+export ROOMLINE_BINARY = $(CURDIR)/bin/roomline
+TESTFLAGS ?=
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## print this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## build bin/roomline
+	$(GO) build -trimpath -o bin/roomline ./cmd/roomline
+
+.PHONY: run
+run: postgresql build ## build and start a server to try out; its data is in ./data
+	bin/roomline serve --dev
+
+.PHONY: test
+test: check bin-test tests/jssdk/node_modules ## everything that has to hold: check, then all tests
+	$(WITHPOSTGRES) $(GO) test -timeout 10m -parallel 4 $(TESTFLAGS) ./...
+
+.PHONY: check
+check: ## gofmt, go vet, staticcheck, import directions, references to the specification
+	@unformatted=$$(gofmt -l cmd clientapi config internal roomserver tests); \
+	if [ -n "$$unformatted" ]; then echo "not gofmt-ed:"; echo "$$unformatted"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+	$(GO) test ./internal/archtest ./config
+
+.PHONY: bench
+bench: postgresql build ## measure, and print each figure beside its yardstick from the same run
+	$(GO) run ./tests/bench -roomline bin/roomline
+
+.PHONY: fuzz
+fuzz: ## run every fuzz target for FUZZTIME (20s)
+	@set -e; for package in $$($(GO) list ./...); do \
+	  for target in $$($(GO) test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
+	    echo "$$package $$target"; \
+	    $(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(or $(FUZZTIME),20s) $$package; \
+	  done; \
+	done
+
+.PHONY: endurance
+endurance: bin-test ## the faults of make test many times over: at least 50 kills under load
+	ROOMLINE_ENDURANCE=1 $(WITHPOSTGRES) $(GO) test -count=1 -timeout 3h -v ./tests
+
+.PHONY: spec
+spec: ## print how much of the specification is implemented, by chapter
+	@$(GO) run ./internal/archtest/coverage
+
+.PHONY: config-example
+config-example: ## write config/example.yaml anew from the comments in config/config.go
+	$(GO) test ./config -run TestExampleIsGenerated -update
+
+.PHONY: postgresql
+postgresql: ## install PostgreSQL if it is missing (Debian, as root), or say what to install
+	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  set -ex; export DEBIAN_FRONTEND=noninteractive; \
+	  apt-get update -q; \
+	  apt-get install -qy --no-install-recommends postgresql-common; \
+	  echo 'create_main_cluster = false' >> /etc/postgresql-common/createcluster.conf; \
+	  apt-get install -qy --no-install-recommends postgresql; \
+	else \
+	  echo "PostgreSQL is not installed. On Debian or Ubuntu:"; \
+	  echo "  sudo apt-get install postgresql-common"; \
+	  echo "  echo 'create_main_cluster = false' | sudo tee -a /etc/postgresql-common/createcluster.conf"; \
+	  echo "  sudo apt-get install postgresql"; \
+	  exit 1; \
+	fi
+
+.PHONY: bin-test
+bin-test: postgresql build
+	@$(GO) build -o $(WITHPOSTGRES) ./internal/pgcluster/cmd/withpostgres
+
+tests/jssdk/node_modules: tests/jssdk/package-lock.json
+	@command -v npm >/dev/null || { echo "npm is not installed. On Debian or Ubuntu: sudo apt-get install nodejs npm"; exit 1; }
+	cd tests/jssdk && npm ci --no-audit --no-fund
+	@touch $@

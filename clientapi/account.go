@@ -1,0 +1,94 @@
+package clientapi
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/roomline/roomline/clientapi/auth"
+	"github.com/roomline/roomline/internal/httpapi"
+	"github.com/roomline/roomline/internal/matrix"
+)
+
+// passwordOnly is the flow of those who have an account.
+var passwordOnly = [][]string{{auth.StagePassword}}
+
+// confirm asks the requester for the password before something that can't be undone. Where proof is nil, answer is what the client
+// gets.
+func (s *Server) confirm(ctx context.Context, c *httpapi.Call, operation string, data json.RawMessage) (proof *auth.Proof, answer any, err error) {
+	if c.Requester.Guest {
+		return nil, nil, matrix.NewError(403, matrix.ErrGuestAccessForbidden, "guests may not do this")
+	}
+	return s.interactive.Authenticate(ctx, auth.Challenge{
+		Operation: operation, User: c.Requester.User, Flows: passwordOnly, Address: c.ClientAddr(),
+	}, data)
+}
+
+type whoamiResponse struct {
+	UserID   matrix.UserID   `json:"user_id"`
+	DeviceID matrix.DeviceID `json:"device_id,omitempty"`
+	IsGuest  bool            `json:"is_guest"`
+}
+
+// getTokenOwner says whose access token it is.
+//
+// Spec: client-server v1.19 §current-account-information, GET /_matrix/client/v3/account/whoami
+func (s *Server) getTokenOwner(ctx context.Context, c *httpapi.Call) (any, error) {
+	return whoamiResponse{UserID: c.Requester.User, DeviceID: c.Requester.Device, IsGuest: c.Requester.Guest}, nil
+}
+
+type changePasswordRequest struct {
+	NewPassword   *string         `json:"new_password"`
+	LogoutDevices *bool           `json:"logout_devices"`
+	Auth          json.RawMessage `json:"auth"`
+}
+
+// changePassword gives the account another password. Unless told otherwise it signs all other devices out.
+//
+// Differs: without an access token the spec allows a reset by e-mail or phone; that is not offered, so a token is required.
+//
+// Spec: client-server v1.19 §password-management, POST /_matrix/client/v3/account/password
+func (s *Server) changePassword(ctx context.Context, c *httpapi.Call, req *changePasswordRequest) (any, error) {
+	if req.NewPassword == nil {
+		return nil, matrix.MissingParam("new_password is missing")
+	}
+	if err := s.accounts.CheckPassword(*req.NewPassword); err != nil {
+		return nil, fmt.Errorf("new_password: %w", err)
+	}
+	proof, answer, err := s.confirm(ctx, c, "POST /account/password", req.Auth)
+	if proof == nil {
+		return answer, err
+	}
+	return nil, s.accounts.SetPassword(ctx, auth.NewPassword{
+		User: c.Requester.User, Password: *req.NewPassword,
+		EndSessions: req.LogoutDevices == nil || *req.LogoutDevices, Keep: c.Requester.Device,
+	})
+}
+
+type deactivateRequest struct {
+	Erase bool            `json:"erase"`
+	Auth  json.RawMessage `json:"auth"`
+}
+
+type deactivateResponse struct {
+	IDServerUnbindResult string `json:"id_server_unbind_result"`
+}
+
+// deactivateAccount closes the requester's account for good.
+//
+// Spec: client-server v1.19 §account-deactivation, POST /_matrix/client/v3/account/deactivate
+func (s *Server) deactivateAccount(ctx context.Context, c *httpapi.Call, req *deactivateRequest) (any, error) {
+	proof, answer, err := s.confirm(ctx, c, "POST /account/deactivate", req.Auth)
+	if proof == nil {
+		return answer, err
+	}
+	// The rooms come first: if leaving them fails half-way, there is still somebody who can ask again.
+	if err := s.cfg.LeaveRooms(ctx, c.Requester.User); err != nil {
+		return nil, fmt.Errorf("leave rooms: %w", err)
+	}
+	if err := s.accounts.Deactivate(ctx, c.Requester.User, req.Erase); err != nil {
+		return nil, err
+	}
+	// Addresses were never bound at an identity server, so none is left there.
+	return deactivateResponse{IDServerUnbindResult: "success"}, nil
+}

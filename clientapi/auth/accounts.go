@@ -1,0 +1,289 @@
+package auth
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/roomline/roomline/internal/journal"
+	"github.com/roomline/roomline/internal/limits"
+	"github.com/roomline/roomline/internal/matrix"
+	"github.com/roomline/roomline/internal/ratelimit"
+	"github.com/roomline/roomline/internal/store"
+)
+
+// AccountConfig configures Accounts. Store, Journal, Clock and Domains are required.
+type AccountConfig struct {
+	Store   *store.Store
+	Journal *journal.Journal
+	Clock   matrix.Clock
+	Rand    io.Reader
+	// Limiter counts wrong passwords; nil counts nothing.
+	Limiter *ratelimit.Limiter
+	// Domains are the hosted domains in the order of the configuration; new accounts get the first unless they say otherwise.
+	Domains   []matrix.ServerName
+	Passwords PasswordConfig
+}
+
+// Accounts makes accounts, verifies their passwords and closes them.
+type Accounts struct {
+	cfg       AccountConfig
+	passwords *Passwords
+}
+
+// NewAccounts returns Accounts.
+func NewAccounts(cfg AccountConfig) (*Accounts, error) {
+	if len(cfg.Domains) == 0 {
+		return nil, errors.New("accounts: no hosted domain")
+	}
+	cfg.Rand = randomSource(cfg.Rand)
+	if cfg.Passwords.Rand == nil {
+		cfg.Passwords.Rand = cfg.Rand
+	}
+	passwords, err := NewPasswords(cfg.Passwords)
+	if err != nil {
+		return nil, err
+	}
+	return &Accounts{cfg: cfg, passwords: passwords}, nil
+}
+
+// NewAccount describes an account to be made.
+type NewAccount struct {
+	// Localpart is made up when empty. Capitals become small.
+	Localpart string
+	// Domain is one of the hosted domains, the first if empty.
+	Domain matrix.ServerName
+	// Password may be empty: nobody can sign in with a password then.
+	Password    string
+	DisplayName string
+	Admin       bool
+	Guest       bool
+	// ThreePIDs are addresses that are known to belong to the user. Only Medium and Address are read.
+	ThreePIDs []store.ThreePID
+	// RegistrationToken is used up by this account, if set.
+	RegistrationToken string
+}
+
+// Create makes an account. Errors of the caller are M_INVALID_USERNAME, M_USER_IN_USE, M_WEAK_PASSWORD, M_INVALID_PARAM,
+// M_THREEPID_IN_USE and, for a registration token that is used up, M_FORBIDDEN.
+func (a *Accounts) Create(ctx context.Context, n NewAccount) (matrix.UserID, error) {
+	user, err := a.newUserID(n.Localpart, n.Domain)
+	if err != nil {
+		return "", err
+	}
+	hash, err := a.hashNew(ctx, n.Password)
+	if err != nil {
+		return "", err
+	}
+	name, err := displayNameValue(n.DisplayName)
+	if err != nil {
+		return "", err
+	}
+	domain, err := a.cfg.Store.GetHostedDomain(ctx, user.Domain())
+	if err != nil {
+		return "", fmt.Errorf("look up hosted domain %s: %w", user.Domain(), err)
+	}
+	row := store.User{UserID: user, OrganisationID: domain.OrganisationID, PasswordHash: hash, Admin: n.Admin, Guest: n.Guest, CreatedTS: a.now()}
+	err = a.cfg.Store.Write(ctx, func(tx *store.Tx) error { return a.insert(ctx, tx, row, n, name) })
+	if err != nil {
+		return "", fmt.Errorf("make account %s: %w", user, err)
+	}
+	return user, nil
+}
+
+func (a *Accounts) insert(ctx context.Context, tx *store.Tx, row store.User, n NewAccount, name []byte) error {
+	inserted, err := tx.InsertUser(ctx, row)
+	if err != nil {
+		return err
+	}
+	if !inserted {
+		return userInUse()
+	}
+	if n.RegistrationToken != "" {
+		used, err := tx.PutRegistrationTokenUse(ctx, n.RegistrationToken, row.CreatedTS)
+		if err != nil {
+			return err
+		}
+		if !used {
+			return matrix.Forbidden("the registration token is not valid any more")
+		}
+	}
+	if name != nil {
+		if err := tx.PutProfileField(ctx, store.ProfileField{UserID: row.UserID, Key: "displayname", Value: name}); err != nil {
+			return err
+		}
+	}
+	for _, t := range n.ThreePIDs {
+		claim, err := parseThirdPartyClaim(t.Medium, t.Address)
+		if err != nil {
+			return err
+		}
+		given, err := tx.InsertThreePID(ctx, store.ThreePID{OrganisationID: row.OrganisationID, Medium: claim.medium, Address: claim.address,
+			UserID: row.UserID, AddedTS: row.CreatedTS, ValidatedTS: row.CreatedTS})
+		if err != nil {
+			return err
+		}
+		if !given {
+			return matrix.NewError(400, matrix.ErrThreepidInUse, "the address belongs to another account")
+		}
+	}
+	return nil
+}
+
+// CheckAvailable says whether an account of this name could be made now, and under which user id.
+func (a *Accounts) CheckAvailable(ctx context.Context, localpart string, domain matrix.ServerName) (matrix.UserID, error) {
+	user, err := a.newUserID(localpart, domain)
+	if err != nil {
+		return "", err
+	}
+	switch _, err := a.cfg.Store.GetUser(ctx, user); {
+	case err == nil:
+		return "", userInUse()
+	case !errors.Is(err, store.ErrNotFound):
+		return "", fmt.Errorf("look up %s: %w", user, err)
+	}
+	return user, nil
+}
+
+// CheckPassword says whether the password may become the password of an account.
+func (a *Accounts) CheckPassword(password string) error { return a.passwords.Check(password) }
+
+func userInUse() *matrix.Error { return matrix.UserInUse("this user name is taken") }
+
+// newUserID checks a name for a new account, or makes one up.
+//
+// Spec: appendices v1.19 §user-identifiers: capitals are mapped to small letters, as existing clients expect of registration.
+func (a *Accounts) newUserID(localpart string, domain matrix.ServerName) (matrix.UserID, error) {
+	if domain == "" {
+		domain = a.cfg.Domains[0]
+	}
+	if localpart == "" {
+		made, err := randomName(a.cfg.Rand, "abcdefghijkmnpqrstuvwxyz23456789", 12)
+		if err != nil {
+			return "", err
+		}
+		localpart = made
+	}
+	if strings.HasPrefix(localpart, "_") {
+		return "", matrix.InvalidUsername("username must not begin with an underscore: such names are kept for bridges")
+	}
+	return matrix.NewUserID(asciiLower(localpart), domain)
+}
+
+// asciiLower leaves everything but A to Z alone, so that the message about a bad letter names the letter that was sent.
+func asciiLower(s string) string {
+	return strings.Map(func(r rune) rune {
+		if 'A' <= r && r <= 'Z' {
+			return r + 'a' - 'A'
+		}
+		return r
+	}, s)
+}
+
+func (a *Accounts) hashNew(ctx context.Context, password string) (string, error) {
+	if password == "" {
+		return "", nil
+	}
+	if err := a.passwords.Check(password); err != nil {
+		return "", err
+	}
+	hash, err := a.passwords.Hash(ctx, password)
+	if err != nil {
+		return "", fmt.Errorf("hash a password: %w", err)
+	}
+	return hash, nil
+}
+
+// NewPassword is a change of password.
+type NewPassword struct {
+	User     matrix.UserID
+	Password string
+	// EndSessions signs the user's devices out, except Keep (empty for none).
+	EndSessions bool
+	Keep        matrix.DeviceID
+}
+
+// SetPassword changes a password.
+func (a *Accounts) SetPassword(ctx context.Context, n NewPassword) error {
+	if err := a.passwords.Check(n.Password); err != nil {
+		return err
+	}
+	hash, err := a.hashNew(ctx, n.Password)
+	if err != nil {
+		return err
+	}
+	err = a.cfg.Journal.Write(ctx, func(tx *store.Tx) ([]store.Update, error) {
+		if _, err := tx.LockUser(ctx, n.User); err != nil {
+			return nil, err
+		}
+		if err := tx.PutPasswordHash(ctx, n.User, hash); err != nil || !n.EndSessions {
+			return nil, err
+		}
+		if _, err := tx.DeleteOtherDevices(ctx, n.User, n.Keep); err != nil {
+			return nil, err
+		}
+		return sessionChanged(n.User), nil
+	})
+	if err != nil {
+		return fmt.Errorf("change the password of %s: %w", n.User, err)
+	}
+	// Whoever knows the new password is not to suffer from guesses at the old one.
+	return a.cfg.Limiter.Reset(ctx, ratelimit.LoginFailureRow, string(n.User))
+}
+
+// SetLocked locks or unlocks an account. Its sessions stay, and are of no use while it is locked.
+//
+// Spec: client-server v1.19 §account-locking
+func (a *Accounts) SetLocked(ctx context.Context, user matrix.UserID, locked bool) error {
+	err := a.cfg.Journal.Write(ctx, func(tx *store.Tx) ([]store.Update, error) {
+		if _, err := tx.LockUser(ctx, user); err != nil {
+			return nil, err
+		}
+		return sessionChanged(user), tx.PutUserLocked(ctx, user, locked)
+	})
+	if err != nil {
+		return fmt.Errorf("lock %s: %w", user, err)
+	}
+	return nil
+}
+
+// Deactivate closes an account for good. What it has in rooms is not touched.
+//
+// Spec: client-server v1.19 §account-deactivation
+func (a *Accounts) Deactivate(ctx context.Context, user matrix.UserID, erase bool) error {
+	err := a.cfg.Journal.Write(ctx, func(tx *store.Tx) ([]store.Update, error) {
+		if _, err := tx.LockUser(ctx, user); err != nil {
+			return nil, err
+		}
+		return sessionChanged(user), tx.PutUserDeactivated(ctx, user, erase, a.now())
+	})
+	if err != nil {
+		return fmt.Errorf("deactivate %s: %w", user, err)
+	}
+	return nil
+}
+
+func (a *Accounts) now() matrix.Timestamp { return matrix.TimestampOf(a.cfg.Clock.Now()) }
+
+// displayNameValue is a display name as it is stored, nil for none.
+func displayNameValue(name string) ([]byte, error) {
+	if name == "" {
+		return nil, nil
+	}
+	if len(name) > limits.DisplayName {
+		return nil, matrix.InvalidParam("displayname must have at most %d bytes", limits.DisplayName)
+	}
+	return marshalString(name)
+}
+
+// marshalString is a string as JSON, spelled as every other JSON of ours.
+func marshalString(s string) ([]byte, error) {
+	raw, err := json.Marshal(s)
+	if err != nil {
+		return nil, fmt.Errorf("encode a string: %w", err)
+	}
+	return raw, nil
+}

@@ -1,0 +1,63 @@
+package clientapi
+
+import (
+	"context"
+
+	"github.com/roomline/roomline/internal/httpapi"
+)
+
+type capabilitiesResponse struct {
+	Capabilities capabilities `json:"capabilities"`
+}
+
+type capabilities struct {
+	ChangePassword        capability              `json:"m.change_password"`
+	RoomVersions          roomVersionsCapability  `json:"m.room_versions"`
+	SetDisplayname        capability              `json:"m.set_displayname"`
+	SetAvatarURL          capability              `json:"m.set_avatar_url"`
+	ProfileFields         profileFieldsCapability `json:"m.profile_fields"`
+	ThreePIDChanges       capability              `json:"m.3pid_changes"`
+	GetLoginToken         capability              `json:"m.get_login_token"`
+	ForgetForcedUponLeave capability              `json:"m.forget_forced_upon_leave"`
+}
+
+type capability struct {
+	Enabled bool `json:"enabled"`
+}
+
+type roomVersionsCapability struct {
+	Default   string            `json:"default"`
+	Available map[string]string `json:"available"`
+}
+
+type profileFieldsCapability struct {
+	Enabled bool     `json:"enabled"`
+	Allowed []string `json:"allowed,omitempty"`
+}
+
+// Spec: room versions v1.19 §complete-list-of-room-versions
+var roomVersions = roomVersionsCapability{
+	Default: "12",
+	Available: map[string]string{
+		"1": "stable", "2": "stable", "3": "stable", "4": "stable", "5": "stable", "6": "stable",
+		"7": "stable", "8": "stable", "9": "stable", "10": "stable", "11": "stable", "12": "stable",
+	},
+}
+
+// getCapabilities says what the user can do here.
+//
+// Spec: client-server v1.19 §capabilities-negotiation, GET /_matrix/client/v3/capabilities
+func (s *Server) getCapabilities(ctx context.Context, c *httpapi.Call) (any, error) {
+	member := capability{Enabled: !c.Requester.Guest}
+	answer := capabilities{
+		ChangePassword: member,
+		RoomVersions:   roomVersions,
+		SetDisplayname: capability{Enabled: true},
+		SetAvatarURL:   member,
+		ProfileFields:  profileFieldsCapability{Enabled: true},
+	}
+	if c.Requester.Guest {
+		answer.ProfileFields.Allowed = []string{fieldDisplayname}
+	}
+	return capabilitiesResponse{answer}, nil
+}

@@ -1,0 +1,102 @@
+// Package clientapi is /_matrix/client and what else a person's client speaks.
+//
+// Spec: client-server v1.19
+//
+// routes.go lists every endpoint in the spec's order: start reading there. A file is a chapter of the spec: request and response
+// structs, handlers, and what they alone need. Handlers parse and check what came in, ask auth, the store or the roomserver, and
+// form the answer; a rule about rooms is never here.
+package clientapi
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"io"
+	"log/slog"
+
+	"github.com/roomline/roomline/clientapi/auth"
+	"github.com/roomline/roomline/clientapi/presence"
+	"github.com/roomline/roomline/internal/journal"
+	"github.com/roomline/roomline/internal/matrix"
+	"github.com/roomline/roomline/internal/ratelimit"
+	"github.com/roomline/roomline/internal/store"
+	"github.com/roomline/roomline/roomserver"
+)
+
+// Config is what a Server is made of. Everything up to LeaveRooms is required.
+type Config struct {
+	Store       *store.Store
+	Journal     *journal.Journal
+	Rooms       *roomserver.Server
+	Accounts    *auth.Accounts
+	Sessions    *auth.Sessions
+	Interactive *auth.Interactive
+	Clock       matrix.Clock
+	Log         *slog.Logger
+
+	// ServerName is the first hosted domain, to which accounts belong that name no other.
+	ServerName matrix.ServerName
+	// PropagateProfile puts a user's new display name and avatar into the member events of the rooms the user has joined.
+	PropagateProfile func(ctx context.Context, user matrix.UserID) error
+	// LeaveRooms takes a user out of every room, and turns down every invitation.
+	LeaveRooms func(ctx context.Context, user matrix.UserID) error
+
+	// Presence is shared with sync; one of its own if nil.
+	Presence *presence.Server
+	// Rand is crypto/rand if nil.
+	Rand io.Reader
+	// Limiter is nil where rate limits are off.
+	Limiter      *ratelimit.Limiter
+	Registration RegistrationConfig
+	WellKnown    WellKnownConfig
+	// PublicProfiles lets anybody look up profiles, without an access token.
+	PublicProfiles bool
+}
+
+// Server serves the client-server API.
+type Server struct {
+	cfg         Config
+	store       *store.Store
+	journal     *journal.Journal
+	rooms       *roomserver.Server
+	accounts    *auth.Accounts
+	sessions    *auth.Sessions
+	interactive *auth.Interactive
+	presence    *presence.Server
+	typists     *typists
+	clock       matrix.Clock
+	rand        io.Reader
+	log         *slog.Logger
+}
+
+// New returns a Server; it must be made before the journal runs.
+func New(cfg Config) (*Server, error) {
+	for name, missing := range map[string]bool{
+		"Store": cfg.Store == nil, "Journal": cfg.Journal == nil, "Accounts": cfg.Accounts == nil, "Sessions": cfg.Sessions == nil,
+		"Interactive": cfg.Interactive == nil, "Clock": cfg.Clock == nil, "Log": cfg.Log == nil,
+		"PropagateProfile": cfg.PropagateProfile == nil, "LeaveRooms": cfg.LeaveRooms == nil,
+	} {
+		if missing {
+			return nil, errors.New("clientapi: Config." + name + " is missing")
+		}
+	}
+	if cfg.Rand == nil {
+		cfg.Rand = rand.Reader
+	}
+	if err := cfg.Registration.check(); err != nil {
+		return nil, err
+	}
+	if cfg.Presence == nil {
+		cfg.Presence = presence.New(presence.Config{Store: cfg.Store, Journal: cfg.Journal, Clock: cfg.Clock, Log: cfg.Log})
+	}
+	return &Server{
+		presence: cfg.Presence, typists: newTypists(cfg.Store, cfg.Journal, cfg.Clock, cfg.Log),
+		cfg: cfg, store: cfg.Store, journal: cfg.Journal, rooms: cfg.Rooms, accounts: cfg.Accounts, sessions: cfg.Sessions, interactive: cfg.Interactive,
+		clock: cfg.Clock, rand: cfg.Rand, log: cfg.Log,
+	}, nil
+}
+
+func (s *Server) now() matrix.Timestamp { return matrix.TimestampOf(s.clock.Now()) }
+
+// empty is an answer that says nothing but that it worked.
+type empty struct{}

@@ -1,0 +1,206 @@
+package presence
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/roomline/roomline/internal/journal"
+	"github.com/roomline/roomline/internal/matrix"
+	"github.com/roomline/roomline/internal/store"
+	"github.com/roomline/roomline/internal/store/storetest"
+)
+
+const alice, bob = matrix.UserID("@alice:one.test"), matrix.UserID("@bob:one.test")
+
+// process is one process's presence.
+type process struct {
+	*Server
+	t    *testing.T
+	stop func()
+
+	mu      sync.Mutex
+	changes map[matrix.UserID][]string // as the journal tells them
+}
+
+var processIDs = []string{"00000000-0000-0000-0000-000000000001", "00000000-0000-0000-0000-000000000002"}
+
+// start runs presence on n processes of one deployment, with durations in which a test can live through a day.
+func start(t *testing.T, n int, change func(*Config)) []*process {
+	t.Helper()
+	dsn := storetest.DSN(t)
+	list := make([]*process, n)
+	for i := range list {
+		p := &process{t: t, changes: make(map[matrix.UserID][]string)}
+		db := storetest.Open(t, dsn)
+		log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+		j, err := journal.New(t.Context(), journal.Config{
+			Store: db, Log: log, Clock: matrix.SystemClock{}, ServerName: "one.test", ProcessID: processIDs[i], PollInterval: 20 * time.Millisecond,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg := Config{
+			Store: db, Journal: j, Clock: matrix.SystemClock{}, Log: log, Tick: 10 * time.Millisecond, Refresh: 100 * time.Millisecond,
+			GoneAfter: 600 * time.Millisecond, IdleAfter: time.Hour, Pause: time.Millisecond,
+		}
+		change(&cfg)
+		p.Server = New(cfg)
+		j.Observe(p.record)
+		run := func(f func(context.Context) error) (stop func()) {
+			ctx, cancel := context.WithCancel(context.Background())
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				f(ctx)
+			}()
+			stop = sync.OnceFunc(func() { cancel(); <-done })
+			t.Cleanup(stop)
+			return stop
+		}
+		run(j.Run)
+		p.stop = run(p.Run)
+		list[i] = p
+	}
+	return list
+}
+
+func (p *process) record(entries []journal.Entry, _ bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, e := range entries {
+		if e.Update != nil && e.Update.Kind == store.KindPresence {
+			p.changes[e.Update.UserID] = append(p.changes[e.Update.UserID], parse(e.Update.Body).Presence)
+		}
+	}
+}
+
+func (p *process) heard(id matrix.UserID) []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return append([]string(nil), p.changes[id]...)
+}
+
+// becomes waits until the user's presence is as wanted, for this process.
+func (p *process) becomes(id matrix.UserID, want string) {
+	p.t.Helper()
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		heard := p.heard(id)
+		if len(heard) > 0 && heard[len(heard)-1] == want {
+			return
+		}
+		if time.Now().After(end) {
+			p.t.Fatalf("%s never became %s: %v", id, want, heard)
+		}
+	}
+}
+
+func TestUserIsOnlineWhileADeviceIsThere(t *testing.T) {
+	t.Parallel()
+	ps := start(t, 2, func(*Config) {})
+	done := ps[0].Connected(alice, "PHONE", Online)
+	ps[0].becomes(alice, Online)
+	ps[1].becomes(alice, Online)
+	// A second device, on another process, is no news; the first one leaves, and the user stays.
+	laptop := ps[1].Connected(alice, "LAPTOP", Online)
+	done()
+	time.Sleep(2 * ps[0].cfg.GoneAfter)
+	if heard := ps[0].heard(alice); len(heard) != 1 {
+		t.Errorf("alice's presence changed: %v", heard)
+	}
+	laptop()
+	ps[0].becomes(alice, Offline)
+	ps[0].Seen(alice, "PHONE", Unavailable)
+	ps[1].becomes(alice, Unavailable)
+	ps[0].Seen(alice, "PHONE", Offline)
+	ps[1].becomes(alice, Offline)
+	if heard := ps[0].heard(alice); len(heard) != 4 {
+		t.Errorf("alice's presence changed: %v", heard)
+	}
+}
+
+func TestWhoWantsNoPresenceHasNone(t *testing.T) {
+	t.Parallel()
+	p := start(t, 1, func(*Config) {})[0]
+	p.Seen(alice, "PHONE", Offline)
+	p.Seen(bob, "PHONE", Online)
+	p.becomes(bob, Online)
+	if heard := p.heard(alice); len(heard) != 0 {
+		t.Errorf("alice's presence changed: %v", heard)
+	}
+}
+
+func TestUserOfADeadProcessGoesOffline(t *testing.T) {
+	t.Parallel()
+	ps := start(t, 2, func(*Config) {})
+	ps[0].Connected(alice, "PHONE", Online) // never done
+	ps[1].becomes(alice, Online)
+	ps[0].stop()
+	ps[1].becomes(alice, Offline)
+}
+
+func TestIdleUserIsUnavailable(t *testing.T) {
+	t.Parallel()
+	p := start(t, 1, func(c *Config) { c.IdleAfter = 300 * time.Millisecond })[0]
+	p.Connected(alice, "PHONE", Online)
+	p.becomes(alice, Online)
+	p.becomes(alice, Unavailable)
+	p.Active(alice, "PHONE")
+	p.becomes(alice, Online)
+}
+
+func TestChangesKeepTheirDistance(t *testing.T) {
+	t.Parallel()
+	// The phone is there all the time, longer than any pause.
+	p := start(t, 1, func(c *Config) { c.Pause, c.GoneAfter = time.Second, time.Minute })[0]
+	begun := time.Now()
+	for n := 0; time.Since(begun) < 2500*time.Millisecond; n++ {
+		p.Seen(alice, "PHONE", []string{Online, Unavailable}[n%2])
+		time.Sleep(15 * time.Millisecond)
+	}
+	took := time.Since(begun)
+	if n := len(p.heard(alice)); n == 0 || n > 1+int(took/p.cfg.Pause) {
+		t.Errorf("%d changes in %v", n, took)
+	}
+	// The last word counts, later.
+	p.Seen(alice, "PHONE", Unavailable)
+	p.becomes(alice, Unavailable)
+}
+
+func TestSumOfDevices(t *testing.T) {
+	const now = 1_000_000
+	device := func(state string, ago matrix.Timestamp) store.PresenceDevice {
+		return store.PresenceDevice{State: state, ActiveTS: now - ago}
+	}
+	for _, test := range []struct {
+		want    string
+		devices []store.PresenceDevice
+	}{
+		{Offline, nil},
+		{Offline, []store.PresenceDevice{device(Offline, 0)}},
+		{Online, []store.PresenceDevice{device(Unavailable, 0), device(Online, 5), device(Offline, 0)}},
+		{Unavailable, []store.PresenceDevice{device(Offline, 0), device(Unavailable, 0)}},
+		{Unavailable, []store.PresenceDevice{device(Online, 301_000)}},
+		{Online, []store.PresenceDevice{device(Online, 301_000), device(Online, 299_000)}},
+	} {
+		if got, _ := sum(test.devices, now, 5*time.Minute); got != test.want {
+			t.Errorf("%v: %s, not %s", test.devices, got, test.want)
+		}
+	}
+}
+
+func TestEventContentCountsFromNow(t *testing.T) {
+	for _, test := range [][2]string{
+		{`{"presence":"online","last_active_ts":1000,"currently_active":true,"changed_ts":1000}`, `{"presence":"online","last_active_ago":500,"currently_active":true}`},
+		{`{"presence":"unavailable","status_msg":"<b>","last_active_ts":9999}`, `{"presence":"unavailable","last_active_ago":0,"status_msg":"\u003cb\u003e"}`},
+		{`{"presence":"offline","last_active_ts":0}`, `{"presence":"offline"}`},
+		{`broken`, `{"presence":"offline"}`},
+	} {
+		if got := string(EventContent([]byte(test[0]), 1500)); got != test[1] {
+			t.Errorf("%s\nbecame %s\nnot    %s", test[0], got, test[1])
+		}
+	}
+}

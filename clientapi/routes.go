@@ -1,0 +1,145 @@
+package clientapi
+
+import (
+	"net/http"
+
+	"github.com/roomline/roomline/internal/httpapi"
+	"github.com/roomline/roomline/internal/limits"
+	"github.com/roomline/roomline/internal/ratelimit"
+)
+
+const (
+	get    = http.MethodGet
+	put    = http.MethodPut
+	post   = http.MethodPost
+	remove = http.MethodDelete
+
+	nobody   = httpapi.NoAuth
+	token    = httpapi.AccessToken
+	optional = httpapi.OptionalToken
+	secret   = httpapi.SharedSecret
+
+	unlimited = ""
+)
+
+// Routes is every endpoint, in the order of the spec: method, path, who may ask, rate limit, handler.
+func (s *Server) Routes() []httpapi.Route {
+	table := []struct {
+		method, path string
+		auth         httpapi.AuthClass
+		limit        string
+		handle       httpapi.Handler
+	}{
+		// §server-discovery
+		{get, "/.well-known/matrix/client", nobody, unlimited, s.getWellKnownClient},
+		{get, "/.well-known/matrix/server", nobody, unlimited, s.getWellKnownServer},
+		{get, "/.well-known/matrix/support", nobody, unlimited, s.getWellKnownSupport},
+		{get, "/_matrix/client/versions", nobody, unlimited, s.getVersions},
+
+		// §client-authentication
+		{get, "/_matrix/client/v3/login", nobody, ratelimit.Read, s.getLoginFlows},
+		{post, "/_matrix/client/v3/login", nobody, ratelimit.Login, httpapi.JSON(s.login)},
+		{post, "/_matrix/client/v3/refresh", nobody, ratelimit.Refresh, httpapi.JSON(s.refresh)},
+		{post, "/_matrix/client/v3/logout", token, unlimited, s.logout},
+		{post, "/_matrix/client/v3/logout/all", token, unlimited, s.logoutAll},
+		{post, "/_matrix/client/v3/register", nobody, ratelimit.Register, httpapi.OptionalJSON(s.register)},
+		{get, "/_matrix/client/v3/register/available", nobody, ratelimit.Probe, s.getUsernameAvailable},
+		{get, "/_matrix/client/v1/register/m.login.registration_token/validity", nobody, ratelimit.Probe, s.getRegistrationTokenValidity},
+		{post, "/_matrix/client/v3/account/password", token, ratelimit.Account, httpapi.JSON(s.changePassword)},
+		{post, "/_matrix/client/v3/account/deactivate", token, ratelimit.Account, httpapi.OptionalJSON(s.deactivateAccount)},
+		{get, "/_matrix/client/v3/account/whoami", token, ratelimit.Read, s.getTokenOwner},
+
+		// §capabilities-negotiation
+		{get, "/_matrix/client/v3/capabilities", token, ratelimit.Read, s.getCapabilities},
+
+		// §sending-events-to-a-room, §redactions, §getting-events-for-a-room
+		{get, "/_matrix/client/v3/rooms/{roomId}/event/{eventId}", token, ratelimit.Read, s.getOneRoomEvent},
+		{get, "/_matrix/client/v3/rooms/{roomId}/joined_members", token, ratelimit.Read, s.getJoinedMembersByRoom},
+		{get, "/_matrix/client/v3/rooms/{roomId}/members", token, ratelimit.Read, s.getMembersByRoom},
+		{get, "/_matrix/client/v3/rooms/{roomId}/state", token, ratelimit.Read, s.getRoomState},
+		{get, "/_matrix/client/v3/rooms/{roomId}/state/{eventType}", token, ratelimit.Read, s.getRoomStateEvent},
+		{get, "/_matrix/client/v3/rooms/{roomId}/state/{eventType}/{$}", token, ratelimit.Read, s.getRoomStateEvent},
+		{get, "/_matrix/client/v3/rooms/{roomId}/state/{eventType}/{stateKey}", token, ratelimit.Read, s.getRoomStateEvent},
+		{get, "/_matrix/client/v3/rooms/{roomId}/messages", token, ratelimit.Read, s.getRoomEvents},
+		{put, "/_matrix/client/v3/rooms/{roomId}/state/{eventType}", token, ratelimit.Send, s.setRoomState},
+		{put, "/_matrix/client/v3/rooms/{roomId}/state/{eventType}/{$}", token, ratelimit.Send, s.setRoomState},
+		{put, "/_matrix/client/v3/rooms/{roomId}/state/{eventType}/{stateKey}", token, ratelimit.Send, s.setRoomState},
+		{put, "/_matrix/client/v3/rooms/{roomId}/send/{eventType}/{txnId}", token, ratelimit.Send, s.sendMessage},
+		{put, "/_matrix/client/v3/rooms/{roomId}/redact/{eventId}/{txnId}", token, ratelimit.Send, s.redactEvent},
+
+		// §creation, §room-aliases
+		{post, "/_matrix/client/v3/createRoom", token, ratelimit.Room, httpapi.JSON(s.createRoom)},
+		{get, "/_matrix/client/v3/directory/room/{roomAlias}", nobody, ratelimit.Read, s.getRoomIDByAlias},
+		{put, "/_matrix/client/v3/directory/room/{roomAlias}", token, ratelimit.Room, httpapi.JSON(s.setRoomAlias)},
+		{remove, "/_matrix/client/v3/directory/room/{roomAlias}", token, ratelimit.Room, s.deleteRoomAlias},
+		{get, "/_matrix/client/v3/rooms/{roomId}/aliases", token, ratelimit.Read, s.getLocalAliases},
+
+		// §room-membership
+		{get, "/_matrix/client/v3/joined_rooms", token, ratelimit.Read, s.listJoinedRooms},
+		{post, "/_matrix/client/v3/rooms/{roomId}/invite", token, ratelimit.Room, httpapi.JSON(s.inviteUser)},
+		{post, "/_matrix/client/v3/join/{roomIdOrAlias}", token, ratelimit.Room, httpapi.OptionalJSON(s.joinRoom)},
+		{post, "/_matrix/client/v3/rooms/{roomId}/join", token, ratelimit.Room, httpapi.OptionalJSON(s.joinRoomByID)},
+		{post, "/_matrix/client/v3/knock/{roomIdOrAlias}", token, ratelimit.Room, httpapi.OptionalJSON(s.knockRoom)},
+		{post, "/_matrix/client/v3/rooms/{roomId}/forget", token, ratelimit.Room, s.forgetRoom},
+		{post, "/_matrix/client/v3/rooms/{roomId}/leave", token, ratelimit.Room, httpapi.OptionalJSON(s.leaveRoom)},
+		{post, "/_matrix/client/v3/rooms/{roomId}/kick", token, ratelimit.Room, httpapi.JSON(s.kickUser)},
+		{post, "/_matrix/client/v3/rooms/{roomId}/ban", token, ratelimit.Room, httpapi.JSON(s.banUser)},
+		{post, "/_matrix/client/v3/rooms/{roomId}/unban", token, ratelimit.Room, httpapi.JSON(s.unbanUser)},
+
+		// §profiles
+		{get, "/_matrix/client/v3/profile/{userId}", optional, unlimited, s.getProfile},
+		{get, "/_matrix/client/v3/profile/{userId}/{keyName}", optional, unlimited, s.getProfileField},
+		{put, "/_matrix/client/v3/profile/{userId}/{keyName}", token, ratelimit.Account, httpapi.JSON(s.putProfileField)},
+		{remove, "/_matrix/client/v3/profile/{userId}/{keyName}", token, ratelimit.Account, s.deleteProfileField},
+
+		// §typing-notifications, §receipts, §fully-read-markers
+		{put, "/_matrix/client/v3/rooms/{roomId}/typing/{userId}", token, ratelimit.Send, httpapi.JSON(s.setTyping)},
+		{post, "/_matrix/client/v3/rooms/{roomId}/receipt/{receiptType}/{eventId}", token, ratelimit.Send, httpapi.OptionalJSON(s.postReceipt)},
+		{post, "/_matrix/client/v3/rooms/{roomId}/read_markers", token, ratelimit.Send, httpapi.JSON(s.setReadMarker)},
+
+		// §presence
+		{put, "/_matrix/client/v3/presence/{userId}/status", token, ratelimit.Account, httpapi.JSON(s.presence.SetStatus)},
+		{get, "/_matrix/client/v3/presence/{userId}/status", token, ratelimit.Read, s.presence.GetStatus},
+
+		// §device-management
+		{get, "/_matrix/client/v3/devices", token, unlimited, s.listDevices},
+		{get, "/_matrix/client/v3/devices/{deviceId}", token, unlimited, s.getDevice},
+		{put, "/_matrix/client/v3/devices/{deviceId}", token, unlimited, httpapi.JSON(s.putDevice)},
+		{remove, "/_matrix/client/v3/devices/{deviceId}", token, unlimited, httpapi.OptionalJSON(s.deleteDevice)},
+		{post, "/_matrix/client/v3/delete_devices", token, unlimited, httpapi.JSON(s.deleteDevices)},
+
+		// §client-config
+		{put, "/_matrix/client/v3/user/{userId}/account_data/{type}", token, ratelimit.Read, s.setAccountData},
+		{get, "/_matrix/client/v3/user/{userId}/account_data/{type}", token, ratelimit.Read, s.getAccountData},
+		{put, "/_matrix/client/v3/user/{userId}/rooms/{roomId}/account_data/{type}", token, ratelimit.Read, s.setAccountDataPerRoom},
+		{get, "/_matrix/client/v3/user/{userId}/rooms/{roomId}/account_data/{type}", token, ratelimit.Read, s.getAccountDataPerRoom},
+
+		// §room-tagging
+		{get, "/_matrix/client/v3/user/{userId}/rooms/{roomId}/tags", token, ratelimit.Read, s.getRoomTags},
+		{put, "/_matrix/client/v3/user/{userId}/rooms/{roomId}/tags/{tag}", token, ratelimit.Read, httpapi.OptionalJSON(s.setRoomTag)},
+		{remove, "/_matrix/client/v3/user/{userId}/rooms/{roomId}/tags/{tag}", token, ratelimit.Read, s.deleteRoomTag},
+
+		// §push-rules-api
+		{get, "/_matrix/client/v3/pushrules/{$}", token, ratelimit.Read, s.getPushRules},
+		{get, "/_matrix/client/v3/pushrules/global/{$}", token, ratelimit.Read, s.getPushRulesGlobal},
+
+		// §event-context
+		{get, "/_matrix/client/v3/rooms/{roomId}/context/{eventId}", token, ratelimit.Read, s.getEventContext},
+
+		// Not in the spec: what existing tools make accounts with.
+		{get, "/_synapse/admin/v1/register", secret, ratelimit.Register, s.getRegistrationNonce},
+		{post, "/_synapse/admin/v1/register", secret, ratelimit.Register, httpapi.JSON(s.registerWithSecret)},
+	}
+	routes := make([]httpapi.Route, len(table))
+	for i, line := range table {
+		routes[i] = httpapi.Route{Method: line.method, Path: line.path, Auth: line.auth, Limit: line.limit, Handle: line.handle}
+		if line.auth == nobody || line.auth == secret {
+			// Who has not said who they are may not say much.
+			routes[i].MaxBody = limits.SmallBody
+		}
+		if line.limit == ratelimit.Send {
+			routes[i].MaxBody = limits.EventBody
+		}
+	}
+	return routes
+}

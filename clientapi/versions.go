@@ -1,0 +1,38 @@
+package clientapi
+
+import (
+	"context"
+
+	"github.com/roomline/roomline/internal/httpapi"
+)
+
+type versionsResponse struct {
+	Versions         []string        `json:"versions"`
+	UnstableFeatures map[string]bool `json:"unstable_features"`
+}
+
+// supported is what clients are told. They look for a version literally (versions.includes("v1.4")) and then use what came with it,
+// so a version stands here when what clients turn on by it is there:
+//
+//   - v1.1: the paths below /v3; clients refuse a server with none of v1.1 to v1.13.
+//   - v1.2: restricted rooms, registration tokens.
+//   - v1.3 would turn on threads and their /relations, v1.6 jump to date, v1.7 push rules for mentions, v1.11 the media endpoints
+//     with tokens, v1.15 OAuth: those chapters are not served yet.
+//
+// Parts of later versions that are served already are announced one by one, by the names they had as proposals.
+var supported = versionsResponse{
+	Versions: []string{"v1.1", "v1.2"},
+	UnstableFeatures: map[string]bool{
+		"org.matrix.msc2285.stable": true, // private read receipts, in the spec since v1.4
+		"org.matrix.msc3771":        true, // receipts for threads, v1.4
+		"uk.tcpip.msc4133.stable":   true, // extended profiles, v1.16
+		"org.matrix.msc4222":        true, // state_after in /sync, v1.16
+	},
+}
+
+// getVersions says which versions of the spec we serve.
+//
+// Spec: client-server v1.19 §api-versions, GET /_matrix/client/versions
+func (s *Server) getVersions(ctx context.Context, c *httpapi.Call) (any, error) {
+	return supported, nil
+}

@@ -1,0 +1,158 @@
+// Roomline is a Matrix homeserver: one binary, any number of identical processes on one PostgreSQL database.
+//
+// This package is the command line and the wiring, and nothing else: flags and configuration (flags.go), the order of starting
+// and stopping (serve.go), what is connected to what (wire.go). Every other package gets what it needs from New.
+//
+// Start reading at serve.go.
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strings"
+)
+
+// command is a subcommand. name may have two words.
+type command struct {
+	name, arguments, summary string
+	run                      func(c *call) error
+}
+
+func commands() []command {
+	return []command{
+		{"serve", "--config FILE | --dev [--data DIR] [--listen ADDR] [--server-name NAME]", "run the server", serve},
+		{"user create", "[--admin] [--display-name NAME] [--password-stdin] USER", "make an account", createUser},
+		{"user password", "[--password-stdin] [--keep-sessions] USER", "give an account a new password", setPassword},
+		{"user list", "", "list the accounts", listUsers},
+		{"config check", "FILE", "say whether a configuration file is right, and what is wrong with it", checkConfig},
+		{"config example", "", "print a documented configuration file", printExample},
+		{"version", "", "print the version", printVersion},
+	}
+}
+
+// call is one invocation of a command.
+type call struct {
+	command
+	args           []string
+	stdin          io.Reader
+	stdout, stderr io.Writer
+}
+
+func main() {
+	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}
+
+// errUsage ends the program with exit code 2; what was wrong has been said.
+var errUsage = errors.New("usage")
+
+func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	if len(args) == 0 || slices.Contains([]string{"help", "-h", "-help", "--help"}, args[0]) {
+		printUsage(stdout)
+		return 0
+	}
+	for _, c := range commands() {
+		words := strings.Fields(c.name)
+		if len(args) < len(words) || !slices.Equal(args[:len(words)], words) {
+			continue
+		}
+		err := c.run(&call{command: c, args: args[len(words):], stdin: stdin, stdout: stdout, stderr: stderr})
+		switch {
+		case err == nil, errors.Is(err, flag.ErrHelp):
+			return 0
+		case errors.Is(err, errUsage):
+			return 2
+		default:
+			fmt.Fprintln(stderr, "roomline:", err)
+			return 1
+		}
+	}
+	fmt.Fprintf(stderr, "roomline: there is no command %q\n\n", strings.Join(args, " "))
+	printUsage(stderr)
+	return 2
+}
+
+func printUsage(w io.Writer) {
+	fmt.Fprint(w, "Roomline is a Matrix homeserver.\n\nusage:\n")
+	for _, c := range commands() {
+		fmt.Fprintf(w, "  roomline %-15s %s\n", c.name, c.summary)
+	}
+	fmt.Fprint(w, "\nTo try it out:            roomline serve --dev\nHelp on a command:        roomline COMMAND --help\n")
+}
+
+// flags returns an empty flag set with a help text.
+func (c *call) flags() *flag.FlagSet {
+	fs := flag.NewFlagSet(c.name, flag.ContinueOnError)
+	fs.SetOutput(c.stderr)
+	fs.Usage = func() {
+		fmt.Fprintf(c.stderr, "roomline %s: %s\n\nusage: roomline %s %s\n", c.name, c.summary, c.name, c.arguments)
+		fs.PrintDefaults()
+	}
+	return fs
+}
+
+// parse reads the flags, which may stand before, between and after the operands. It returns the operands, of which there
+// have to be as many as wanted.
+func (c *call) parse(fs *flag.FlagSet, wanted int) ([]string, error) {
+	var operands []string
+	rest := c.args
+	for {
+		if err := fs.Parse(rest); err != nil {
+			if errors.Is(err, flag.ErrHelp) {
+				return nil, err
+			}
+			return nil, errUsage
+		}
+		if fs.NArg() == 0 {
+			break
+		}
+		operands = append(operands, fs.Arg(0))
+		rest = fs.Args()[1:]
+	}
+	if len(operands) != wanted {
+		fmt.Fprintf(c.stderr, "roomline %s: %d arguments, not %d\n", c.name, len(operands), wanted)
+		fs.Usage()
+		return nil, errUsage
+	}
+	return operands, nil
+}
+
+// specVersion is the version of the Matrix specification that this program follows.
+const specVersion = "v1.19"
+
+func printVersion(c *call) error {
+	if _, err := c.parse(c.flags(), 0); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(c.stdout, "roomline %s, Matrix %s, %s\n", version(), specVersion, runtime.Version())
+	return err
+}
+
+// version is what the go tool wrote into the binary about the source that it was built from.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	setting := func(key string) string {
+		for _, s := range info.Settings {
+			if s.Key == key {
+				return s.Value
+			}
+		}
+		return ""
+	}
+	v := info.Main.Version
+	if revision := setting("vcs.revision"); v == "(devel)" && revision != "" {
+		v += " " + revision
+		if setting("vcs.modified") == "true" {
+			v += " with changes"
+		}
+	}
+	return v
+}

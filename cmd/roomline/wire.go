@@ -1,0 +1,212 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/roomline/roomline/clientapi"
+	"github.com/roomline/roomline/clientapi/auth"
+	"github.com/roomline/roomline/clientapi/presence"
+	clientsync "github.com/roomline/roomline/clientapi/sync"
+	"github.com/roomline/roomline/config"
+	"github.com/roomline/roomline/internal/housekeeping"
+	"github.com/roomline/roomline/internal/httpapi"
+	"github.com/roomline/roomline/internal/journal"
+	"github.com/roomline/roomline/internal/matrix"
+	"github.com/roomline/roomline/internal/ratelimit"
+	"github.com/roomline/roomline/internal/store"
+	"github.com/roomline/roomline/roomserver"
+	"github.com/roomline/roomline/roomserver/federation"
+	"github.com/roomline/roomline/roomserver/signing"
+)
+
+// app is a Roomline process: every part, put together. Nothing runs before run is called.
+type app struct {
+	cfg      *config.Config
+	log      *slog.Logger
+	clock    matrix.Clock
+	store    *store.Store
+	journal  *journal.Journal
+	keys     *signing.Keys
+	limiter  *ratelimit.Limiter
+	accounts *auth.Accounts
+	sessions *auth.Sessions
+	rooms    *roomserver.Server
+	presence *presence.Server
+	sync     *clientsync.Server
+	client   *clientapi.Server
+	metrics  *prometheus.Registry
+	// listeners counts those that were made, to tell their metrics apart.
+	listeners int
+}
+
+// newApp puts the parts together in the order in which they depend on each other.
+func newApp(ctx context.Context, cfg *config.Config, st *store.Store, sealKey [32]byte, log *slog.Logger) (*app, error) {
+	a := &app{cfg: cfg, log: log, clock: matrix.SystemClock{}, store: st, metrics: newMetrics()}
+	domains := hostedDomains(cfg)
+	if err := st.EnsureHostedDomains(ctx, domains, matrix.TimestampOf(a.clock.Now())); err != nil {
+		return nil, err
+	}
+	var err error
+	a.keys, err = signing.Open(ctx, signing.Config{
+		Store: st, Domains: domains, SealKey: sealKey, Rand: rand.Reader, Clock: a.clock, Log: log,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("signing keys: %w", err)
+	}
+	a.journal, err = journal.New(ctx, journal.Config{
+		Store: st, Log: log, Clock: a.clock, ServerName: cfg.ServerName, ProcessID: newUUID(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	if cfg.RateLimits.Enabled {
+		a.limiter = ratelimit.New(ratelimit.Config{Store: st, Clock: a.clock, Log: log})
+	}
+	a.accounts, err = auth.NewAccounts(auth.AccountConfig{
+		Store: st, Journal: a.journal, Clock: a.clock, Limiter: a.limiter, Domains: domains,
+	})
+	if err != nil {
+		return nil, err
+	}
+	a.sessions = auth.NewSessions(auth.SessionConfig{Store: st, Journal: a.journal, Clock: a.clock, Log: log})
+	a.rooms = roomserver.New(roomserver.Config{
+		Store: st, Journal: a.journal, Keys: a.keys, Clock: a.clock, Log: log, Profile: a.profile,
+	})
+	a.presence = presence.New(presence.Config{Store: st, Journal: a.journal, Clock: a.clock, Log: log})
+	a.sync = clientsync.New(clientsync.Config{
+		Store: st, Journal: a.journal, Rooms: a.rooms, Presence: a.presence, Clock: a.clock, Log: log,
+	})
+	a.client, err = clientapi.New(clientapi.Config{
+		Store: st, Journal: a.journal, Accounts: a.accounts, Sessions: a.sessions, Interactive: auth.NewInteractive(a.accounts),
+		Rooms: a.rooms, Presence: a.presence, Clock: a.clock, Log: log, ServerName: domains[0],
+		PropagateProfile: a.rooms.PropagateProfile, LeaveRooms: a.rooms.LeaveRooms, Limiter: a.limiter,
+		Registration: clientapi.RegistrationConfig{
+			Mode: clientapi.RegistrationMode(cfg.Registration.Mode), SharedSecret: cfg.Registration.SharedSecret.Reveal(),
+		},
+		WellKnown: wellKnown(cfg), PublicProfiles: cfg.PublicProfiles,
+	})
+	return a, err
+}
+
+func hostedDomains(cfg *config.Config) []matrix.ServerName {
+	var domains []matrix.ServerName
+	for _, d := range cfg.Domains() {
+		domains = append(domains, matrix.ServerName(d))
+	}
+	return domains
+}
+
+func wellKnown(cfg *config.Config) clientapi.WellKnownConfig {
+	w := clientapi.WellKnownConfig{
+		BaseURL: cfg.PublicBaseURL, FederationServer: cfg.Federation.WellKnownServer, SupportPage: cfg.Support.Page,
+	}
+	for _, c := range cfg.Support.Contacts {
+		w.SupportContacts = append(w.SupportContacts, clientapi.SupportContact{
+			MatrixID: matrix.UserID(c.MatrixID), EmailAddress: c.Email, Role: c.Role,
+		})
+	}
+	return w
+}
+
+// profile is what a user's membership events say of the user.
+func (a *app) profile(ctx context.Context, user matrix.UserID) (roomserver.Profile, error) {
+	fields, err := a.store.ListProfiles(ctx, []matrix.UserID{user}, []string{"displayname", "avatar_url"})
+	if err != nil {
+		return roomserver.Profile{}, err
+	}
+	var p roomserver.Profile
+	for _, f := range fields {
+		var value string
+		if json.Unmarshal(f.Value, &value) != nil {
+			// A field that is not a string was not made by the endpoint that checks it, and has no place in a member event.
+			continue
+		}
+		if f.Key == "displayname" {
+			p.DisplayName = value
+		} else {
+			p.AvatarURL = value
+		}
+	}
+	return p, nil
+}
+
+// handler serves what a listener is configured to serve.
+func (a *app) handler(services []config.Service, admin http.Handler) http.Handler {
+	mux := http.NewServeMux()
+	var routes [][]httpapi.Route
+	for _, service := range services {
+		switch service {
+		case config.ServeClient:
+			routes = append(routes, a.client.Routes(), a.sync.Routes())
+		case config.ServeFederation:
+			routes = append(routes, federation.Routes(a.keys, a.clock))
+		case config.ServeAdmin:
+			for _, path := range []string{"/healthz", "/readyz", "/metrics"} {
+				mux.Handle(path, admin)
+			}
+		}
+	}
+	var limiter httpapi.Limiter
+	if a.limiter != nil {
+		limiter = a.limiter
+	}
+	api := httpapi.New(httpapi.Config{
+		Log: a.log, Clock: a.clock, Auth: a.sessions, Limiter: limiter, Metrics: a.listenerMetrics(services),
+	}, routes...)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// ServeMux would answer odd paths of the API with redirects, so that it is asked for its own three only.
+		if h, pattern := mux.Handler(r); pattern != "" && !strings.HasPrefix(r.URL.Path, "/_matrix/") {
+			h.ServeHTTP(w, r)
+			return
+		}
+		api.ServeHTTP(w, r)
+	})
+}
+
+// listenerMetrics tells listeners apart that serve the same.
+func (a *app) listenerMetrics(services []config.Service) prometheus.Registerer {
+	names := make([]string, len(services))
+	for i, s := range services {
+		names[i] = string(s)
+	}
+	a.listeners++
+	return prometheus.WrapRegistererWith(prometheus.Labels{
+		"serve": strings.Join(names, "+"), "listener": fmt.Sprint(a.listeners),
+	}, a.metrics)
+}
+
+// run works until ctx ends: first those stop who write to the journal, then the journal.
+func (a *app) run(ctx context.Context) error {
+	journalCtx, stopJournal := context.WithCancel(context.WithoutCancel(ctx))
+	var journalDone, parts sync.WaitGroup
+	journalDone.Go(func() {
+		if err := a.journal.Run(journalCtx); err != nil {
+			a.log.Error("journal stopped", "error", err)
+		}
+	})
+	for name, part := range map[string]func(context.Context) error{
+		"sessions": a.sessions.Run, "presence": a.presence.Run, "client API": a.client.Run, "signing keys": a.keys.Run,
+		"rate limits": a.limiter.Run,
+	} {
+		parts.Go(func() {
+			if err := part(ctx); err != nil && ctx.Err() == nil {
+				a.log.Error("a part stopped", "part", name, "error", err)
+			}
+		})
+	}
+	parts.Go(func() { tuneCollector(ctx) })
+	parts.Go(func() { housekeeping.Run(ctx, a.store, a.clock, a.log, housekeeping.Tasks(a.store)) })
+	parts.Wait()
+	stopJournal()
+	journalDone.Wait()
+	return nil
+}

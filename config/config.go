@@ -1,0 +1,296 @@
+// Package config is the configuration of Roomline: one struct, one YAML file.
+//
+// The doc comment of a field is its documentation everywhere: example.yaml is generated from the comments
+// (make config-example) and compared in a test. A field that the struct does not have, or a value that does not fit, is refused
+// with the file's line and the field's name.
+//
+// A secret (a field of type Secret) named x may be given in three ways: x in the file; x_file, the path of a file that only
+// its owner may read; or the environment variable ROOMLINE_<PATH>, where PATH is the field's path in capitals with
+// underscores. The environment wins.
+//
+// Start reading at Config; the decoder is in load.go, the rules in validate.go.
+package config
+
+import (
+	_ "embed"
+	"encoding/base64"
+	"errors"
+	"log/slog"
+)
+
+// Config is the whole configuration.
+type Config struct {
+	// ServerName is the part of user ids and room aliases after the colon, such as example.org in @alice:example.org. It can't be
+	// changed once the database has been used.
+	ServerName string `yaml:"server_name" example:"example.org"`
+
+	// HostedDomains are the server names that are at home here, each with its own signing keys. The first one is
+	// server_name. Empty: only server_name.
+	HostedDomains []string `yaml:"hosted_domains" example:"[example.org]"`
+
+	// PublicBaseURL is where clients reach the server. It is announced in /.well-known/matrix/client. Empty: nothing is
+	// announced, except in dev mode.
+	PublicBaseURL string `yaml:"public_base_url" example:"https://matrix.example.org"`
+
+	// Database is the PostgreSQL database. All processes of a deployment share it.
+	Database Database `yaml:"database"`
+
+	// Listeners are the addresses that the server listens on.
+	Listeners []Listener `yaml:"listeners"`
+
+	// TrustedProxies are the addresses or networks (CIDR) of reverse proxies. Only from them is X-Forwarded-For
+	// believed.
+	TrustedProxies []string `yaml:"trusted_proxies" example:"[127.0.0.1, \"::1\"]"`
+
+	// SigningKeys protects the keys that the hosted domains sign their events with.
+	SigningKeys SigningKeys `yaml:"signing_keys"`
+
+	// Registration is how accounts come into being without an administrator.
+	Registration Registration `yaml:"registration"`
+
+	// RateLimits hold back clients that ask too often.
+	RateLimits RateLimits `yaml:"rate_limits"`
+
+	// PublicProfiles lets anybody look up display names and avatars, without an access token.
+	PublicProfiles bool `yaml:"public_profiles"`
+
+	// Federation is the exchange with other Matrix servers.
+	Federation Federation `yaml:"federation"`
+
+	// Appservices are bridges and bots that act for many users.
+	Appservices Appservices `yaml:"appservices"`
+
+	// Support is announced in /.well-known/matrix/support.
+	Support Support `yaml:"support"`
+
+	// Log is written to the standard error.
+	Log Log `yaml:"log"`
+
+	// DataDir is the folder for what is kept on this machine: the private PostgreSQL cluster and generated secrets. In a
+	// deployment with a database and an encryption key of its own it stays empty.
+	DataDir string `yaml:"data_dir"`
+
+	// Dev makes an example organisation with two users and a room at the first start, prints how to sign in, and
+	// listens on 127.0.0.1:8008 as server "localhost" unless told otherwise. Not for production.
+	Dev bool `yaml:"dev"`
+}
+
+// Database says where the data is.
+type Database struct {
+	// URL of the database, postgres://user:password@host/name?sslmode=verify-full. The database needs the encoding UTF8
+	// and a user who owns it. Empty: the server runs a private PostgreSQL cluster in data_dir, with the programs
+	// that are installed.
+	URL Secret `yaml:"url"`
+
+	// PoolSize bounds the connections of one process. A few more are used for notifications and leases.
+	PoolSize int `yaml:"pool_size"`
+}
+
+// Listener is an address that the server listens on.
+type Listener struct {
+	// Address is host:port. An empty host means all addresses.
+	Address string `yaml:"address" example:"\":8448\""`
+
+	// TLS are the certificate and key files (PEM). They are read again when they change. Without them the listener
+	// speaks plain HTTP, which belongs behind a reverse proxy.
+	TLS TLS `yaml:"tls"`
+
+	// Serve lists what is served: client (the client-server API), federation (the server-server API and signing keys) and
+	// admin (/healthz, /readyz, /metrics: for an internal address).
+	Serve []Service `yaml:"serve" example:"[client, federation]"`
+}
+
+// TLS names the files of a certificate.
+type TLS struct {
+	// Cert is the certificate with its chain.
+	Cert string `yaml:"cert" example:"/etc/roomline/tls.crt"`
+
+	// Key is the private key.
+	Key string `yaml:"key" example:"/etc/roomline/tls.key"`
+}
+
+// Enabled reports whether there is a certificate.
+func (t TLS) Enabled() bool { return t.Cert != "" }
+
+// Service is something a listener serves.
+type Service string
+
+// The services.
+const (
+	ServeClient     Service = "client"
+	ServeFederation Service = "federation"
+	ServeAdmin      Service = "admin"
+)
+
+// SigningKeys says how signing keys are protected.
+type SigningKeys struct {
+	// EncryptionKey encrypts the signing keys in the database: 32 random bytes in base64 (openssl rand -base64 32). All
+	// processes of a deployment need the same. Keep a copy: without it the rooms of the server cannot go on. Empty:
+	// a key is made at the first start and kept in data_dir.
+	EncryptionKey Secret `yaml:"encryption_key"`
+}
+
+// Bytes decodes the key. ok is false when there is none.
+func (k SigningKeys) Bytes() (key [32]byte, ok bool, err error) {
+	text := k.EncryptionKey.Reveal()
+	if text == "" {
+		return key, false, nil
+	}
+	raw, err := base64.StdEncoding.DecodeString(text)
+	if err != nil {
+		raw, err = base64.RawStdEncoding.DecodeString(text)
+	}
+	if err != nil || len(raw) != len(key) {
+		return key, false, errors.New("must be 32 bytes in base64")
+	}
+	return [32]byte(raw), true, nil
+}
+
+// Registration says who may make an account.
+type Registration struct {
+	// Mode is off (accounts are made by the organisation: roomline user create), token (with a registration token) or open
+	// (anybody: only for tests).
+	Mode RegistrationMode `yaml:"mode"`
+
+	// SharedSecret lets tools that know it make accounts through /_synapse/admin/v1/register, administrators too.
+	// Empty: that way is closed.
+	SharedSecret Secret `yaml:"shared_secret"`
+}
+
+// RegistrationMode says who may make an account.
+type RegistrationMode string
+
+// The modes.
+const (
+	RegistrationOff   RegistrationMode = "off"
+	RegistrationToken RegistrationMode = "token"
+	RegistrationOpen  RegistrationMode = "open"
+)
+
+// RateLimits hold back clients that ask too often.
+type RateLimits struct {
+	// Enabled is false only in tests and benchmarks.
+	Enabled bool `yaml:"enabled"`
+}
+
+// Federation is the exchange with other Matrix servers.
+type Federation struct {
+	// Enabled serves the server-server API on the listeners that name it, and lets this server talk to others.
+	Enabled bool `yaml:"enabled"`
+
+	// WellKnownServer is the host:port that /.well-known/matrix/server announces. Empty: nothing is announced.
+	WellKnownServer string `yaml:"well_known_server"`
+
+	// CAFile holds the certificate authorities (PEM) that other servers' certificates are checked with, in place of the
+	// system's.
+	CAFile string `yaml:"ca_file"`
+
+	// AllowPrivateAddresses allows connections to servers on private and loopback addresses. Only for tests and closed
+	// networks: it lets strangers make this server connect to your internal network.
+	AllowPrivateAddresses bool `yaml:"allow_private_addresses"`
+}
+
+// Appservices are bridges and bots that act for many users.
+type Appservices struct {
+	// Registrations are the paths of the registration files (YAML, as the application-service API describes them).
+	Registrations []string `yaml:"registrations"`
+}
+
+// Support says whom to ask for help.
+type Support struct {
+	// Contacts are people to write to.
+	Contacts []Contact `yaml:"contacts"`
+
+	// Page is the URL of a page with help.
+	Page string `yaml:"page"`
+}
+
+// Contact is somebody to write to: by Matrix, by mail, or both.
+type Contact struct {
+	// Role is m.role.admin, m.role.security or a namespaced one of your own.
+	Role string `yaml:"role" example:"m.role.admin"`
+
+	// MatrixID of the contact.
+	MatrixID string `yaml:"matrix_id" example:"\"@admin:example.org\""`
+
+	// Email address of the contact.
+	Email string `yaml:"email" example:"admin@example.org"`
+}
+
+// Log says what is logged.
+type Log struct {
+	// Level is debug, info, warn or error.
+	Level string `yaml:"level"`
+
+	// Format is text or json.
+	Format string `yaml:"format"`
+}
+
+// Secret is a string that does not show itself when it is printed or logged.
+type Secret string
+
+// Reveal returns the secret itself.
+func (s Secret) Reveal() string { return string(s) }
+
+// String hides the secret.
+func (s Secret) String() string {
+	if s == "" {
+		return ""
+	}
+	return "(secret)"
+}
+
+// GoString hides the secret.
+func (s Secret) GoString() string { return s.String() }
+
+// LogValue hides the secret.
+func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
+
+// MarshalText hides the secret.
+func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// Defaults returns the configuration that an empty file means. It lacks a server name and listeners.
+func Defaults() *Config {
+	return &Config{
+		Database:     Database{PoolSize: 16},
+		Registration: Registration{Mode: RegistrationOff},
+		RateLimits:   RateLimits{Enabled: true},
+		Federation:   Federation{Enabled: true},
+		Log:          Log{Level: "info", Format: "text"},
+		DataDir:      "data",
+	}
+}
+
+// Development returns the configuration of a server that is being tried out.
+func Development() *Config {
+	c := Defaults()
+	c.Dev = true
+	c.developmentDefaults()
+	return c
+}
+
+func (c *Config) developmentDefaults() {
+	if c.ServerName == "" && len(c.HostedDomains) == 0 {
+		c.ServerName = "localhost"
+	}
+	if len(c.Listeners) == 0 {
+		c.Listeners = []Listener{{
+			Address: "127.0.0.1:8008",
+			Serve:   []Service{ServeClient, ServeFederation, ServeAdmin},
+		}}
+	}
+}
+
+// Domains returns all hosted domains, server_name first.
+func (c *Config) Domains() []string {
+	if len(c.HostedDomains) == 0 {
+		return []string{c.ServerName}
+	}
+	return c.HostedDomains
+}
+
+//go:embed example.yaml
+var example string
+
+// Example returns a documented example of the file, with all fields.
+func Example() string { return example }

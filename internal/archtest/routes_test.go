@@ -1,0 +1,90 @@
+package archtest
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/roomline/roomline/clientapi"
+	clientsync "github.com/roomline/roomline/clientapi/sync"
+	"github.com/roomline/roomline/internal/httpapi"
+	"github.com/roomline/roomline/roomserver/federation"
+)
+
+// routes are all route tables. Nothing is served, so that empty servers do.
+func routes() []httpapi.Route {
+	var all []httpapi.Route
+	all = append(all, (&clientapi.Server{}).Routes()...)
+	all = append(all, (&clientsync.Server{}).Routes()...)
+	return append(all, federation.Routes(nil, nil)...)
+}
+
+// extra are routes that the specification's table does not have, with the reason.
+var extra = map[string]string{
+	"GET /_synapse/admin/v1/register":  "shared-secret registration, which existing tools use",
+	"POST /_synapse/admin/v1/register": "shared-secret registration, which existing tools use",
+}
+
+// differing are endpoints whose access differs from the specification's table, with the reason.
+var differing = map[string]string{
+	"GET /_matrix/client/versions": "a token is optional there; ours answers everybody alike",
+}
+
+// acceptable is how a route may ask who is there, by the table's word.
+var acceptable = map[string][]httpapi.AuthClass{
+	"none":       {httpapi.NoAuth, httpapi.OptionalToken},
+	"token":      {httpapi.AccessToken},
+	"appservice": {httpapi.AppserviceToken},
+	"signed":     {httpapi.SignedRequest},
+}
+
+func TestRoutesAreThoseOfTheSpecification(t *testing.T) {
+	table := map[string]Endpoint{}
+	for _, e := range Endpoints() {
+		table[e.Name()] = e
+	}
+	seen := map[string]bool{}
+	for _, r := range routes() {
+		name := r.Method + " " + strings.TrimSuffix(r.Path, "{$}")
+		// An empty state key may be written with or without the last slash.
+		if emptyKey := "/rooms/{roomId}/state/{eventType}"; strings.HasSuffix(strings.TrimSuffix(name, "/"), emptyKey) {
+			name = strings.TrimSuffix(name, "/") + "/{stateKey}"
+		}
+		e, ok := table[name]
+		if !ok && extra[name] == "" {
+			t.Errorf("%s %s is not in the specification, nor in the list of extras", r.Method, r.Path)
+		}
+		if !ok {
+			continue
+		}
+		seen[name] = true
+		fits := differing[name] != ""
+		for _, class := range acceptable[e.Auth] {
+			fits = fits || r.Auth == class
+		}
+		if !fits {
+			t.Errorf("%s: the route's auth class is %d, the specification says %s", name, r.Auth, e.Auth)
+		}
+		if e.RateLimited && r.Limit == "" {
+			t.Errorf("%s is to be rate-limited, and has no limit", name)
+		}
+		if r.Method == http.MethodGet && r.MaxBody > 1<<20 {
+			t.Errorf("%s: a GET with a large body", name)
+		}
+	}
+	references, err := References("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	documented := map[string]bool{}
+	for _, r := range references {
+		for _, e := range r.Endpoints {
+			documented[e] = true
+		}
+	}
+	for name := range seen {
+		if !documented[name] {
+			t.Errorf("no handler has a Spec comment for %s", name)
+		}
+	}
+}

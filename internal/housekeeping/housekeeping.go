@@ -1,0 +1,89 @@
+// Package housekeeping removes what nobody needs any more: transaction ids after their time, interrupted sign-ins, typing of
+// processes that died. One process of the deployment does it at a time, under a lease; a process that dies leaves the rest to the
+// next one.
+//
+// Each task removes a bounded number of rows at a time, so that no transaction becomes long.
+package housekeeping
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/roomline/roomline/internal/matrix"
+	"github.com/roomline/roomline/internal/store"
+)
+
+// TransactionsKept is for how long the same transaction id makes the same event.
+const TransactionsKept = 31 * 24 * time.Hour
+
+const (
+	interval   = 10 * time.Minute
+	leaseRetry = 30 * time.Second
+	atOnce     = 5000
+	leaseName  = "housekeeping"
+)
+
+// Task removes at most limit rows, and says how many it removed.
+type Task struct {
+	Name string
+	Run  func(ctx context.Context, now time.Time, limit int) (removed int64, err error)
+}
+
+// Tasks are those of the store.
+func Tasks(s *store.Store) []Task {
+	return []Task{
+		{"transactions", func(ctx context.Context, now time.Time, limit int) (int64, error) {
+			return s.DeleteTransactionsBefore(ctx, matrix.TimestampOf(now.Add(-TransactionsKept)), limit)
+		}},
+		{"interactive sessions", func(ctx context.Context, now time.Time, limit int) (int64, error) {
+			return s.DeleteInteractiveSessionsBefore(ctx, matrix.TimestampOf(now), limit)
+		}},
+		{"registration nonces", func(ctx context.Context, now time.Time, limit int) (int64, error) {
+			return s.DeleteRegistrationNoncesBefore(ctx, matrix.TimestampOf(now), limit)
+		}},
+	}
+}
+
+// Run does the tasks again and again until ctx ends.
+func Run(ctx context.Context, s *store.Store, clock matrix.Clock, log *slog.Logger, tasks []Task) {
+	for ctx.Err() == nil {
+		lease, ok, err := s.TryLease(ctx, leaseName)
+		if err == nil && ok {
+			runUnder(ctx, lease, clock, log, tasks)
+			lease.Release()
+		}
+		pause(ctx, leaseRetry)
+	}
+}
+
+func runUnder(ctx context.Context, lease *store.Lease, clock matrix.Clock, log *slog.Logger, tasks []Task) {
+	for ctx.Err() == nil {
+		for _, t := range tasks {
+			if err := Do(ctx, t, clock.Now()); err != nil && ctx.Err() == nil {
+				log.Warn("housekeeping", "task", t.Name, "error", err)
+			}
+		}
+		pause(ctx, interval)
+		if lease.Check(ctx) != nil {
+			return
+		}
+	}
+}
+
+// Do runs one task until there is nothing left to remove.
+func Do(ctx context.Context, t Task, now time.Time) error {
+	for {
+		removed, err := t.Run(ctx, now, atOnce)
+		if err != nil || removed < atOnce {
+			return err
+		}
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}

@@ -1,0 +1,257 @@
+// Package faultproxy stands between a program and its PostgreSQL and makes the network fail, for tests.
+//
+// Start reading at New.
+package faultproxy
+
+import (
+	"bytes"
+	"io"
+	"net"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// Cut is where a connection is cut.
+type Cut int
+
+const (
+	// BeforeRequest: the server never gets the statement.
+	BeforeRequest Cut = iota + 1
+	// BeforeAnswer: the server gets the statement, and nobody its answer.
+	BeforeAnswer
+	// InAnswer: the answer is torn off in the middle.
+	InAnswer
+)
+
+// Proxy forwards connections to a PostgreSQL server.
+type Proxy struct {
+	listener     net.Listener
+	network, to  string
+	dsn, pattern string
+
+	mu    sync.Mutex
+	conns map[net.Conn]struct{}
+	next  Cut
+	cuts  int
+	away  bool
+	hang  chan struct{} // not nil: nothing is forwarded until it is closed
+}
+
+// New starts a proxy before the server of dsn, which ends with the test. pattern is text in the statements that Arm is
+// about, in the form in which they are prepared.
+func New(t testing.TB, dsn, pattern string) *Proxy {
+	t.Helper()
+	u, err := url.Parse(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	q := u.Query()
+	host, port := u.Hostname(), u.Port()
+	if h := q.Get("host"); h != "" {
+		host = h
+	}
+	if p := q.Get("port"); p != "" {
+		port = p
+	}
+	if port == "" {
+		port = "5432"
+	}
+	p := &Proxy{network: "tcp", to: net.JoinHostPort(host, port), pattern: pattern, conns: make(map[net.Conn]struct{})}
+	if strings.HasPrefix(host, "/") {
+		p.network, p.to = "unix", host+"/.s.PGSQL."+port
+	}
+	if p.listener, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+		t.Fatal(err)
+	}
+	q.Del("host")
+	q.Del("port")
+	q.Set("sslmode", "disable")
+	u.Host, u.RawQuery = p.listener.Addr().String(), q.Encode()
+	p.dsn = u.String()
+	go p.accept()
+	t.Cleanup(func() {
+		p.Heal()
+		p.listener.Close()
+		p.closeAll()
+	})
+	return p
+}
+
+// DSN leads through the proxy.
+func (p *Proxy) DSN() string { return p.dsn }
+
+// Arm cuts the connection at the next execution of a statement with the pattern.
+func (p *Proxy) Arm(at Cut) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.next = at
+}
+
+// Cuts says how many connections Arm has cut.
+func (p *Proxy) Cuts() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.cuts
+}
+
+// Away refuses connections and cuts those that there are.
+func (p *Proxy) Away() {
+	p.mu.Lock()
+	p.away = true
+	p.mu.Unlock()
+	p.closeAll()
+}
+
+// Hang lets nothing through any more, without a word.
+func (p *Proxy) Hang() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.hang == nil {
+		p.hang = make(chan struct{})
+	}
+}
+
+// Heal ends Away and Hang. Connections that hung are cut.
+func (p *Proxy) Heal() {
+	p.mu.Lock()
+	hang := p.hang
+	p.away, p.hang = false, nil
+	p.mu.Unlock()
+	if hang != nil {
+		p.closeAll()
+		close(hang)
+	}
+}
+
+func (p *Proxy) closeAll() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for c := range p.conns {
+		c.Close()
+	}
+}
+
+func (p *Proxy) accept() {
+	for {
+		client, err := p.listener.Accept()
+		if err != nil {
+			return
+		}
+		go p.serve(client)
+	}
+}
+
+func (p *Proxy) serve(client net.Conn) {
+	defer client.Close()
+	p.wait()
+	p.mu.Lock()
+	away := p.away
+	p.mu.Unlock()
+	if away {
+		return
+	}
+	server, err := net.Dial(p.network, p.to)
+	if err != nil {
+		return
+	}
+	defer server.Close()
+	p.mu.Lock()
+	p.conns[client], p.conns[server] = struct{}{}, struct{}{}
+	p.mu.Unlock()
+	defer func() {
+		p.mu.Lock()
+		delete(p.conns, client)
+		delete(p.conns, server)
+		p.mu.Unlock()
+	}()
+	l := &link{proxy: p, client: client, server: server}
+	go l.answers()
+	l.requests()
+}
+
+// wait blocks while the proxy hangs.
+func (p *Proxy) wait() {
+	p.mu.Lock()
+	hang := p.hang
+	p.mu.Unlock()
+	if hang != nil {
+		<-hang
+	}
+}
+
+// take disarms the proxy and says what was armed.
+func (p *Proxy) take() Cut {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	at := p.next
+	if at != 0 {
+		p.cuts++
+	}
+	p.next = 0
+	return at
+}
+
+// link is one connection.
+type link struct {
+	proxy          *Proxy
+	client, server net.Conn
+
+	mu  sync.Mutex
+	cut Cut // waits for the next answer
+}
+
+func (l *link) requests() {
+	prepared := false
+	buf := make([]byte, 1<<20)
+	for {
+		n, err := l.client.Read(buf)
+		if err != nil {
+			return
+		}
+		l.proxy.wait()
+		switch {
+		case bytes.Contains(buf[:n], []byte(l.proxy.pattern)):
+			prepared = true // Parse and Describe; what follows on this connection is Bind and Execute
+		case prepared:
+			at := l.proxy.take()
+			if at == BeforeRequest {
+				return
+			}
+			if at != 0 {
+				l.mu.Lock()
+				l.cut = at
+				l.mu.Unlock()
+			}
+		}
+		if _, err := l.server.Write(buf[:n]); err != nil {
+			return
+		}
+	}
+}
+
+func (l *link) answers() {
+	defer l.client.Close()
+	defer l.server.Close()
+	buf := make([]byte, 64<<10)
+	for {
+		n, err := l.server.Read(buf)
+		if err != nil {
+			return
+		}
+		l.proxy.wait()
+		l.mu.Lock()
+		at := l.cut
+		l.mu.Unlock()
+		if at == InAnswer {
+			l.client.Write(buf[:n/2])
+		}
+		if at != 0 {
+			return
+		}
+		if _, err := io.Copy(l.client, bytes.NewReader(buf[:n])); err != nil {
+			return
+		}
+	}
+}

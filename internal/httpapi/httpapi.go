@@ -1,0 +1,132 @@
+// Package httpapi stands between net/http and the handlers of all APIs: it finds the route, checks the access token, holds
+// the limits, reads the body and writes every answer and every error.
+//
+// Spec: client-server v1.19 §api-standards, §standard-error-response, §web-browser-clients, §using-access-tokens
+//
+// Invariants:
+//   - Every answer is JSON with the CORS and security headers, for unknown paths and panics too. Nothing is redirected.
+//   - A path matches a route exactly: no extra segments, no trailing slash, no "." or "..", no "//". An escaped slash
+//     stays inside its segment.
+//   - Handlers return errors; answer.go is the one place that writes them. A *matrix.Error is the client's mistake, any
+//     other error is ours: logged once, answered without detail.
+//   - Neither tokens nor raw paths, queries or bodies reach a log line or a metric.
+//   - What a handler sees has been checked: path values and query are UTF-8 without NUL, the body is strict JSON.
+//
+// Why an own matcher (match.go) and not http.ServeMux: ServeMux redirects "//" and "..", cannot tell an escaped dot
+// segment from a plain one, and its 404 and 405 have to be caught and rewritten. The table here is a tree of segments.
+//
+// Start reading at serve.go.
+package httpapi
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/roomline/roomline/internal/matrix"
+)
+
+// AuthClass says what a route wants to know about who is asking.
+type AuthClass int
+
+const (
+	// NoAuth: anyone; a token is not looked at.
+	NoAuth AuthClass = iota
+	// AccessToken: a valid access token is required.
+	AccessToken
+	// OptionalToken: a token may be missing, but if there is one it must be valid.
+	OptionalToken
+	// SharedSecret: no token; the handler checks a secret inside the body itself.
+	SharedSecret
+	// AppserviceToken: a valid token that belongs to an application service is required.
+	AppserviceToken
+	// SignedRequest: the request is signed by another server. New refuses such routes as long as nothing verifies them.
+	SignedRequest
+)
+
+// Requester is who sent the request, as the Authenticator knows it.
+type Requester struct {
+	User       matrix.UserID
+	Device     matrix.DeviceID
+	Org        int64
+	Admin      bool // administrator of the server or of the organisation
+	Guest      bool
+	SessionID  int64
+	Appservice string // id of the application service whose token this is, "" for people
+}
+
+// Handler serves one route. The result is written as JSON: nil as {}, Raw as it is, Status with its own code.
+// A handler that writes to c.W itself returns nil, nil.
+type Handler func(ctx context.Context, c *Call) (any, error)
+
+// Raw is a result that is JSON already.
+type Raw []byte
+
+// Status is a result with another status than 200.
+type Status struct {
+	Code int
+	Body any
+}
+
+// Route is one line of a route table.
+type Route struct {
+	Method string
+	// Path is made of literal and variable segments, "/rooms/{roomId}/state/{eventType}". A last segment of {$} stands
+	// for a trailing slash.
+	Path    string
+	Auth    AuthClass
+	Limit   string // class of the rate limit, "" for none
+	MaxBody int64  // bytes; 0 means limits.DefaultBody
+	AnyBody bool   // the body need not be JSON (uploads)
+	Handle  Handler
+}
+
+// Authenticator turns an access token into who it belongs to. An unknown token is matrix.UnknownToken.
+type Authenticator interface {
+	Authenticate(ctx context.Context, token string) (*Requester, error)
+}
+
+// Limiter counts requests of a class. The key is the requester's user id, or the address of who has none. A positive
+// retryAfter refuses the request.
+type Limiter interface {
+	Allow(ctx context.Context, class, key string) (retryAfter time.Duration, err error)
+}
+
+// Config is what New needs. Auth may be nil when no route asks for a token; Limiter nil switches rate limits off;
+// Metrics nil keeps the figures to ourselves.
+type Config struct {
+	Log     *slog.Logger
+	Clock   matrix.Clock
+	Auth    Authenticator
+	Limiter Limiter
+	Metrics prometheus.Registerer
+}
+
+// New builds the handler for the given route tables. It panics when two routes collide or a route cannot be served as
+// declared: that is a mistake in the table, found at the first start.
+func New(cfg Config, tables ...[]Route) http.Handler {
+	if cfg.Log == nil {
+		cfg.Log = slog.Default()
+	}
+	if cfg.Clock == nil {
+		cfg.Clock = matrix.SystemClock{}
+	}
+	s := &server{
+		log:     cfg.Log,
+		clock:   cfg.Clock,
+		auth:    cfg.Auth,
+		limiter: cfg.Limiter,
+		metrics: newMetrics(cfg.Metrics),
+		epoch:   newEpoch(cfg.Clock.Now()),
+	}
+	s.none = s.metrics.forRoute("none")
+	for _, table := range tables {
+		for _, r := range table {
+			s.add(r)
+		}
+	}
+	return s
+}

@@ -1,0 +1,124 @@
+package journal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/roomline/roomline/internal/store"
+)
+
+// Follower does something for each entry of the journal, at least once and in order, whatever process it runs in: it takes up
+// where the last process left off. Only one process at a time runs the follower of a name.
+type Follower struct {
+	// Name is what the saved position and the lease are called.
+	Name string
+	// Start is where a follower begins that has never run.
+	Start int64
+	// Batch bounds the positions handed over at once, 500 if zero.
+	Batch int64
+	// Handle does the work. After an error the same entries come again, after a pause. ctx ends when the lease is lost; what
+	// Handle does in the moment until then another process may be doing, too.
+	Handle func(ctx context.Context, entries []Entry) error
+}
+
+const (
+	leaseRetry      = 2 * time.Second
+	leaseCheck      = 2 * time.Second
+	savePatience    = 2 * time.Second
+	followerPause   = time.Second
+	defaultFollowed = 500
+)
+
+// Follow runs f until ctx ends.
+func (j *Journal) Follow(ctx context.Context, f Follower) {
+	if f.Batch == 0 {
+		f.Batch = defaultFollowed
+	}
+	for ctx.Err() == nil {
+		lease, ok, err := j.cfg.Store.TryLease(ctx, f.Name)
+		if err == nil && ok {
+			err = j.followUnder(ctx, lease, f)
+			lease.Release()
+		}
+		if err != nil && ctx.Err() == nil && !store.IsUnavailable(err) {
+			j.cfg.Log.Error("journal: follower stopped", "follower", f.Name, "error", err)
+		}
+		pause(ctx, leaseRetry)
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
+
+// followUnder works until the lease is lost or ctx ends.
+func (j *Journal) followUnder(ctx context.Context, lease *store.Lease, f Follower) error {
+	ctx, lose := context.WithCancelCause(ctx)
+	var watch sync.WaitGroup
+	watch.Go(func() { watchLease(ctx, lease, lose) })
+	defer watch.Wait()
+	defer lose(nil)
+	err := j.work(ctx, lease, f)
+	if lost := context.Cause(ctx); lost != nil && !errors.Is(lost, context.Canceled) {
+		return lost
+	}
+	return err
+}
+
+// watchLease calls lose when the lease is gone.
+func watchLease(ctx context.Context, lease *store.Lease, lose context.CancelCauseFunc) {
+	for ctx.Err() == nil {
+		if err := lease.Check(ctx); err != nil && ctx.Err() == nil {
+			lose(fmt.Errorf("lease lost: %w", err))
+		}
+		pause(ctx, leaseCheck)
+	}
+}
+
+func (j *Journal) work(ctx context.Context, lease *store.Lease, f Follower) error {
+	position, err := lease.Position(ctx, f.Start)
+	if err != nil {
+		return err
+	}
+	for {
+		head, err := j.Wait(ctx, position)
+		if err != nil || ctx.Err() != nil {
+			return nil
+		}
+		to := min(head, position+f.Batch)
+		entries, err := j.read(ctx, position, to)
+		if err != nil {
+			return err
+		}
+		if len(entries) > 0 {
+			if err := f.Handle(ctx, entries); err != nil {
+				j.cfg.Log.Warn("journal: follower will try again", "follower", f.Name, "position", position, "error", err)
+				pause(ctx, followerPause)
+				continue
+			}
+		}
+		// What was done is saved even if it is time to stop: the next process need not do it again.
+		saving, cancel := context.WithTimeout(context.WithoutCancel(ctx), savePatience)
+		err = lease.PutPosition(saving, to)
+		cancel()
+		if err != nil {
+			return err
+		}
+		position = to
+	}
+}
+
+// read returns the entries with from < position <= to, from the ring or the database.
+func (j *Journal) read(ctx context.Context, from, to int64) ([]Entry, error) {
+	if entries, ok := j.Entries(from, to); ok {
+		return entries, nil
+	}
+	events, updates, err := j.cfg.Store.ListJournal(ctx, from, to)
+	return merge(events, updates), err
+}

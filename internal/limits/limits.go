@@ -1,0 +1,212 @@
+// Package limits is the one table of bounds: every list, string, body and wait that a stranger can make longer has its
+// limit here, each with the reason for its size.
+//
+// A bound that the spec sets is marked with its slug; the others are ours and may change. Constants only, no code, no
+// imports but time, so that every package may use it.
+package limits
+
+import "time"
+
+// JSON, counted while it is being read (internal/strictjson).
+const (
+	// JSONDepth bounds nesting. Go cannot recover from a stack overflow, and real events stay below 20.
+	JSONDepth = 100
+
+	// JSONKeys bounds the keys of one document, all objects together. A /keys/upload with 5,000 one-time keys needs
+	// fewer; more would let 256 KiB of body cost megabytes of memory.
+	JSONKeys = 10_000
+
+	// JSONString bounds one string, as it stands in the document. No event may be larger (client-server §size-limits);
+	// account data and key backups stay below it as well.
+	JSONString = 256 << 10
+
+	// MaxInteger is the largest integer that every JSON reader keeps exactly, 2^53-1 (appendices §canonical-json).
+	MaxInteger = 1<<53 - 1
+)
+
+// Bodies of requests, in bytes. A route may set its own; what is longer is refused before it is read.
+const (
+	// DefaultBody is the cap of a route that sets none: a full event with escapes, or a createRoom with initial state.
+	DefaultBody = 256 << 10
+
+	// EventBody is the cap of PUT …/send and …/state: 64 KiB of event, written with the most wasteful escapes.
+	EventBody = 6 * Event
+
+	// SmallBody is for endpoints that anyone can reach without a token (login, register): names and passwords only.
+	SmallBody = 32 << 10
+
+	// LargeBody is for the few endpoints that carry many users' data at once: key uploads, to-device messages.
+	LargeBody = 4 << 20
+
+	// BodyRead is how long a client may take to send a body. Long enough for a phone in a tunnel, short enough that
+	// idle senders do not pile up.
+	BodyRead = 30 * time.Second
+
+	// AnswerWrite is how long a client may take to fetch an answer that does not fit into the socket's buffers.
+	AnswerWrite = 2 * time.Minute
+)
+
+// Requests.
+const (
+	// Path bounds the escaped path. The longest real one has four identifiers of 255 bytes, each byte escaped.
+	Path = 4 << 10
+
+	// Query bounds the query string: an inline filter (see Filter), escaped, and some tokens.
+	Query = 3*Filter + 2<<10
+
+	// AccessToken bounds a token before it is hashed and looked up.
+	AccessToken = 1 << 10
+
+	// PathValues bounds the variable segments of a route; the spec's longest route has four.
+	PathValues = 6
+)
+
+// Identifiers and names, in bytes.
+const (
+	// Identifier bounds user ids, room ids, event ids and aliases, sigil and domain included
+	// (appendices §common-identifier-format).
+	Identifier = 255
+
+	// EventType and StateKey are bounded by the spec (client-server §size-limits).
+	EventType = 255
+	StateKey  = 255
+
+	// TxnID bounds a client's transaction id: it is a column of a unique index.
+	TxnID = 255
+
+	// DeviceID bounds a device id that a client chooses.
+	DeviceID = 255
+
+	// DeviceName bounds a display name of a device; it is shown in lists.
+	DeviceName = 1 << 10
+
+	// DisplayName bounds a profile's display name; it is copied into a member event of each room.
+	DisplayName = 1 << 10
+
+	// AvatarURL bounds a profile's avatar; it is copied into a member event of each room.
+	AvatarURL = 1 << 10
+
+	// ProfileKey and Profile are set by the spec (client-server §profiles).
+	ProfileKey = 255
+	Profile    = 64 << 10
+
+	// Password bounds the work of hashing it.
+	Password = 1 << 10
+
+	// Reason bounds the reason of a kick, ban, leave or redaction; it becomes part of an event.
+	Reason = 8 << 10
+)
+
+// Events.
+const (
+	// Event is the largest complete event, in canonical JSON with signatures (client-server §size-limits).
+	Event = 64 << 10
+
+	// AuthEvents and PrevEvents bound what an event may cite (server-server §pdus, room version schemas).
+	AuthEvents = 10
+	PrevEvents = 20
+)
+
+// Answers that list things, in items.
+const (
+	// TimelineDefault and TimelineMax bound the events of one room in /sync.
+	TimelineDefault = 10
+	TimelineMax     = 100
+
+	// PageDefault and PageMax bound /messages, /context and other paginated lists.
+	PageDefault = 10
+	PageMax     = 1000
+)
+
+// Filters and sync.
+const (
+	// Filter bounds a filter, stored or inline: the events people are interested in, not their address book.
+	Filter = 16 << 10
+
+	// FiltersPerUser bounds stored filters; clients store one per kind of screen.
+	FiltersPerUser = 1000
+
+	// FilterList bounds each list in a filter.
+	FilterList = 500
+
+	// SyncTimeout is the longest long poll. Longer waits are cut by proxies, so a client gains nothing.
+	SyncTimeout = 5 * time.Minute
+)
+
+// Accounts and sessions.
+const (
+	// DevicesPerUser bounds a user's devices; a login beyond it takes the place of the device that was unused for longest.
+	DevicesPerUser = 100
+
+	// DeletedDevices bounds the list of one delete_devices request.
+	DeletedDevices = 2 * DevicesPerUser
+
+	// PasswordMin is the least that registration.min_password_length may be set to: the spec's figure
+	// (client-server §password-management).
+	PasswordMin = 8
+
+	// CachedSessions bounds the access tokens that a process remembers.
+	CachedSessions = 50_000
+
+	// InteractiveAuth is how long a user may take over user-interactive authentication.
+	InteractiveAuth = 15 * time.Minute
+
+	// RegistrationToken bounds a token that lets people register (client-server §token-authenticated-registration).
+	RegistrationToken = 64
+
+	// RegistrationNonce is how long a nonce of shared-secret registration is good.
+	RegistrationNonce = time.Minute
+)
+
+// Rooms.
+const (
+	// AliasesPerRoom bounds what a room's members can fill the alias table with; rooms have one or two.
+	AliasesPerRoom = 100
+
+	// FirstInvites bounds the users invited by createRoom. All of it is one transaction; more can be invited afterwards.
+	FirstInvites = 200
+
+	// InitialState bounds the state events of createRoom, for the same reason.
+	InitialState = 200
+
+	// PageScan is how many events /messages and /context look at for one page when a filter or the history visibility lets few
+	// of them through. The client asks on with the token that it gets.
+	PageScan = 4 * PageMax
+)
+
+// Sync.
+const (
+	// PollsPerDevice bounds the requests that a device lets wait at a time. A client needs one; tabs of a browser that share
+	// a login have one each.
+	PollsPerDevice = 20
+
+	// TimelineScan bounds the events that are looked at for one timeline, when a filter lets few through.
+	TimelineScan = 1000
+
+	// SyncReceipts bounds the receipts of one room in one answer: the newest ones, and the user's own.
+	SyncReceipts = 1000
+
+	// SyncPresence bounds the presence events in one answer.
+	SyncPresence = 1000
+)
+
+// Account data, tags, receipts, typing, presence.
+const (
+	// AccountDataValue bounds one value. The largest that clients keep is m.direct, one line for each direct chat.
+	AccountDataValue = 256 << 10
+
+	// AccountDataKeys and AccountDataBytes bound what one user keeps, over all rooms: a few keys for each room, and no file store.
+	AccountDataKeys  = 50_000
+	AccountDataBytes = 16 << 20
+
+	// TagsPerRoom and TagName bound a room's tags (the name: client-server §room-tagging).
+	TagsPerRoom = 100
+	TagName     = 255
+
+	// TypingDefault and TypingMax are how long a user types without saying so again.
+	TypingDefault = 30 * time.Second
+	TypingMax     = 2 * time.Minute
+
+	// StatusMessage bounds a presence's status_msg; everybody who shares a room gets it.
+	StatusMessage = 1 << 10
+)

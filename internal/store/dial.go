@@ -1,0 +1,64 @@
+package store
+
+import (
+	"context"
+	"net"
+	"time"
+)
+
+const (
+	// peerGone is how long the network may leave what we sent unconfirmed before the connection counts as dead. Without it a
+	// database host that lost its power holds every waiting statement for a quarter of an hour.
+	peerGone = 6 * time.Second
+	// longestAnswer is how long a server that is there may take to answer: a little more than statement_timeout.
+	longestAnswer = 75 * time.Second
+)
+
+// dialer makes connections that end when the server is gone without a word, or does not answer for patience.
+type dialer struct {
+	patience time.Duration
+}
+
+func (d dialer) Dial(network, address string) (net.Conn, error) {
+	return d.DialContext(context.Background(), network, address)
+}
+
+func (d dialer) DialTimeout(network, address string, timeout time.Duration) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	return d.DialContext(ctx, network, address)
+}
+
+func (d dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	nd := net.Dialer{
+		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: peerGone / 2, Interval: peerGone / 6, Count: 3},
+		Control:         setUserTimeout,
+	}
+	c, err := nd.DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	return &boundedConn{Conn: c, patience: d.patience}, nil
+}
+
+// boundedConn waits for an answer for patience at most. The driver reads only while it waits for one.
+type boundedConn struct {
+	net.Conn
+	patience time.Duration
+	// dialling: the driver has set a deadline of its own, for the time until the server lets us in.
+	dialling bool
+}
+
+func (c *boundedConn) SetDeadline(t time.Time) error {
+	c.dialling = !t.IsZero()
+	return c.Conn.SetDeadline(t)
+}
+
+func (c *boundedConn) Read(p []byte) (int, error) {
+	if !c.dialling {
+		if err := c.Conn.SetReadDeadline(time.Now().Add(c.patience)); err != nil {
+			return 0, err
+		}
+	}
+	return c.Conn.Read(p)
+}

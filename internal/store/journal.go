@@ -1,0 +1,374 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"time"
+
+	"github.com/lib/pq"
+
+	"github.com/roomline/roomline/internal/matrix"
+)
+
+// Unit is what is stored whole or not at all: events of one room, updates, or both.
+type Unit struct {
+	// RoomNID, RoomID, Head and Events: the events, built one on another, the first on Head, the room's last event.
+	RoomNID int64
+	RoomID  matrix.RoomID
+	Head    matrix.EventID
+	Events  []NewEvent
+	// Create is given when Events begin a room.
+	Create *NewRoom
+	// Txn makes the unit happen once for the device's transaction.
+	Txn *Txn
+
+	Updates []Update
+}
+
+// NewEvent is an event on its way into a room.
+type NewEvent struct {
+	EventID        matrix.EventID
+	Type           string
+	StateKey       *string
+	Sender         matrix.UserID
+	OriginServerTS matrix.Timestamp
+	Depth          int64
+	// Membership is content.membership of m.room.member, else empty.
+	Membership string
+	// Redacts is the event that this one removes, and RedactedJSON what is left of it.
+	Redacts      matrix.EventID
+	RedactedJSON []byte
+	JSON         []byte
+}
+
+// NewRoom is a room that begins.
+type NewRoom struct {
+	RoomID         matrix.RoomID
+	Version        string
+	OrganisationID int64
+}
+
+// Txn is a client's transaction: Scope names the endpoint and its path, EventID the event that it makes.
+type Txn struct {
+	User    matrix.UserID
+	Device  matrix.DeviceID
+	Scope   string
+	ID      string
+	EventID matrix.EventID
+}
+
+// Outcome of a Unit.
+type Outcome string
+
+const (
+	// OutcomeStored: the unit is stored, its first event or update at Position.
+	OutcomeStored Outcome = "ok"
+	// OutcomeAlready: the unit had been stored before, at Position; the answer to an earlier attempt was lost.
+	OutcomeAlready Outcome = "done"
+	// OutcomeTxn: the device's transaction had made EventID before; nothing was stored.
+	OutcomeTxn Outcome = "txn"
+	// OutcomeMoved: the room's head is not Head any more, or an update's value not the one it Replaces; nothing was stored.
+	OutcomeMoved Outcome = "moved"
+)
+
+// Result of a Unit.
+type Result struct {
+	Outcome  Outcome
+	Position int64
+	EventID  matrix.EventID
+}
+
+// JournalConn is the connection that one process commits its batches on. It is not in the pool: it has a patience of its own.
+type JournalConn struct {
+	db   *sql.DB
+	conn *sql.Conn
+	stmt *sql.Stmt
+}
+
+const appendStatement = `
+	SELECT base, outcomes, known, stored_at
+	FROM journal_append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21,
+	                    $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39)`
+
+// OpenJournal opens the connection for batches. A server that does not answer for patience is given up.
+func (s *Store) OpenJournal(patience time.Duration) (*JournalConn, error) {
+	connector, err := pq.NewConnector(s.dsn)
+	if err != nil {
+		return nil, fmt.Errorf("open the journal: %w", err)
+	}
+	connector.Dialer(dialer{patience: patience})
+	c := &JournalConn{db: sql.OpenDB(connector)}
+	if err := c.prepare(); err != nil {
+		c.Close()
+		return nil, wrap(err)
+	}
+	return c, nil
+}
+
+// The statements of this connection run without a context. Why: the driver would watch it from a goroutine of its own at every
+// batch, and not even then give up a server that has fallen silent; the connection's patience does.
+
+func (c *JournalConn) prepare() (err error) {
+	ctx := context.Background()
+	if c.conn, err = c.db.Conn(ctx); err != nil {
+		return err
+	}
+	// Every plan of journal_append goes by keys. Planning them anew for each batch costs more than the batch.
+	if _, err = c.conn.ExecContext(ctx, `SET plan_cache_mode = force_generic_plan`); err != nil {
+		return err
+	}
+	c.stmt, err = c.conn.PrepareContext(ctx, appendStatement)
+	return err
+}
+
+// Close gives the connection up; after an error of the connection it is not used again.
+func (c *JournalConn) Close() {
+	if c.conn != nil {
+		c.conn.Close()
+	}
+	c.db.Close()
+}
+
+// Append stores the units in one round trip and one commit, and says what became of each. Units of one room must stand in
+// the order in which they were built on each other. Sending the same units again is safe: what was stored is found.
+func (c *JournalConn) Append(now matrix.Timestamp, units []Unit) ([]Result, error) {
+	return readResults(c.stmt.QueryRowContext(context.Background(), appendArguments(now, units)...), units)
+}
+
+// Append stores one unit within the transaction.
+func (tx *Tx) Append(ctx context.Context, now matrix.Timestamp, unit Unit) (Result, error) {
+	units := []Unit{unit}
+	results, err := readResults(tx.tx.QueryRowContext(ctx, appendStatement, appendArguments(now, units)...), units)
+	if err != nil {
+		return Result{}, err
+	}
+	return results[0], nil
+}
+
+// readResults works out where each unit was stored: events have the positions after base, updates those after the events.
+func readResults(answer *sql.Row, units []Unit) ([]Result, error) {
+	var base int64
+	var outcomes, known []sql.NullString
+	var storedAt pq.Int64Array
+	if err := answer.Scan(&base, pq.Array(&outcomes), pq.Array(&known), &storedAt); err != nil {
+		return nil, wrap(err)
+	}
+	event, update := base+1, base+1
+	for i := range units {
+		update += int64(len(units[i].Events))
+	}
+	results := make([]Result, len(units))
+	for i := range units {
+		r := Result{Outcome: OutcomeStored, Position: event}
+		if len(units[i].Events) == 0 {
+			r.Position = update
+		}
+		event += int64(len(units[i].Events))
+		update += int64(len(units[i].Updates))
+		if i < len(outcomes) && Outcome(outcomes[i].String) != OutcomeStored {
+			r = Result{Outcome: Outcome(outcomes[i].String)}
+			if i < len(known) {
+				r.EventID, r.Position = matrix.EventID(known[i].String), storedAt[i]
+			}
+		}
+		results[i] = r
+	}
+	return results, nil
+}
+
+// batch is the arrays that journal_append takes.
+type batch struct {
+	rooms struct {
+		nid, org, depth []int64
+		head, last      []string
+		id, version     []sql.NullString
+		index           map[int64]int
+	}
+	events struct {
+		unit, room, ts, depth         []int64
+		id, typ, sender               []string
+		stateKey, membership, redacts []sql.NullString
+		device, txn                   []sql.NullString
+		redactedJSON, json            pq.ByteaArray
+	}
+	txns struct {
+		unit                           []int64
+		user, device, scope, id, event []string
+	}
+	updates struct {
+		unit, kind, room, replaces []int64
+		user, key                  []string
+		body                       pq.ByteaArray
+	}
+	hasNew, hasState, hasRedactions bool
+}
+
+func appendArguments(now matrix.Timestamp, units []Unit) []any {
+	var b batch
+	b.rooms.index = make(map[int64]int, len(units))
+	for i := range units {
+		b.add(int64(i+1), &units[i])
+	}
+	return []any{
+		pq.Array(b.rooms.nid), pq.Array(b.rooms.head), pq.Array(b.rooms.last), pq.Array(b.rooms.depth), pq.Array(b.rooms.id),
+		pq.Array(b.rooms.version), pq.Array(b.rooms.org),
+		pq.Array(b.events.unit), pq.Array(b.events.room), pq.Array(b.events.id), pq.Array(b.events.typ),
+		pq.Array(b.events.stateKey), pq.Array(b.events.sender), pq.Array(b.events.ts), pq.Array(b.events.depth),
+		pq.Array(b.events.device), pq.Array(b.events.txn), pq.Array(b.events.membership), pq.Array(b.events.redacts), b.events.redactedJSON, b.events.json,
+		pq.Array(b.txns.unit), pq.Array(b.txns.user), pq.Array(b.txns.device), pq.Array(b.txns.scope), pq.Array(b.txns.id),
+		pq.Array(b.txns.event), int64(now),
+		pq.Array(b.updates.unit), pq.Array(b.updates.kind), pq.Array(b.updates.room), pq.Array(b.updates.user),
+		pq.Array(b.updates.key), b.updates.body, pq.Array(b.updates.replaces),
+		len(units), b.hasNew, b.hasState, b.hasRedactions,
+	}
+}
+
+func (b *batch) add(unit int64, u *Unit) {
+	if len(u.Events) > 0 {
+		b.addRoom(u)
+	}
+	for i := range u.Events {
+		b.addEvent(unit, u, &u.Events[i])
+	}
+	if t := u.Txn; t != nil {
+		b.txns.unit = append(b.txns.unit, unit)
+		b.txns.user = append(b.txns.user, string(t.User))
+		b.txns.device = append(b.txns.device, string(t.Device))
+		b.txns.scope = append(b.txns.scope, t.Scope)
+		b.txns.id = append(b.txns.id, t.ID)
+		b.txns.event = append(b.txns.event, string(t.EventID))
+	}
+	for i := range u.Updates {
+		up := &u.Updates[i]
+		b.updates.unit = append(b.updates.unit, unit)
+		b.updates.kind = append(b.updates.kind, int64(up.Kind))
+		b.updates.room = append(b.updates.room, up.RoomNID)
+		b.updates.user = append(b.updates.user, string(up.UserID))
+		b.updates.key = append(b.updates.key, up.Key)
+		b.updates.body = append(b.updates.body, notNil(up.Body))
+		b.updates.replaces = append(b.updates.replaces, up.Replaces)
+	}
+}
+
+// addRoom notes the head that a room's first unit was built on, and the one that its last unit makes.
+func (b *batch) addRoom(u *Unit) {
+	last := &u.Events[len(u.Events)-1]
+	if i, ok := b.rooms.index[u.RoomNID]; ok {
+		b.rooms.last[i], b.rooms.depth[i] = string(last.EventID), last.Depth
+		return
+	}
+	b.rooms.index[u.RoomNID] = len(b.rooms.nid)
+	b.rooms.nid = append(b.rooms.nid, u.RoomNID)
+	b.rooms.head = append(b.rooms.head, string(u.Head))
+	b.rooms.last = append(b.rooms.last, string(last.EventID))
+	b.rooms.depth = append(b.rooms.depth, last.Depth)
+	var id, version sql.NullString
+	var org int64
+	if c := u.Create; c != nil {
+		id = sql.NullString{String: string(c.RoomID), Valid: true}
+		version = sql.NullString{String: c.Version, Valid: true}
+		org = c.OrganisationID
+		b.hasNew = true
+	}
+	b.rooms.id, b.rooms.version, b.rooms.org = append(b.rooms.id, id), append(b.rooms.version, version), append(b.rooms.org, org)
+}
+
+func (b *batch) addEvent(unit int64, u *Unit, e *NewEvent) {
+	b.events.unit = append(b.events.unit, unit)
+	b.events.room = append(b.events.room, u.RoomNID)
+	b.events.id = append(b.events.id, string(e.EventID))
+	b.events.typ = append(b.events.typ, e.Type)
+	var key sql.NullString
+	if e.StateKey != nil {
+		key = sql.NullString{String: *e.StateKey, Valid: true}
+	}
+	b.events.stateKey = append(b.events.stateKey, key)
+	b.hasState = b.hasState || key.Valid
+	b.hasRedactions = b.hasRedactions || e.Redacts != ""
+	var device, txn sql.NullString
+	if u.Txn != nil && u.Txn.EventID == e.EventID {
+		device, txn = sql.NullString{String: string(u.Txn.Device), Valid: true}, sql.NullString{String: u.Txn.ID, Valid: true}
+	}
+	b.events.device, b.events.txn = append(b.events.device, device), append(b.events.txn, txn)
+	b.events.sender = append(b.events.sender, string(e.Sender))
+	b.events.ts = append(b.events.ts, int64(e.OriginServerTS))
+	b.events.depth = append(b.events.depth, e.Depth)
+	b.events.membership = append(b.events.membership, nullString(e.Membership))
+	b.events.redacts = append(b.events.redacts, nullString(string(e.Redacts)))
+	b.events.redactedJSON = append(b.events.redactedJSON, e.RedactedJSON)
+	b.events.json = append(b.events.json, e.JSON)
+}
+
+func nullString(s string) sql.NullString {
+	return sql.NullString{String: s, Valid: s != ""}
+}
+
+// notNil keeps an empty value apart from SQL's null.
+func notNil(b []byte) []byte {
+	if b == nil {
+		return []byte{}
+	}
+	return b
+}
+
+// GetPosition returns the last position given out.
+func (s *Store) GetPosition(ctx context.Context) (int64, error) {
+	var p int64
+	err := s.queryRow(ctx, `SELECT position FROM clock`).Scan(&p)
+	return p, err
+}
+
+// ListJournal returns the events and updates with after < position <= upTo in the order of their positions, with the room
+// ids of the events.
+func (s *Store) ListJournal(ctx context.Context, after, upTo int64) ([]Event, []Update, error) {
+	var events []Event
+	var updates []Update
+	err := s.Read(ctx, func(tx *Tx) error {
+		rows, err := tx.query(ctx, `
+			SELECT `+eventColumns+` FROM events JOIN rooms USING (room_nid)
+			WHERE position > $1 AND position <= $2 ORDER BY position`, after, upTo)
+		events, err = scanAll(rows, err, scanEvent)
+		if err != nil {
+			return err
+		}
+		rows, err = tx.query(ctx, `
+			SELECT `+updateColumns+` FROM updates WHERE position > $1 AND position <= $2 ORDER BY position`, after, upTo)
+		updates, err = scanAll(rows, err, scanUpdate)
+		return err
+	})
+	return events, updates, err
+}
+
+// Notify tells the other processes that position has been reached. It is a transaction of its own, after the commit that it
+// tells of, because NOTIFY takes a lock on the whole database when it commits.
+func (s *Store) Notify(ctx context.Context, channel string, position int64) error {
+	_, err := s.exec(ctx, `SELECT pg_notify($1, $2)`, channel, fmt.Sprint(position))
+	return err
+}
+
+// Listen calls received for each notification on channel, and once after each (re)connection, until ctx ends.
+func (s *Store) Listen(ctx context.Context, channel string, received func()) error {
+	l := pq.NewListener(s.dsn, 100*time.Millisecond, 2*time.Second, func(e pq.ListenerEventType, err error) {
+		if e == pq.ListenerEventReconnected {
+			received()
+		}
+	})
+	defer l.Close()
+	if err := l.Listen(channel); err != nil {
+		return wrap(err)
+	}
+	ping := time.NewTicker(30 * time.Second)
+	defer ping.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-l.Notify:
+			received()
+		case <-ping.C:
+			// A connection that died silently is only noticed by using it.
+			go l.Ping()
+		}
+	}
+}

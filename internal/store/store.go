@@ -1,0 +1,177 @@
+// Package store is all SQL of Roomline: the PostgreSQL schema (migrations, readable in schema.sql) and one file per table
+// family with the statements that read and write it.
+//
+// Single reads are methods of Store. What has to happen together happens in a function handed to Read or Write, whose Tx has
+// the methods that write. The one exception is the journal's batch (journal.go): events and updates are stored by one SQL
+// function in one round trip, because every commit of the server goes through it.
+//
+// Positions are given out by the clock row inside the transaction that stores what they stand for. No other code may take
+// one, and nothing that a client can learn through sync is stored without one.
+//
+// Start reading at migrations/0001_initial.sql, then journal.go, then events.go.
+package store
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"github.com/lib/pq"
+	"github.com/pressly/goose/v3"
+	"github.com/pressly/goose/v3/lock"
+)
+
+//go:embed migrations/*.sql
+var migrationFiles embed.FS
+
+// ErrNotFound says that the row asked for does not exist.
+var ErrNotFound = errors.New("store: not found")
+
+// Store is the database. It is safe for concurrent use.
+type Store struct {
+	db  *sql.DB
+	dsn string
+}
+
+// Options of a Store. The zero value is right for production.
+type Options struct {
+	// MaxConns bounds the connections of this process, 16 if zero. The journal takes two more for itself.
+	MaxConns int
+	// AllowUnsafeSettings lets Open accept fsync=off and full_page_writes=off. Tests only: with them an acknowledged
+	// event may be lost.
+	AllowUnsafeSettings bool
+	// ServerName is checked against the one that the deployment's other processes run with, unless empty.
+	ServerName string
+}
+
+// Open connects to the database at dsn, refuses a server whose settings could lose acknowledged writes or a schema that is
+// newer than this program, and brings an older schema up to date. Processes may open the same database at the same time.
+func Open(ctx context.Context, dsn string, opts Options) (*Store, error) {
+	dsn, err := withParameters(dsn)
+	if err != nil {
+		return nil, fmt.Errorf("database url: %w", err)
+	}
+	connector, err := pq.NewConnector(dsn)
+	if err != nil {
+		return nil, fmt.Errorf("database url: %w", err)
+	}
+	connector.Dialer(dialer{patience: longestAnswer})
+	db := sql.OpenDB(connector)
+	max := opts.MaxConns
+	if max == 0 {
+		max = 16
+	}
+	db.SetMaxOpenConns(max)
+	db.SetMaxIdleConns(max)
+	db.SetConnMaxIdleTime(5 * time.Minute)
+	s := &Store{db: db, dsn: dsn}
+	if err := s.prepare(ctx, opts); err != nil {
+		db.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *Store) prepare(ctx context.Context, opts Options) error {
+	if err := s.checkSettings(ctx, opts); err != nil {
+		return err
+	}
+	if err := s.migrate(ctx); err != nil {
+		return err
+	}
+	if opts.ServerName == "" {
+		return nil
+	}
+	return s.claimServerName(ctx, opts.ServerName)
+}
+
+// Close closes all connections.
+func (s *Store) Close() error { return s.db.Close() }
+
+// DSN is the connection string with the parameters that the store needs, for connections outside the pool.
+func (s *Store) DSN() string { return s.dsn }
+
+// Ping reports whether the database answers.
+func (s *Store) Ping(ctx context.Context) error {
+	return wrap(s.db.PingContext(ctx))
+}
+
+func (s *Store) checkSettings(ctx context.Context, opts Options) error {
+	var fsync, fullPageWrites, synchronousCommit, encoding string
+	err := s.queryRow(ctx, `
+		SELECT current_setting('fsync'), current_setting('full_page_writes'), current_setting('synchronous_commit'),
+		       current_setting('server_encoding')`).
+		Scan(&fsync, &fullPageWrites, &synchronousCommit, &encoding)
+	if err != nil {
+		return fmt.Errorf("connect to the database: %w", err)
+	}
+	if encoding != "UTF8" {
+		return fmt.Errorf("the database's encoding is %s; create it with ENCODING 'UTF8'", encoding)
+	}
+	if opts.AllowUnsafeSettings {
+		return nil
+	}
+	for name, value := range map[string]string{"fsync": fsync, "full_page_writes": fullPageWrites, "synchronous_commit": synchronousCommit} {
+		if value == "off" {
+			return fmt.Errorf("PostgreSQL runs with %s=off, which loses acknowledged messages when the machine stops; set it to on", name)
+		}
+	}
+	return nil
+}
+
+func (s *Store) migrations() (*goose.Provider, error) {
+	files, err := fs.Sub(migrationFiles, "migrations")
+	if err != nil {
+		return nil, err
+	}
+	locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(1, 120))
+	if err != nil {
+		return nil, err
+	}
+	return goose.NewProvider(goose.DialectPostgres, s.db, files, goose.WithSessionLocker(locker))
+}
+
+func (s *Store) migrate(ctx context.Context) error {
+	provider, err := s.migrations()
+	if err != nil {
+		return fmt.Errorf("read migrations: %w", err)
+	}
+	// The common start finds a finished schema, and need not wait for the lock of the migrations.
+	var current sql.NullInt64
+	err = s.queryRow(ctx, `SELECT max(version_id) FROM goose_db_version WHERE is_applied`).Scan(&current)
+	var missing *pq.Error
+	if err != nil && !(errors.As(err, &missing) && missing.Code == "42P01") {
+		return fmt.Errorf("read schema version: %w", err)
+	}
+	sources := provider.ListSources()
+	newest := sources[len(sources)-1].Version
+	if current.Valid && current.Int64 > newest {
+		return fmt.Errorf("the database's schema has version %d, this program knows versions up to %d; run a newer roomline", current.Int64, newest)
+	}
+	if current.Valid && current.Int64 == newest {
+		return nil
+	}
+	if _, err := provider.Up(ctx); err != nil {
+		return fmt.Errorf("migrate the database: %w", err)
+	}
+	return nil
+}
+
+// claimServerName makes serverName the deployment's, or refuses when it already has another one.
+func (s *Store) claimServerName(ctx context.Context, serverName string) error {
+	if _, err := s.exec(ctx, `INSERT INTO deployment (server_name) VALUES ($1) ON CONFLICT DO NOTHING`, serverName); err != nil {
+		return fmt.Errorf("claim the server name: %w", err)
+	}
+	var have string
+	if err := s.queryRow(ctx, `SELECT server_name FROM deployment`).Scan(&have); err != nil {
+		return fmt.Errorf("read the server name: %w", err)
+	}
+	if have != serverName {
+		return fmt.Errorf("this database belongs to the server name %q; this process is configured with %q", have, serverName)
+	}
+	return nil
+}

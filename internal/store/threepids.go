@@ -1,0 +1,45 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+
+	"github.com/roomline/roomline/internal/matrix"
+)
+
+// ThreePID is an e-mail address or a phone number of an account, in canonical form.
+type ThreePID struct {
+	OrganisationID int64
+	// Medium is email or msisdn.
+	Medium      string
+	Address     string
+	UserID      matrix.UserID
+	AddedTS     matrix.Timestamp
+	ValidatedTS matrix.Timestamp
+}
+
+// maxThreePIDOwners bounds ListThreePIDOwners: the caller wants to know whether there is exactly one.
+const maxThreePIDOwners = 2
+
+// ListThreePIDOwners returns the accounts that the address belongs to: at most one in each organisation, and no more than two.
+func (s *Store) ListThreePIDOwners(ctx context.Context, medium, address string) ([]matrix.UserID, error) {
+	rows, err := s.query(ctx, `
+		SELECT user_id FROM user_threepids WHERE medium = $1 AND address = $2 ORDER BY organisation_id LIMIT $3`,
+		medium, address, maxThreePIDOwners)
+	return scanAll(rows, err, func(rows *sql.Rows) (matrix.UserID, error) {
+		var user matrix.UserID
+		err := rows.Scan(&user)
+		return user, err
+	})
+}
+
+// InsertThreePID gives an address to an account. It reports false when another account of the organisation has it.
+func (tx *Tx) InsertThreePID(ctx context.Context, t ThreePID) (bool, error) {
+	n, err := tx.exec(ctx, `
+		INSERT INTO user_threepids (organisation_id, medium, address, user_id, added_ts, validated_ts)
+		VALUES ($1, $2, $3, $4, $5, $6)
+		ON CONFLICT (organisation_id, medium, address) DO UPDATE SET validated_ts = excluded.validated_ts
+		WHERE user_threepids.user_id = excluded.user_id`,
+		t.OrganisationID, t.Medium, t.Address, string(t.UserID), int64(t.AddedTS), int64(t.ValidatedTS))
+	return n == 1, err
+}

@@ -1,0 +1,122 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+
+	"github.com/roomline/roomline/internal/matrix"
+)
+
+// User is an account.
+type User struct {
+	UserID         matrix.UserID
+	OrganisationID int64
+	// PasswordHash is a PHC string, or empty for an account without a password.
+	PasswordHash string
+	Admin        bool
+	Guest        bool
+	Locked       bool
+	Suspended    bool
+	// Erased says that the owner asked for erasure when deactivating.
+	Erased bool
+	// DeactivatedTS is 0 for an active account.
+	DeactivatedTS matrix.Timestamp
+	CreatedTS     matrix.Timestamp
+}
+
+// Deactivated reports whether the account was closed for good.
+func (u User) Deactivated() bool { return u.DeactivatedTS != 0 }
+
+const userColumns = `user_id, organisation_id, coalesce(password_hash, ''), admin, guest, locked, suspended, erased,
+	coalesce(deactivated_ts, 0), created_ts`
+
+func scanUser(scan func(...any) error) (User, error) {
+	var u User
+	err := scan(&u.UserID, &u.OrganisationID, &u.PasswordHash, &u.Admin, &u.Guest, &u.Locked, &u.Suspended, &u.Erased,
+		&u.DeactivatedTS, &u.CreatedTS)
+	return u, err
+}
+
+// GetUser returns an account, or ErrNotFound.
+func (s *Store) GetUser(ctx context.Context, user matrix.UserID) (User, error) {
+	return scanUser(s.queryRow(ctx, `SELECT `+userColumns+` FROM users WHERE user_id = $1`, string(user)).Scan)
+}
+
+// GetUser returns an account, or ErrNotFound.
+func (tx *Tx) GetUser(ctx context.Context, user matrix.UserID) (User, error) {
+	return scanUser(tx.queryRow(ctx, `SELECT `+userColumns+` FROM users WHERE user_id = $1`, string(user)).Scan)
+}
+
+// LockUser returns an account and keeps everybody else from changing it until the transaction ends.
+func (tx *Tx) LockUser(ctx context.Context, user matrix.UserID) (User, error) {
+	return scanUser(tx.queryRow(ctx, `SELECT `+userColumns+` FROM users WHERE user_id = $1 FOR UPDATE`, string(user)).Scan)
+}
+
+// ListExistingUsers returns those of the user ids that are accounts here, in no order.
+func (s *Store) ListExistingUsers(ctx context.Context, users []matrix.UserID) ([]User, error) {
+	rows, err := s.query(ctx, `SELECT `+userColumns+` FROM users WHERE user_id = ANY ($1)`, stringArray(users))
+	return scanAll(rows, err, func(rows *sql.Rows) (User, error) { return scanUser(rows.Scan) })
+}
+
+// ListUsers returns the accounts of an organisation in the order of their user ids, from the one that follows after, at most limit.
+func (s *Store) ListUsers(ctx context.Context, organisation int64, after matrix.UserID, limit int) ([]User, error) {
+	rows, err := s.query(ctx, `
+		SELECT `+userColumns+` FROM users
+		WHERE organisation_id = $1 AND user_id > $2
+		ORDER BY user_id LIMIT $3`, organisation, string(after), limit)
+	return scanAll(rows, err, func(rows *sql.Rows) (User, error) { return scanUser(rows.Scan) })
+}
+
+// InsertUser stores a new account. It reports false when the user id is taken.
+func (tx *Tx) InsertUser(ctx context.Context, u User) (bool, error) {
+	n, err := tx.exec(ctx, `
+		INSERT INTO users (user_id, organisation_id, password_hash, admin, guest, created_ts)
+		VALUES ($1, $2, nullif($3, ''), $4, $5, $6)
+		ON CONFLICT DO NOTHING`,
+		string(u.UserID), u.OrganisationID, u.PasswordHash, u.Admin, u.Guest, int64(u.CreatedTS))
+	return n == 1, err
+}
+
+// PutPasswordHash replaces an account's password.
+func (tx *Tx) PutPasswordHash(ctx context.Context, user matrix.UserID, hash string) error {
+	_, err := tx.exec(ctx, `UPDATE users SET password_hash = nullif($2, '') WHERE user_id = $1`, string(user), hash)
+	return err
+}
+
+// PutRehashedPassword replaces the hash of an unchanged password, unless the password was changed meanwhile.
+func (s *Store) PutRehashedPassword(ctx context.Context, user matrix.UserID, old, hash string) error {
+	_, err := s.exec(ctx, `UPDATE users SET password_hash = $3 WHERE user_id = $1 AND password_hash = $2`, string(user), old, hash)
+	return err
+}
+
+// PutUserLocked locks or unlocks an account.
+func (tx *Tx) PutUserLocked(ctx context.Context, user matrix.UserID, locked bool) error {
+	_, err := tx.exec(ctx, `UPDATE users SET locked = $2 WHERE user_id = $1`, string(user), locked)
+	return err
+}
+
+// PutUserDeactivated closes an account: its password, devices, sessions, addresses and profile are gone. The row stays, so
+// that the user id can't be taken again. With erase the account data is gone as well.
+func (tx *Tx) PutUserDeactivated(ctx context.Context, user matrix.UserID, erase bool, now matrix.Timestamp) error {
+	_, err := tx.exec(ctx, `
+		UPDATE users SET password_hash = NULL, admin = false, deactivated_ts = $3, erased = $2 WHERE user_id = $1`,
+		string(user), erase, int64(now))
+	if err != nil {
+		return err
+	}
+	for _, statement := range []string{
+		`DELETE FROM devices WHERE user_id = $1`,
+		`DELETE FROM user_threepids WHERE user_id = $1`,
+		`DELETE FROM profiles WHERE user_id = $1`,
+		`DELETE FROM uia_sessions WHERE user_id = $1`,
+	} {
+		if _, err := tx.exec(ctx, statement, string(user)); err != nil {
+			return err
+		}
+	}
+	if !erase {
+		return nil
+	}
+	_, err = tx.exec(ctx, `DELETE FROM updates WHERE user_id = $1 AND kind = $2`, string(user), KindAccountData)
+	return err
+}

@@ -1,0 +1,141 @@
+package roomserver
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/matrix-org/gomatrixserverlib/spec"
+	"github.com/tidwall/gjson"
+
+	"github.com/roomline/roomline/internal/matrix"
+	"github.com/roomline/roomline/internal/store"
+	"github.com/roomline/roomline/roomserver/event"
+)
+
+// NewEvent is an event that a local user sends.
+type NewEvent struct {
+	Room   matrix.RoomID
+	Sender matrix.UserID
+	Type   string
+	// StateKey is nil for a message event.
+	StateKey *string
+	// Content is canonical JSON.
+	Content []byte
+	// Redacts names the event that a redaction removes; when it is empty it is taken from the content.
+	Redacts matrix.EventID
+	Txn     *Txn
+	// Timestamp is zero for now.
+	Timestamp matrix.Timestamp
+}
+
+// Send appends an event of a local user to a room and returns its id. The same transaction gives the same id. State that says
+// what the room's state says already is not sent again: the id of the present event is returned.
+func (s *Server) Send(ctx context.Context, e NewEvent) (matrix.EventID, error) {
+	if e.Type == spec.MRoomCreate {
+		return "", matrix.Forbidden("a room has one m.room.create event, its first")
+	}
+	room, err := s.Room(ctx, e.Room)
+	if err != nil {
+		return "", err
+	}
+	d := draft{Type: e.Type, StateKey: e.StateKey, Sender: e.Sender, Content: e.Content, Timestamp: e.Timestamp}
+	if e.Type == spec.MRoomRedaction && e.StateKey == nil {
+		if d.Redacts, err = s.redactionTarget(ctx, room, e); err != nil {
+			return "", err
+		}
+	}
+	var same matrix.EventID
+	id, err := s.append(ctx, room, e.Txn, func(v *view) ([]draft, error) {
+		same = ""
+		if d.Redacts != nil {
+			if err := v.mayRedact(e.Sender, d.Redacts); err != nil {
+				return nil, err
+			}
+		}
+		if e.StateKey != nil {
+			if same = v.same(&d); same != "" {
+				return nil, nil
+			}
+		}
+		return []draft{d}, nil
+	})
+	if same != "" {
+		return same, err
+	}
+	return id, err
+}
+
+// same returns the event that is the room's state already and says exactly what d would, or "".
+func (v *view) same(d *draft) matrix.EventID {
+	e := v.get(d.Type, *d.StateKey)
+	if e == nil || v.membership(d.Sender) != spec.Join {
+		return ""
+	}
+	if gjson.GetBytes(e.json, "sender").String() != string(d.Sender) || !bytes.Equal(contentOf(e.json), d.Content) {
+		return ""
+	}
+	return e.id
+}
+
+// redactionTarget loads the event that a redaction removes.
+func (s *Server) redactionTarget(ctx context.Context, room Info, e NewEvent) (*store.Event, error) {
+	id := e.Redacts
+	if id == "" {
+		id = matrix.EventID(gjson.GetBytes(e.Content, "redacts").String())
+	}
+	if id == "" {
+		return nil, matrix.MissingParam("redacts must name the event to redact")
+	}
+	target, err := s.cfg.Store.GetEvent(ctx, room.NID, id)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, matrix.NotFound("the event to redact is not in this room")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("load event to redact: %w", err)
+	}
+	return &target, nil
+}
+
+// mayRedact refuses a redaction by a user who neither sent the event nor has the power to redact.
+//
+// Spec: room v12 §handling-redactions
+func (v *view) mayRedact(sender matrix.UserID, target *store.Event) error {
+	if target.Sender == sender && v.membership(sender) == spec.Join {
+		return nil
+	}
+	rules, err := v.rules()
+	if err != nil || rules == nil {
+		return err
+	}
+	if have := rules.UserLevel(sender); have < rules.Levels.Redact {
+		return matrix.Forbidden("redacting others' events needs power level %d, %s has %d", rules.Levels.Redact, sender, have)
+	}
+	return nil
+}
+
+// rules returns the room's power levels, or nil while they are not in memory. They are parsed once for each pair of events.
+func (v *view) rules() (*event.Rules, error) {
+	createEvent, levelsEvent := v.get(spec.MRoomCreate, ""), v.get(spec.MRoomPowerLevels, "")
+	if len(v.missing) > 0 {
+		return nil, nil
+	}
+	if t := v.tip; t.rules != nil && t.rulesOf == [2]*stateEvent{createEvent, levelsEvent} {
+		return t.rules, nil
+	}
+	create, err := v.Create()
+	if err != nil {
+		return nil, err
+	}
+	levels, err := v.PowerLevels()
+	if err != nil {
+		return nil, err
+	}
+	rules, err := event.NewRules(create, levels)
+	if err != nil {
+		return nil, err
+	}
+	v.tip.rules, v.tip.rulesOf = rules, [2]*stateEvent{createEvent, levelsEvent}
+	return rules, nil
+}

@@ -1,0 +1,47 @@
+// Package tests is what is tested from outside: the real server as processes, and clients that others have written.
+//
+//	mautrix_test.go, jssdk_test.go    two SDKs chat through two processes
+//	kill_test.go, database_test.go    processes and the database die under load, an auditor compares (package auditor)
+//	order_test.go                     several processes write at once: one order, one state, one event a transaction
+//	input_test.go                     malformed requests to every endpoint
+//	newcomer_test.go                  the first steps of the README
+//	bench/                            how fast it is (make bench)
+//
+// ROOMLINE_ENDURANCE=1 makes the faults many (make endurance).
+package tests
+
+import (
+	"os"
+	"testing"
+	"time"
+
+	"github.com/roomline/roomline/internal/hstest"
+)
+
+func TestMain(m *testing.M) { hstest.Main(m) }
+
+// endurance reports whether there is time.
+func endurance() bool { return os.Getenv("ROOMLINE_ENDURANCE") == "1" }
+
+// times is how often something is done: often in an endurance run, enough otherwise.
+func times(enough, often int) int {
+	if endurance() {
+		return often
+	}
+	return enough
+}
+
+// patience is how long a test waits for something that comes at once unless the machine is busy.
+const patience = 30 * time.Second
+
+// eventually waits until a condition holds.
+func eventually(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(patience)
+	for !condition() {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s did not happen within %s", what, patience)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}

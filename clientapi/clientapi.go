@@ -15,10 +15,10 @@ import (
 	"log/slog"
 
 	"github.com/roomline/roomline/clientapi/auth"
+	"github.com/roomline/roomline/clientapi/keys"
 	"github.com/roomline/roomline/clientapi/presence"
 	"github.com/roomline/roomline/internal/journal"
 	"github.com/roomline/roomline/internal/matrix"
-	"github.com/roomline/roomline/internal/ratelimit"
 	"github.com/roomline/roomline/internal/store"
 	"github.com/roomline/roomline/roomserver"
 )
@@ -34,8 +34,6 @@ type Config struct {
 	Clock       matrix.Clock
 	Log         *slog.Logger
 
-	// ServerName is the first hosted domain, to which accounts belong that name no other.
-	ServerName matrix.ServerName
 	// PropagateProfile puts a user's new display name and avatar into the member events of the rooms the user has joined.
 	PropagateProfile func(ctx context.Context, user matrix.UserID) error
 	// LeaveRooms takes a user out of every room, and turns down every invitation.
@@ -44,9 +42,7 @@ type Config struct {
 	// Presence is shared with sync; one of its own if nil.
 	Presence *presence.Server
 	// Rand is crypto/rand if nil.
-	Rand io.Reader
-	// Limiter is nil where rate limits are off.
-	Limiter      *ratelimit.Limiter
+	Rand         io.Reader
 	Registration RegistrationConfig
 	WellKnown    WellKnownConfig
 	// PublicProfiles lets anybody look up profiles, without an access token.
@@ -63,6 +59,7 @@ type Server struct {
 	sessions    *auth.Sessions
 	interactive *auth.Interactive
 	presence    *presence.Server
+	keys        *keys.Server
 	typists     *typists
 	clock       matrix.Clock
 	rand        io.Reader
@@ -89,8 +86,12 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Presence == nil {
 		cfg.Presence = presence.New(presence.Config{Store: cfg.Store, Journal: cfg.Journal, Clock: cfg.Clock, Log: cfg.Log})
 	}
+	deviceKeys, err := keys.New(keys.Config{Store: cfg.Store, Journal: cfg.Journal, Interactive: cfg.Interactive, Clock: cfg.Clock, Log: cfg.Log})
+	if err != nil {
+		return nil, err
+	}
 	return &Server{
-		presence: cfg.Presence, typists: newTypists(cfg.Store, cfg.Journal, cfg.Clock, cfg.Log),
+		keys: deviceKeys, presence: cfg.Presence, typists: newTypists(cfg.Store, cfg.Journal, cfg.Clock, cfg.Log),
 		cfg: cfg, store: cfg.Store, journal: cfg.Journal, rooms: cfg.Rooms, accounts: cfg.Accounts, sessions: cfg.Sessions, interactive: cfg.Interactive,
 		clock: cfg.Clock, rand: cfg.Rand, log: cfg.Log,
 	}, nil

@@ -87,8 +87,8 @@ func newApp(ctx context.Context, cfg *config.Config, st *store.Store, sealKey [3
 	})
 	a.client, err = clientapi.New(clientapi.Config{
 		Store: st, Journal: a.journal, Accounts: a.accounts, Sessions: a.sessions, Interactive: auth.NewInteractive(a.accounts),
-		Rooms: a.rooms, Presence: a.presence, Clock: a.clock, Log: log, ServerName: domains[0],
-		PropagateProfile: a.rooms.PropagateProfile, LeaveRooms: a.rooms.LeaveRooms, Limiter: a.limiter,
+		Rooms: a.rooms, Presence: a.presence, Clock: a.clock, Log: log,
+		PropagateProfile: a.rooms.PropagateProfile, LeaveRooms: a.rooms.LeaveRooms,
 		Registration: clientapi.RegistrationConfig{
 			Mode: clientapi.RegistrationMode(cfg.Registration.Mode), SharedSecret: cfg.Registration.SharedSecret.Reveal(),
 		},

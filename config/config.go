@@ -57,6 +57,9 @@ type Config struct {
 	// Federation is the exchange with other Matrix servers.
 	Federation Federation `yaml:"federation"`
 
+	// Outbound is what the server asks others by HTTP: push gateways, application services, OpenID providers.
+	Outbound Outbound `yaml:"outbound"`
+
 	// Appservices are bridges and bots that act for many users.
 	Appservices Appservices `yaml:"appservices"`
 
@@ -188,6 +191,13 @@ type Federation struct {
 	// AllowPrivateAddresses allows connections to servers on private and loopback addresses. Only for tests and closed
 	// networks: it lets strangers make this server connect to your internal network.
 	AllowPrivateAddresses bool `yaml:"allow_private_addresses"`
+}
+
+// Outbound is what the server asks others by HTTP: push gateways, application services, OpenID providers.
+type Outbound struct {
+	// AllowedAddresses are addresses and networks (CIDR) that may be reached although they are not public, for example that of
+	// an application service beside this server. Everything private, loopback and link-local is refused otherwise.
+	AllowedAddresses []string `yaml:"allowed_addresses" example:"[10.20.0.0/16]"`
 }
 
 // Appservices are bridges and bots that act for many users.

@@ -43,6 +43,11 @@ func (c *Config) validate() complaints {
 			l.add(fmt.Sprintf("trusted_proxies[%d]", i), "must be an address or a network such as 10.0.0.0/8, not %q", proxy)
 		}
 	}
+	for i, network := range c.Outbound.AllowedAddresses {
+		if _, err := Network(network); err != nil {
+			l.add(fmt.Sprintf("outbound.allowed_addresses[%d]", i), "must be an address or a network such as 10.20.0.0/16, not %q", network)
+		}
+	}
 	for i, path := range c.Appservices.Registrations {
 		if path == "" {
 			l.add(fmt.Sprintf("appservices.registrations[%d]", i), "must be the path of a file")

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"strings"
 	"sync"
 
@@ -21,6 +22,7 @@ import (
 	"github.com/roomline/roomline/internal/httpapi"
 	"github.com/roomline/roomline/internal/journal"
 	"github.com/roomline/roomline/internal/matrix"
+	"github.com/roomline/roomline/internal/outbound"
 	"github.com/roomline/roomline/internal/ratelimit"
 	"github.com/roomline/roomline/internal/store"
 	"github.com/roomline/roomline/roomserver"
@@ -44,6 +46,8 @@ type app struct {
 	sync     *clientsync.Server
 	client   *clientapi.Server
 	metrics  *prometheus.Registry
+	// outbound asks push gateways, application services and OpenID providers.
+	outbound *http.Client
 	// listeners counts those that were made, to tell their metrics apart.
 	listeners int
 }
@@ -56,6 +60,9 @@ func newApp(ctx context.Context, cfg *config.Config, st *store.Store, sealKey [3
 		return nil, err
 	}
 	var err error
+	if a.outbound, err = outboundClient(cfg); err != nil {
+		return nil, err
+	}
 	a.keys, err = signing.Open(ctx, signing.Config{
 		Store: st, Domains: domains, SealKey: sealKey, Rand: rand.Reader, Clock: a.clock, Log: log,
 	})
@@ -95,6 +102,18 @@ func newApp(ctx context.Context, cfg *config.Config, st *store.Store, sealKey [3
 		WellKnown: wellKnown(cfg), PublicProfiles: cfg.PublicProfiles,
 	})
 	return a, err
+}
+
+func outboundClient(cfg *config.Config) (*http.Client, error) {
+	var allowed []netip.Prefix
+	for _, text := range cfg.Outbound.AllowedAddresses {
+		network, err := config.Network(text)
+		if err != nil {
+			return nil, fmt.Errorf("outbound.allowed_addresses: %w", err)
+		}
+		allowed = append(allowed, network)
+	}
+	return outbound.New(outbound.Config{Allowed: allowed}), nil
 }
 
 func hostedDomains(cfg *config.Config) []matrix.ServerName {

@@ -39,7 +39,7 @@ var layers = []layer{
 	{[]string{"roomserver"}, []string{"roomserver/event", "roomserver/signing", "roomserver/view", lower}},
 
 	// What everything stands on.
-	{[]string{"config", "internal/matrix", "internal/limits", "internal/child"}, nil},
+	{[]string{"config", "internal/matrix", "internal/limits", "internal/child", "internal/outbound"}, nil},
 	{[]string{"internal/pgcluster"}, []string{"internal/child"}},
 	{[]string{"internal/strictjson"}, []string{"internal/matrix", "internal/limits"}},
 	{[]string{"internal/store"}, []string{"internal/matrix", "internal/limits"}},
@@ -48,7 +48,7 @@ var layers = []layer{
 }
 
 // lower stands for the packages of internal/ that a server is made of.
-const lower = "internal/{matrix,limits,strictjson,store,httpapi,journal,ratelimit,housekeeping,fedclient}"
+const lower = "internal/{matrix,limits,strictjson,store,httpapi,journal,ratelimit,housekeeping,fedclient,outbound}"
 
 // standardOnly are the packages that import the standard library only.
 var standardOnly = []string{"internal/matrix", "internal/limits"}

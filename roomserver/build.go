@@ -162,6 +162,7 @@ func (s *Server) buildEvent(v *view, at *place, d *draft) (store.NewEvent, error
 			e.Membership = gjson.GetBytes(d.Content, "membership").String()
 		}
 	}
+	e.Relation = relationOf(d)
 	if d.Redacts != nil {
 		if e.RedactedJSON, err = event.Redact(version, d.Redacts.JSON); err != nil {
 			return store.NewEvent{}, fmt.Errorf("redact %s: %w", d.Redacts.EventID, err)

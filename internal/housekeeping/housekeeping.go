@@ -42,6 +42,9 @@ func Tasks(s *store.Store) []Task {
 		{"registration nonces", func(ctx context.Context, now time.Time, limit int) (int64, error) {
 			return s.DeleteRegistrationNoncesBefore(ctx, matrix.TimestampOf(now), limit)
 		}},
+		{"sticky events", func(ctx context.Context, now time.Time, limit int) (int64, error) {
+			return s.DeleteStickyEventsBefore(ctx, matrix.TimestampOf(now), limit)
+		}},
 	}
 }
 

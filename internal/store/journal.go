@@ -39,7 +39,19 @@ type NewEvent struct {
 	// Redacts is the event that this one removes, and RedactedJSON what is left of it.
 	Redacts      matrix.EventID
 	RedactedJSON []byte
-	JSON         []byte
+	// Relation is content.m.relates_to, nil for an event that relates to none.
+	Relation *Relation
+	// StickyUntil is when the event stops being sticky; zero for an event that never was.
+	StickyUntil matrix.Timestamp
+	JSON        []byte
+}
+
+// Relation says which event another one relates to.
+type Relation struct {
+	Type      string
+	RelatesTo matrix.EventID
+	// Key is that of an annotation, else empty.
+	Key string
 }
 
 // NewRoom is a room that begins.
@@ -89,7 +101,8 @@ type JournalConn struct {
 const appendStatement = `
 	SELECT base, outcomes, known, stored_at
 	FROM journal_append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21,
-	                    $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39)`
+	                    $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40, $41,
+	                    $42, $43, $44, $45)`
 
 // OpenJournal opens the connection for batches. A server that does not answer for patience is given up.
 func (s *Store) OpenJournal(patience time.Duration) (*JournalConn, error) {
@@ -201,6 +214,14 @@ type batch struct {
 		user, key                  []string
 		body                       pq.ByteaArray
 	}
+	relations struct {
+		event   []int64
+		typ, to []string
+		key     []sql.NullString
+	}
+	sticky struct {
+		event, until []int64
+	}
 	hasNew, hasState, hasRedactions bool
 }
 
@@ -220,6 +241,8 @@ func appendArguments(now matrix.Timestamp, units []Unit) []any {
 		pq.Array(b.txns.event), int64(now),
 		pq.Array(b.updates.unit), pq.Array(b.updates.kind), pq.Array(b.updates.room), pq.Array(b.updates.user),
 		pq.Array(b.updates.key), b.updates.body, pq.Array(b.updates.replaces),
+		pq.Array(b.relations.event), pq.Array(b.relations.typ), pq.Array(b.relations.to), pq.Array(b.relations.key),
+		pq.Array(b.sticky.event), pq.Array(b.sticky.until),
 		len(units), b.hasNew, b.hasState, b.hasRedactions,
 	}
 }
@@ -298,6 +321,16 @@ func (b *batch) addEvent(unit int64, u *Unit, e *NewEvent) {
 	b.events.redacts = append(b.events.redacts, nullString(string(e.Redacts)))
 	b.events.redactedJSON = append(b.events.redactedJSON, e.RedactedJSON)
 	b.events.json = append(b.events.json, e.JSON)
+	at := int64(len(b.events.json))
+	if r := e.Relation; r != nil {
+		b.relations.event = append(b.relations.event, at)
+		b.relations.typ = append(b.relations.typ, r.Type)
+		b.relations.to = append(b.relations.to, string(r.RelatesTo))
+		b.relations.key = append(b.relations.key, nullString(r.Key))
+	}
+	if e.StickyUntil != 0 {
+		b.sticky.event, b.sticky.until = append(b.sticky.event, at), append(b.sticky.until, int64(e.StickyUntil))
+	}
 }
 
 func nullString(s string) sql.NullString {

@@ -285,6 +285,9 @@ CREATE TABLE followers (
 -- transaction made the event known before; 'moved' when the room's head is another one, or the value that an update
 -- replaces (u_replaces), so that the unit has to be built again.
 --
+-- Two facts that few events have come in arrays of their own: relations (l_*) and stickiness (s_*); l_event and s_event are
+-- indexes into the events. A batch without them gives null.
+--
 -- Locks are taken in the order rooms (by room_nid), clock: two batches can't deadlock. The clock comes as late as it can,
 -- because it is held until the commit.
 CREATE FUNCTION journal_append(
@@ -293,6 +296,7 @@ CREATE FUNCTION journal_append(
     e_depth bigint[], e_device text[], e_txn text[], e_membership text[], e_redacts text[], e_redacted_json bytea[], e_json bytea[],
     t_unit int[], t_user text[], t_device text[], t_scope text[], t_txn text[], t_event text[], t_now bigint,
     u_unit int[], u_kind smallint[], u_room bigint[], u_user text[], u_key text[], u_body bytea[], u_replaces bigint[],
+    l_event int[], l_type text[], l_to text[], l_key text[], s_event int[], s_until bigint[],
     units int, has_new boolean, has_state boolean, has_redactions boolean,
     OUT base bigint, OUT outcomes text[], OUT known text[], OUT stored_at bigint[]
 ) LANGUAGE plpgsql AS $$
@@ -302,6 +306,7 @@ DECLARE
     n_updates int := coalesce(array_length(u_kind, 1), 0);
     n_txns    int := coalesce(array_length(t_unit, 1), 0);
     n         int := 0;
+    gone      bigint[];  -- positions of the events that the batch redacts
     r         record;
 BEGIN
     IF n_events > 0 THEN
@@ -441,11 +446,50 @@ BEGIN
             SET membership = excluded.membership, sender = excluded.sender, position = excluded.position, forgotten = false;
         END IF;
 
+        IF l_event IS NOT NULL THEN
+            INSERT INTO relations (room_nid, relates_to, rel_type, position, event_id, type, sender, origin_server_ts, key)
+            SELECT e_room[x.e], x.relates_to, x.rel_type, base + x.e, e_id[x.e], e_type[x.e], e_sender[x.e], e_ts[x.e], x.key
+            FROM unnest(l_event, l_type, l_to, l_key) AS x (e, rel_type, relates_to, key)
+            WHERE outcomes IS NULL OR outcomes[e_unit[x.e]] = 'ok';
+
+            IF 'm.thread' = ANY (l_type) THEN
+                INSERT INTO threads (room_nid, root_event_id, latest, replies)
+                SELECT e_room[x.e], x.relates_to, max(base + x.e), count(*)
+                FROM unnest(l_event, l_type, l_to) AS x (e, rel_type, relates_to)
+                WHERE x.rel_type = 'm.thread' AND (outcomes IS NULL OR outcomes[e_unit[x.e]] = 'ok')
+                GROUP BY 1, 2
+                ON CONFLICT (room_nid, root_event_id) DO UPDATE
+                SET latest = excluded.latest, replies = threads.replies + excluded.replies;
+            END IF;
+        END IF;
+
+        IF s_event IS NOT NULL THEN
+            INSERT INTO sticky_events (room_nid, position, event_id, sender, sticky_until)
+            SELECT e_room[x.e], base + x.e, e_id[x.e], e_sender[x.e], x.until
+            FROM unnest(s_event, s_until) AS x (e, until)
+            WHERE outcomes IS NULL OR outcomes[e_unit[x.e]] = 'ok';
+        END IF;
+
         IF has_redactions THEN
-            UPDATE events SET json = x.json, redacted_by = x.id
-            FROM unnest(e_unit, e_room, e_id, e_redacts, e_redacted_json) AS x (unit, room, id, redacts, json)
-            WHERE x.redacts IS NOT NULL AND (outcomes IS NULL OR outcomes[x.unit] = 'ok')
-                AND events.event_id = x.redacts AND events.room_nid = x.room AND events.redacted_by IS NULL;
+            WITH redacted AS (
+                UPDATE events SET json = x.json, redacted_by = x.id
+                FROM unnest(e_unit, e_room, e_id, e_redacts, e_redacted_json) AS x (unit, room, id, redacts, json)
+                WHERE x.redacts IS NOT NULL AND (outcomes IS NULL OR outcomes[x.unit] = 'ok')
+                    AND events.event_id = x.redacts AND events.room_nid = x.room AND events.redacted_by IS NULL
+                RETURNING events.position
+            )
+            SELECT array_agg(redacted.position) INTO gone FROM redacted;
+            -- What a redacted event related to, and that it was sticky, went with its content.
+            DELETE FROM sticky_events WHERE position = ANY (gone);
+            FOR r IN DELETE FROM relations WHERE position = ANY (gone) RETURNING room_nid, relates_to, rel_type LOOP
+                IF r.rel_type = 'm.thread' THEN
+                    UPDATE threads SET replies = replies - 1, latest = coalesce((
+                        SELECT max(relations.position) FROM relations
+                        WHERE relations.room_nid = r.room_nid AND relations.relates_to = r.relates_to AND relations.rel_type = 'm.thread'), 0)
+                    WHERE threads.room_nid = r.room_nid AND threads.root_event_id = r.relates_to;
+                    DELETE FROM threads WHERE room_nid = r.room_nid AND root_event_id = r.relates_to AND replies <= 0;
+                END IF;
+            END LOOP;
         END IF;
     END IF;
 
@@ -511,3 +555,49 @@ CREATE TABLE filters (
 
 -- The state of a room without its members, who may be a hundred thousand, for clients that load members lazily.
 CREATE INDEX room_state_not_members ON room_state (room_nid, until) WHERE type <> 'm.room.member';
+
+-- Relations between events, threads, sticky events
+
+-- Which event relates to which: content.m.relates_to of the events that have one, with a rel_type. The row of a redacted event is
+-- gone with its content. The event that it relates to may be unknown, or redacted: its children stay. Edits that can never
+-- be valid (by a state event, or without m.new_content) have no row.
+CREATE TABLE relations (
+    room_nid          bigint NOT NULL,
+    relates_to        text   COLLATE "C" NOT NULL,
+    rel_type          text   COLLATE "C" NOT NULL,
+    -- The position, id, type, sender and time of the event that relates to the other.
+    position          bigint NOT NULL,
+    event_id          text   COLLATE "C" NOT NULL,
+    type              text   COLLATE "C" NOT NULL,
+    sender            text   COLLATE "C" NOT NULL,
+    origin_server_ts  bigint NOT NULL,
+    -- The key of an annotation.
+    key               text   COLLATE "C",
+    PRIMARY KEY (room_nid, relates_to, rel_type, position)
+);
+CREATE UNIQUE INDEX relations_position ON relations (position);
+-- Who took part in a thread.
+CREATE INDEX relations_thread_sender ON relations (room_nid, relates_to, sender) WHERE rel_type = 'm.thread';
+
+-- The threads of a room by their latest reply. Kept by journal_append, so that neither the list nor a count reads every reply.
+CREATE TABLE threads (
+    room_nid       bigint NOT NULL,
+    root_event_id  text   COLLATE "C" NOT NULL,
+    -- Position of the latest reply, and how many there are.
+    latest         bigint NOT NULL,
+    replies        bigint NOT NULL,
+    PRIMARY KEY (room_nid, root_event_id)
+);
+CREATE INDEX threads_latest ON threads (room_nid, latest);
+
+-- Events that clients are given while they are sticky, wherever they stand in the timeline (MSC4354).
+CREATE TABLE sticky_events (
+    position      bigint PRIMARY KEY,
+    room_nid      bigint NOT NULL,
+    event_id      text   COLLATE "C" NOT NULL,
+    sender        text   COLLATE "C" NOT NULL,
+    -- When it stops, in ms.
+    sticky_until  bigint NOT NULL
+);
+CREATE INDEX sticky_events_room ON sticky_events (room_nid, position);
+CREATE INDEX sticky_events_until ON sticky_events (sticky_until);

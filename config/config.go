@@ -16,6 +16,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"log/slog"
+	"time"
 )
 
 // Config is the whole configuration.
@@ -174,6 +175,29 @@ const (
 type RateLimits struct {
 	// Enabled is false only in tests and benchmarks.
 	Enabled bool `yaml:"enabled"`
+
+	// Classes replace limits by their names: burst requests at once, and one more every so often. They hold for all
+	// processes together. By user: send (messages, state, typing, receipts), read, room (creating, joining, inviting),
+	// account (profile, password). By address: login, register, refresh, probe (is a user name free). Over all of them:
+	// by_device, by_address (an IPv6 address counts as its /64), by_organisation. Wrong passwords: login_failure (by account),
+	// login_failure_known (from where the account has a device), login_failure_row (since the last right one),
+	// login_failure_address, login_failure_all. Element Call needs send to be at least {burst: 30, every: 2s}.
+	Classes map[string]RateLimit `yaml:"classes" example:"{send: {burst: 500, every: 20ms}}"`
+
+	// ExemptUsers are never limited, such as a bot that greets everybody.
+	ExemptUsers []string `yaml:"exempt_users"`
+
+	// ExemptAppservices are the ids of application services that are never limited. The others count as one user each.
+	ExemptAppservices []string `yaml:"exempt_appservices"`
+}
+
+// RateLimit is one limit.
+type RateLimit struct {
+	// Burst is how many requests may come at once.
+	Burst int `yaml:"burst"`
+
+	// Every is how long it takes until there may be one more, such as 20ms or 5s.
+	Every time.Duration `yaml:"every"`
 }
 
 // Federation is the exchange with other Matrix servers.

@@ -80,7 +80,15 @@ func TestDevNeedsNothingElse(t *testing.T) {
 func TestMistakesAreNamedWithFieldAndLine(t *testing.T) {
 	for name, tc := range map[string]struct{ text, want string }{
 		"unknown field":         {minimal + "nonsense: 1\n", ":5: nonsense: there is no such field"},
-		"unknown nested field":  {minimal + "rate_limits:\n  enable: true\n", ":6: rate_limits.enable: there is no such field; known here: enabled"},
+		"unknown nested field":  {minimal + "rate_limits:\n  enable: true\n", ":6: rate_limits.enable: there is no such field; known here: enabled, classes"},
+		"rate limit field":      {minimal + "rate_limits:\n  classes:\n    send: {burts: 1}\n", ":7: rate_limits.classes.send.burts: there is no such field; known here: burst, every"},
+		"rate limit burst":      {minimal + "rate_limits:\n  classes:\n    send: {burst: 0, every: 1s}\n", ":7: rate_limits.classes.send.burst: must be between 1 and"},
+		"rate limit every":      {minimal + "rate_limits:\n  classes:\n    send: {burst: 1, every: 0s}\n", ":7: rate_limits.classes.send.every: must be at least"},
+		"rate limit too slow":   {minimal + "rate_limits:\n  classes:\n    send: {burst: 100, every: 9999h}\n", ":7: rate_limits.classes.send.every: must be at least"},
+		"not a duration":        {minimal + "rate_limits:\n  classes:\n    send: {burst: 1, every: 5}\n", ":7: rate_limits.classes.send.every: must be a duration"},
+		"classes are no list":   {minimal + "rate_limits: {classes: [send]}\n", ":5: rate_limits.classes: must be a group"},
+		"class twice":           {minimal + "rate_limits:\n  classes:\n    send: {burst: 1, every: 1s}\n    send: {burst: 1, every: 1s}\n", "send"},
+		"exempt user":           {minimal + "rate_limits: {exempt_users: [bot]}\n", ":5: rate_limits.exempt_users[0]: must look like @user"},
 		"field in another case": {minimal + "Dev: true\n", ":5: Dev: there is no such field"},
 		"field in a list":       {"server_name: a\nlisteners:\n  - address: 127.0.0.1:1\n    port: 1\n", ":4: listeners[0].port: there is no such field"},
 		"twice":                 {minimal + "dev: true\ndev: false\n", "dev"},

@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+	"time"
 
 	"go.yaml.in/yaml/v4"
 )
@@ -111,7 +112,10 @@ func (d *decoder) parse(text []byte, c *Config) {
 	d.decode(node, reflect.ValueOf(c).Elem(), "")
 }
 
-var secretType = reflect.TypeFor[Secret]()
+var (
+	secretType   = reflect.TypeFor[Secret]()
+	durationType = reflect.TypeFor[time.Duration]()
+)
 
 func (d *decoder) decode(node *yaml.Node, v reflect.Value, path string) {
 	if path != "" {
@@ -136,6 +140,8 @@ func (d *decoder) decode(node *yaml.Node, v reflect.Value, path string) {
 			d.decode(item, list.Index(i), fmt.Sprintf("%s[%d]", path, i))
 		}
 		v.Set(list)
+	case reflect.Map:
+		d.decodeMap(node, v, path)
 	default:
 		if node.Kind != yaml.ScalarNode {
 			d.fail(node.Line, path, "must be a single value")
@@ -145,7 +151,37 @@ func (d *decoder) decode(node *yaml.Node, v reflect.Value, path string) {
 	}
 }
 
+// decodeMap reads a group whose fields are named by whoever writes the file.
+func (d *decoder) decodeMap(node *yaml.Node, v reflect.Value, path string) {
+	if node.Kind != yaml.MappingNode {
+		d.fail(node.Line, path, "must be a group of fields")
+		return
+	}
+	m := reflect.MakeMap(v.Type())
+	for i := 0; i+1 < len(node.Content); i += 2 {
+		key, value := node.Content[i], reflect.New(v.Type().Elem()).Elem()
+		field := join(path, key.Value)
+		if m.MapIndex(reflect.ValueOf(key.Value)).IsValid() {
+			d.fail(key.Line, field, "is given twice")
+			continue
+		}
+		d.decode(node.Content[i+1], value, field)
+		d.lines[field] = key.Line
+		m.SetMapIndex(reflect.ValueOf(key.Value), value)
+	}
+	v.Set(m)
+}
+
 func (d *decoder) decodeScalar(node *yaml.Node, v reflect.Value, path string) {
+	if v.Type() == durationType {
+		duration, err := time.ParseDuration(node.Value)
+		if err != nil {
+			d.fail(node.Line, path, "must be a duration such as 20ms, 5s or 1h, not %q", node.Value)
+			return
+		}
+		v.SetInt(int64(duration))
+		return
+	}
 	switch v.Kind() {
 	case reflect.String:
 		v.SetString(node.Value)

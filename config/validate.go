@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"net/url"
@@ -10,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Validate reports everything that is wrong, each as a *FieldError. It looks at no files.
@@ -35,6 +37,7 @@ func (c *Config) validate() complaints {
 	c.checkDatabase(&l)
 	c.checkSecurity(&l)
 	c.checkSupport(&l)
+	c.checkRateLimits(&l)
 	if c.PublicBaseURL != "" && !isBaseURL(c.PublicBaseURL) {
 		l.add("public_base_url", "must be an http or https URL without query, not %q", c.PublicBaseURL)
 	}
@@ -139,6 +142,29 @@ func (c *Config) checkSecurity(l *complaints) {
 	}
 	if n := len(c.Registration.SharedSecret); n > 0 && n < 8 {
 		l.add("registration.shared_secret", "must have at least 8 characters")
+	}
+}
+
+func (c *Config) checkRateLimits(l *complaints) {
+	for _, name := range slices.Sorted(maps.Keys(c.RateLimits.Classes)) {
+		limit := c.RateLimits.Classes[name]
+		field := "rate_limits.classes." + name
+		if limit.Burst < 1 || limit.Burst > 1_000_000 {
+			l.add(field+".burst", "must be between 1 and 1000000, not %d", limit.Burst)
+		}
+		if limit.Every < time.Microsecond || limit.Every > 10*365*24*time.Hour/time.Duration(max(limit.Burst, 1)) {
+			l.add(field+".every", "must be at least 1us, and for the whole burst at most ten years, not %s", limit.Every)
+		}
+	}
+	for i, user := range c.RateLimits.ExemptUsers {
+		if !strings.HasPrefix(user, "@") || !strings.Contains(user, ":") {
+			l.add(fmt.Sprintf("rate_limits.exempt_users[%d]", i), "must look like @user:example.org, not %q", user)
+		}
+	}
+	for i, id := range c.RateLimits.ExemptAppservices {
+		if id == "" {
+			l.add(fmt.Sprintf("rate_limits.exempt_appservices[%d]", i), "must be the id of an application service")
+		}
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"os"
 
 	"github.com/roomline/roomline/config"
+	"github.com/roomline/roomline/internal/ratelimit"
 )
 
 // checkConfig reads a configuration as serve would, with the files that it names.
@@ -28,7 +29,7 @@ func checkConfig(c *call) error {
 }
 
 func checkFiles(cfg *config.Config) error {
-	var errs []error
+	errs := []error{ratelimit.Check(limiterConfig(cfg).Classes)}
 	for i, l := range cfg.Listeners {
 		if l.TLS.Enabled() {
 			if _, err := tls.LoadX509KeyPair(l.TLS.Cert, l.TLS.Key); err != nil {

@@ -76,7 +76,12 @@ func newApp(ctx context.Context, cfg *config.Config, st *store.Store, sealKey [3
 		return nil, err
 	}
 	if cfg.RateLimits.Enabled {
-		a.limiter = ratelimit.New(ratelimit.Config{Store: st, Clock: a.clock, Log: log})
+		limits := limiterConfig(cfg)
+		if err := ratelimit.Check(limits.Classes); err != nil {
+			return nil, err
+		}
+		limits.Store, limits.Clock, limits.Log = st, a.clock, log
+		a.limiter = ratelimit.New(limits)
 	}
 	a.accounts, err = auth.NewAccounts(auth.AccountConfig{
 		Store: st, Journal: a.journal, Clock: a.clock, Limiter: a.limiter, Domains: domains,
@@ -114,6 +119,17 @@ func outboundClient(cfg *config.Config) (*http.Client, error) {
 		allowed = append(allowed, network)
 	}
 	return outbound.New(outbound.Config{Allowed: allowed}), nil
+}
+
+// limiterConfig is what the configuration says of rate limits.
+func limiterConfig(cfg *config.Config) ratelimit.Config {
+	classes := make(map[string]ratelimit.Class, len(cfg.RateLimits.Classes))
+	for name, c := range cfg.RateLimits.Classes {
+		classes[name] = ratelimit.Class{Burst: c.Burst, Every: c.Every}
+	}
+	return ratelimit.Config{
+		Classes: classes, ExemptUsers: cfg.RateLimits.ExemptUsers, ExemptAppservices: cfg.RateLimits.ExemptAppservices,
+	}
 }
 
 func hostedDomains(cfg *config.Config) []matrix.ServerName {

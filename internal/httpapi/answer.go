@@ -211,7 +211,8 @@ func writeErrorBody(c *Call, e *matrix.Error) {
 	}
 	body := errorBody{Code: e.Code, Message: e.Message}
 	if e.Code == matrix.ErrLimitExceeded {
-		body.RetryAfterMS = e.RetryAfter.Milliseconds()
+		// Rounded up: who waits for exactly so long must not come too early.
+		body.RetryAfterMS = int64((e.RetryAfter + time.Millisecond - 1) / time.Millisecond)
 	}
 	if e.Status == http.StatusRequestTimeout {
 		c.writer.Header()["Connection"] = []string{"close"}

@@ -89,10 +89,9 @@ type Authenticator interface {
 	Authenticate(ctx context.Context, token string) (*Requester, error)
 }
 
-// Limiter counts requests of a class. The key is the requester's user id, or the address of who has none. A positive
-// retryAfter refuses the request.
+// Limiter counts requests of a class. who is nil where nobody has said who they are. A positive retryAfter refuses the request.
 type Limiter interface {
-	Allow(ctx context.Context, class, key string) (retryAfter time.Duration, err error)
+	Admit(ctx context.Context, class string, who *Requester, address string) (retryAfter time.Duration, err error)
 }
 
 // Config is what New needs. Auth may be nil when no route asks for a token; Limiter nil switches rate limits off;

@@ -155,19 +155,12 @@ func accessToken(c *Call) string {
 	return c.Query("access_token")
 }
 
-// limit asks the limiter, by user where there is one and by address otherwise.
+// limit asks the limiter.
 func (s *server) limit(c *Call) error {
 	if s.limiter == nil || c.route.Limit == "" {
 		return nil
 	}
-	key := ""
-	if c.Requester != nil {
-		key = string(c.Requester.User)
-	}
-	if key == "" {
-		key = c.ClientAddr()
-	}
-	after, err := s.limiter.Allow(&c.ctx, c.route.Limit, key)
+	after, err := s.limiter.Admit(&c.ctx, c.route.Limit, c.Requester, c.ClientAddr())
 	if err != nil {
 		return fmt.Errorf("count against rate limit %s: %w", c.route.Limit, err)
 	}

@@ -241,7 +241,10 @@ type countingLimiter struct {
 	keys []string
 }
 
-func (l *countingLimiter) Allow(_ context.Context, class, key string) (time.Duration, error) {
+func (l *countingLimiter) Admit(_ context.Context, class string, who *Requester, key string) (time.Duration, error) {
+	if who != nil {
+		key = string(who.User)
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if class == "broken" {

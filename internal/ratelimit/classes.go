@@ -1,6 +1,12 @@
 package ratelimit
 
-import "time"
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/roomline/roomline/internal/store"
+)
 
 // Classes of requests. The first group is what routes name; the second is spent by the login code.
 const (
@@ -34,34 +40,67 @@ const (
 	LoginFailureAll = "login_failure_all"
 )
 
-// class is a limit: burst requests at once, and one more every interval.
-type class struct {
-	burst int
-	every time.Duration
-	// local limits are kept in memory, per process.
-	local bool
+// The groups that every limited request counts for besides its class, so that who has many accounts, devices or rooms can't
+// have many times the limit. They are wide: an office behind one address, or a customer with ten thousand people, stays below.
+const (
+	// ByDevice is all limited requests of a device.
+	ByDevice = "by_device"
+	// ByAddress is all limited requests from an address.
+	ByAddress = "by_address"
+	// ByOrganisation is all limited requests of an organisation's users.
+	ByOrganisation = "by_organisation"
+)
+
+// Class is a limit: Burst requests at once, and one more Every so often.
+type Class struct {
+	Burst int
+	Every time.Duration
 }
 
-// classes is the one table of limits.
-var classes = map[string]class{
-	Login:    {burst: 100, every: 250 * time.Millisecond}, // an office behind one address signs in on Monday morning
-	Register: {burst: 10, every: 20 * time.Second},
-	Refresh:  {burst: 500, every: 50 * time.Millisecond}, // every client of that office, every five minutes
-	Probe:    {burst: 5, every: 10 * time.Second},
-	Account:  {burst: 20, every: 2 * time.Second},
-	Read:     {burst: 200, every: 20 * time.Millisecond, local: true},
-	Send:     {burst: 500, every: 20 * time.Millisecond, local: true},
-	Room:     {burst: 100, every: 200 * time.Millisecond, local: true},
+// defaults is the one table of limits. The configuration may replace lines (rate_limits.classes).
+//
+// Why Send is so wide: a call's membership, receipts and typing are sends as well; clients of Element Call need at least 30 at once
+// and one every two seconds.
+var defaults = map[string]Class{
+	Login:    {Burst: 500, Every: 250 * time.Millisecond}, // an office behind one address signs in on Monday morning
+	Register: {Burst: 10, Every: 20 * time.Second},
+	Refresh:  {Burst: 500, Every: 50 * time.Millisecond}, // every client of that office, every five minutes
+	Probe:    {Burst: 5, Every: 10 * time.Second},
+	Account:  {Burst: 20, Every: 2 * time.Second},
+	Read:     {Burst: 500, Every: 20 * time.Millisecond},
+	Send:     {Burst: 500, Every: 20 * time.Millisecond},
+	Room:     {Burst: 100, Every: 200 * time.Millisecond},
 
-	LoginFailure:        {burst: 5, every: time.Minute},
-	LoginFailureKnown:   {burst: 5, every: 20 * time.Second},
-	LoginFailureRow:     {burst: 100, every: 10 * 365 * 24 * time.Hour / 100}, // NIST SP 800-63B: at most 100 in a row
-	LoginFailureAddress: {burst: 50, every: 5 * time.Second},
-	LoginFailureAll:     {burst: 2000, every: 20 * time.Millisecond},
+	LoginFailure:        {Burst: 5, Every: time.Minute},
+	LoginFailureKnown:   {Burst: 5, Every: 20 * time.Second},
+	LoginFailureRow:     {Burst: 100, Every: 10 * 365 * 24 * time.Hour / 100}, // NIST SP 800-63B: at most 100 in a row
+	LoginFailureAddress: {Burst: 50, Every: 5 * time.Second},
+	LoginFailureAll:     {Burst: 2000, Every: 20 * time.Millisecond},
+
+	ByDevice:       {Burst: 1000, Every: 10 * time.Millisecond},
+	ByAddress:      {Burst: 50_000, Every: 500 * time.Microsecond},
+	ByOrganisation: {Burst: 100_000, Every: 200 * time.Microsecond},
 }
+
+// onCredit are the classes of which a process may admit a little by itself, because a round trip for each request would cost more
+// than what it protects. What guards passwords and accounts is not among them: it is exact, and closed when the database is away.
+var onCredit = map[string]bool{Read: true, Send: true, Room: true, ByDevice: true, ByAddress: true, ByOrganisation: true}
 
 // Known reports whether the class is in the table; a test asks it for every route.
 func Known(name string) bool {
-	_, ok := classes[name]
+	_, ok := defaults[name]
 	return ok
+}
+
+// Names lists the classes.
+func Names() []string { return slices.Sorted(maps.Keys(defaults)) }
+
+// Default returns a class as it is without configuration.
+func Default(name string) Class { return defaults[name] }
+
+func (c Class) capacity() time.Duration { return c.Every * time.Duration(c.Burst) }
+
+func (c Class) bucket(name, key string) store.Bucket {
+	hash := hashKey(key)
+	return store.Bucket{Class: name, Key: hash[:], Interval: c.Every.Microseconds(), Capacity: c.capacity().Microseconds()}
 }

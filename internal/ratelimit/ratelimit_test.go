@@ -35,21 +35,21 @@ func TestBurstThenOneAnInterval(t *testing.T) {
 	for _, class := range []string{Probe, Read} {
 		clock := new(still)
 		l := newLimiter(storetest.New(t), clock)
-		c := classes[class]
-		for n := range c.burst {
+		c := defaults[class]
+		for n := range c.Burst {
 			if wait := allow(t, l, class, "k"); wait != 0 {
 				t.Fatalf("%s: request %d of the burst has to wait %v", class, n, wait)
 			}
 		}
 		for range 3 {
-			if wait := allow(t, l, class, "k"); wait != c.every {
-				t.Fatalf("%s: the request after the burst has to wait %v, not %v", class, wait, c.every)
+			if wait := allow(t, l, class, "k"); wait != c.Every {
+				t.Fatalf("%s: the request after the burst has to wait %v, not %v", class, wait, c.Every)
 			}
 		}
 		if wait := allow(t, l, class, "other"); wait != 0 {
 			t.Errorf("%s: another key has to wait %v", class, wait)
 		}
-		clock.advance(c.every - time.Millisecond)
+		clock.advance(c.Every - time.Millisecond)
 		if wait := allow(t, l, class, "k"); wait != time.Millisecond {
 			t.Errorf("%s: too early by a millisecond, and has to wait %v", class, wait)
 		}
@@ -58,8 +58,8 @@ func TestBurstThenOneAnInterval(t *testing.T) {
 		if wait := allow(t, l, class, "k"); wait != 0 {
 			t.Errorf("%s: after waiting as told one has to wait %v", class, wait)
 		}
-		clock.advance(time.Duration(c.burst) * c.every)
-		for range c.burst {
+		clock.advance(time.Duration(c.Burst) * c.Every)
+		for range c.Burst {
 			if wait := allow(t, l, class, "k"); wait != 0 {
 				t.Errorf("%s: the bucket did not fill up again: %v", class, wait)
 			}
@@ -86,8 +86,8 @@ func TestLimitHoldsForAllProcessesTogether(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if n := admitted.Load(); n != int64(classes[Register].burst) {
-		t.Errorf("%d of 120 parallel requests on three processes were admitted, not %d", n, classes[Register].burst)
+	if n := admitted.Load(); n != int64(defaults[Register].Burst) {
+		t.Errorf("%d of 120 parallel requests on three processes were admitted, not %d", n, defaults[Register].Burst)
 	}
 	// The next process knows it too.
 	if wait := allow(t, newLimiter(storetest.Open(t, dsn), clock), Register, "203.0.113.7"); wait == 0 {
@@ -98,7 +98,7 @@ func TestLimitHoldsForAllProcessesTogether(t *testing.T) {
 func TestPutBackAndReset(t *testing.T) {
 	t.Parallel()
 	l := newLimiter(storetest.New(t), new(still))
-	for range 3 * classes[LoginFailure].burst {
+	for range 3 * defaults[LoginFailure].Burst {
 		if wait := allow(t, l, LoginFailure, "@alice:one.test"); wait != 0 {
 			t.Fatalf("a request that was put back counts: wait %v", wait)
 		}
@@ -106,7 +106,7 @@ func TestPutBackAndReset(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for range classes[LoginFailure].burst {
+	for range defaults[LoginFailure].Burst {
 		allow(t, l, LoginFailure, "@alice:one.test")
 	}
 	if wait := allow(t, l, LoginFailure, "@alice:one.test"); wait == 0 {
@@ -136,22 +136,11 @@ func TestFullBucketsAreForgotten(t *testing.T) {
 	clock := new(still)
 	l := newLimiter(s, clock)
 	allow(t, l, Probe, "a")
-	clock.advance(classes[Probe].every / 2)
+	clock.advance(defaults[Probe].Every / 2)
 	allow(t, l, Probe, "b")
-	clock.advance(classes[Probe].every / 2)
+	clock.advance(defaults[Probe].Every / 2)
 	if n, err := s.DeleteFullBuckets(t.Context(), clock.Now().UnixMicro(), 100); err != nil || n != 1 {
 		t.Errorf("%d buckets were forgotten, %v; one is full", n, err)
-	}
-}
-
-func TestMemoryOfLocalLimitsIsBounded(t *testing.T) {
-	t.Parallel()
-	l := newLimiter(nil, new(still))
-	for i := range localKeys + 10 {
-		l.allowLocal(classes[Read], localKey{Read, [32]byte{byte(i), byte(i >> 8), byte(i >> 16)}}, l.cfg.Clock.Now())
-	}
-	if len(l.local) > localKeys {
-		t.Errorf("%d buckets are in memory", len(l.local))
 	}
 }
 

@@ -33,6 +33,9 @@ type build struct {
 
 	accountData []*store.Update
 	presence    []*store.Update
+
+	devicesChanged, devicesLeft []matrix.UserID
+	counts                      *keyCounts
 }
 
 // roomMembership is a membership with the room that it is of.
@@ -46,7 +49,7 @@ func (b *build) first() bool { return b.since < 0 }
 
 // run returns the answer, or nil if there is nothing in it and nobody wants an empty one.
 func (b *build) run() (any, error) {
-	err := inOrder(b.gather, b.chooseRooms, b.loadRooms, b.loadMembers, b.loadPresence)
+	err := inOrder(b.gather, b.chooseRooms, b.loadRooms, b.loadMembers, b.loadPresence, b.loadEncryption)
 	if err != nil {
 		return nil, err
 	}
@@ -87,7 +90,8 @@ func inOrder(steps ...func() error) error {
 }
 
 func (b *build) empty() bool {
-	return len(b.rooms) == 0 && len(b.invites) == 0 && len(b.accountData) == 0 && len(b.presence) == 0
+	return len(b.rooms) == 0 && len(b.invites) == 0 && len(b.accountData) == 0 && len(b.presence) == 0 &&
+		len(b.devicesChanged) == 0 && len(b.devicesLeft) == 0 && b.counts.changed <= b.since
 }
 
 // dropSilentRooms leaves out rooms of which there is nothing to tell.

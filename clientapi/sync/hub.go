@@ -21,7 +21,7 @@ const (
 	sweepEvery = time.Minute
 	// loadPatience bounds the load of a user, which several requests may wait for.
 	loadPatience = 10 * time.Second
-	// maxStrangers bounds the users that are loaded at a time because their presence changed.
+	// maxStrangers bounds the users that are loaded at a time because their presence or their devices changed.
 	maxStrangers = 4
 )
 
@@ -45,7 +45,8 @@ type hub struct {
 
 	// position is the last entry that was observed.
 	position atomic.Int64
-	// stranger is the last presence of a user whose rooms were not known: who asks for what lies before has to look.
+	// stranger is the last presence or change of devices of a user whose rooms were not known: who asks for what lies before has to
+	// look.
 	stranger  atomic.Int64
 	strangers chan struct{}
 	loads     stdsync.WaitGroup
@@ -83,6 +84,7 @@ type user struct {
 	used atomic.Int64
 
 	devices deviceMemories
+	keys    deviceKeyCounts
 }
 
 // membership is a user's present membership of a room.
@@ -133,7 +135,7 @@ func (h *hub) observe(entries []journal.Entry, lost bool) {
 	}
 	h.mu.Lock()
 	clear(h.touchedRooms)
-	h.woken = h.woken[:0]
+	h.woken, h.toWake = h.woken[:0], h.toWake[:0]
 	for i := range entries {
 		if e := entries[i].Event; e != nil {
 			h.observeEvent(e)
@@ -148,7 +150,6 @@ func (h *hub) observe(entries []journal.Entry, lost bool) {
 			}
 		}
 	}
-	h.toWake = h.toWake[:0]
 	for _, u := range h.woken {
 		h.toWake = append(h.toWake, u.polls...)
 	}
@@ -263,7 +264,11 @@ func (h *hub) observeUpdate(up *store.Update) {
 			r.typing.observe(up)
 		}
 	case store.KindPresence:
-		h.observePresence(owner, up)
+		h.observeShared(owner, up)
+	case store.KindDeviceList:
+		h.observeDeviceList(owner, up)
+	case store.KindKeyCount:
+		h.observeKeyCount(owner, up)
 	case store.KindSession:
 		// Who was logged out must not be told anything more: the next request will be refused.
 		if owner != nil {
@@ -276,9 +281,9 @@ func (h *hub) observeUpdate(up *store.Update) {
 	}
 }
 
-// observePresence touches those who share a room with the user. When the user's rooms are not known here, they are loaded; until
+// observeShared touches those who share a room with the user. When the user's rooms are not known here, they are loaded; until
 // then nobody is sure that nothing new is there.
-func (h *hub) observePresence(owner *user, up *store.Update) {
+func (h *hub) observeShared(owner *user, up *store.Update) {
 	if owner != nil && owner.loaded {
 		h.touch(owner, up.Position)
 		for nid, m := range owner.rooms {

@@ -130,21 +130,11 @@ func (r *request) timelineLimit() int {
 	return limits.TimelineDefault
 }
 
-// answerTail is what every answer has: device lists, keys and messages to devices come with end-to-end encryption.
-const answerTail = `,"to_device":{"events":[]},"device_lists":{"changed":[],"left":[]},"device_one_time_keys_count":{},` +
-	`"device_unused_fallback_key_types":[]`
-
-// appendNothing appends the answer that there is nothing new.
-func appendNothing(dst []byte, next int64) httpapi.Raw {
-	return append(appendStart(dst, next), '}')
-}
-
-func appendStart(dst []byte, next int64) []byte {
-	if dst == nil {
-		dst = make([]byte, 0, 192)
-	}
+// appendStart appends what every answer has.
+func appendStart(dst []byte, next int64, changed, left []matrix.UserID, counts *keyCounts) []byte {
 	dst = append(dst, `{"next_batch":"s`...)
 	dst = strconv.AppendInt(dst, next, 10)
-	dst = append(dst, '"')
-	return append(dst, answerTail...)
+	dst = append(dst, `","to_device":{"events":[]},`...)
+	dst = append(appendDeviceLists(dst, changed, left), ',')
+	return appendKeyCounts(dst, counts)
 }

@@ -62,7 +62,9 @@ type Server struct {
 	hub     *hub
 	filters *recent[filterKey, *filter.Filter]
 	members *memberCache
-	flights singleflight.Group
+	// replaced has, by the positions of member events, the memberships that they replaced.
+	replaced *recent[int64, string]
+	flights  singleflight.Group
 
 	// large has room for the builds of whole states that may run at a time: the others' queries must get through.
 	large chan struct{}
@@ -78,9 +80,9 @@ func New(cfg Config) *Server {
 	s := &Server{
 		cfg:     cfg,
 		filters: newRecent[filterKey, *filter.Filter](maxFilters),
-		members: newMemberCache(),
-		large:   make(chan struct{}, maxLargeBuilds),
-		stop:    make(chan struct{}),
+		members: newMemberCache(), replaced: newRecent[int64, string](maxReplaced),
+		large: make(chan struct{}, maxLargeBuilds),
+		stop:  make(chan struct{}),
 	}
 	s.hub = newHub(cfg.Store, cfg.Journal, cfg.Clock, s.members)
 	cfg.Journal.Observe(s.hub.observe)
@@ -168,7 +170,7 @@ func (s *Server) answer(ctx context.Context, r *request) (any, error) {
 		}
 		since = max(since, now)
 		if r.timeout == 0 {
-			return appendNothing(nil, since), nil
+			return s.nothing(ctx, e, r, since)
 		}
 		if p == nil || p.entry != e {
 			// Nothing may slip through between the look and the wait: look again as one who waits.
@@ -191,8 +193,17 @@ func (s *Server) answer(ctx context.Context, r *request) (any, error) {
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
-		return appendNothing(nil, since), nil
+		return s.nothing(ctx, e, r, since)
 	}
+}
+
+// nothing is the answer that there is nothing new.
+func (s *Server) nothing(ctx context.Context, e *user, r *request, next int64) (any, error) {
+	counts, err := s.keyCounts(ctx, e, r.device)
+	if err != nil {
+		return nil, err
+	}
+	return httpapi.Raw(append(appendStart(make([]byte, 0, 256), next, nil, nil, counts), '}')), nil
 }
 
 // maxLargeBuilds bounds the answers with whole states that are made at a time.

@@ -34,7 +34,7 @@ func (b *build) write() ([]byte, error) {
 			Federation: b.r.filter.EventFormat == filter.FormatFederation, Fields: b.r.filter.EventFields,
 		},
 	}
-	w.dst = appendStart(w.dst, b.now)
+	w.dst = appendStart(w.dst, b.now, b.devicesChanged, b.devicesLeft, b.counts)
 	w.accountAndPresence()
 	w.rooms()
 	w.dst = append(w.dst, '}')

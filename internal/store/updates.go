@@ -26,12 +26,16 @@ const (
 	// KindSession says that a user's account or sessions changed, so that cached tokens have to be looked up again. The key is
 	// the device, or empty for all.
 	KindSession Kind = 5
-	// KindDeviceList says that a user's devices or identity keys changed.
+	// KindDeviceList says that a user's devices or identity keys changed. With a key it says so of the user whom the key names, and
+	// to UserID alone, who signed that user's key.
 	KindDeviceList Kind = 6
 	// KindToDevice says that messages wait for the device that the key names.
 	KindToDevice Kind = 7
 	// KindProfile says that a user's profile changed.
 	KindProfile Kind = 8
+	// KindKeyCount says that the one-time or fallback keys changed that the device has on offer whom the key names; without user
+	// and key, that those of every device did.
+	KindKeyCount Kind = 11
 )
 
 // Update is a fact with a position that is not an event. The last one for each (Kind, RoomNID, UserID, Key) counts.

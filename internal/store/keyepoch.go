@@ -1,0 +1,48 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+// incarnation names the database as it is now. It becomes another one with every way back to an older state that leaves a trace:
+//
+//   - a dump that is loaded into another cluster: the system identifier, which initdb makes up;
+//   - a dump that is loaded into the same cluster: the number of the database, or of the table if only the tables were made again;
+//   - recovery to a point in time, and the promotion of a standby: the timeline. A standby that was promoted may have lost the last
+//     claims as well.
+//
+// A copy of the data directory that was put back leaves no trace here; clients do, who come with tokens from after the copy.
+const incarnation = `
+	(SELECT system_identifier FROM pg_control_system())::text || '/' || left(pg_walfile_name(pg_current_wal_lsn()), 8) || '/'
+	|| (SELECT oid FROM pg_database WHERE datname = current_database()) || '/' || 'one_time_keys'::regclass::oid`
+
+// SameEpoch reports whether the one-time keys belong to the database as it is now. The first time it says so of any database.
+func (tx *Tx) SameEpoch(ctx context.Context) (bool, error) {
+	var same bool
+	err := tx.queryRow(ctx, `SELECT epoch = `+incarnation+` FROM key_epoch`).Scan(&same)
+	if !errors.Is(err, ErrNotFound) {
+		return same, err
+	}
+	_, err = tx.exec(ctx, `INSERT INTO key_epoch (epoch) SELECT `+incarnation+` ON CONFLICT DO NOTHING`)
+	return true, err
+}
+
+// BeginEpoch drops every one-time key if they belong to another incarnation of the database, and marks the fallback keys used. It
+// reports false when somebody else has done it.
+func (tx *Tx) BeginEpoch(ctx context.Context) (bool, error) {
+	n, err := tx.exec(ctx, `UPDATE key_epoch SET epoch = `+incarnation+` WHERE epoch <> `+incarnation)
+	if err != nil || n == 0 {
+		return false, err
+	}
+	for _, statement := range []string{
+		`DELETE FROM one_time_keys WHERE claimed_ts IS NULL`,
+		`UPDATE fallback_keys SET used = true WHERE NOT used`,
+	} {
+		if _, err := tx.exec(ctx, statement); err != nil {
+			return false, fmt.Errorf("begin an epoch of one-time keys: %w", err)
+		}
+	}
+	return true, nil
+}

@@ -3,6 +3,7 @@ package clientapi
 import (
 	"context"
 
+	"github.com/roomline/roomline/clientapi/delayed"
 	"github.com/roomline/roomline/internal/httpapi"
 )
 
@@ -19,6 +20,7 @@ type capabilities struct {
 	ThreePIDChanges       capability              `json:"m.3pid_changes"`
 	GetLoginToken         capability              `json:"m.get_login_token"`
 	ForgetForcedUponLeave capability              `json:"m.forget_forced_upon_leave"`
+	DelayedEvents         delayed.Capability      `json:"org.matrix.msc4140.delayed_events"`
 }
 
 type capability struct {
@@ -55,6 +57,7 @@ func (s *Server) getCapabilities(ctx context.Context, c *httpapi.Call) (any, err
 		SetDisplayname: capability{Enabled: true},
 		SetAvatarURL:   member,
 		ProfileFields:  profileFieldsCapability{Enabled: true},
+		DelayedEvents:  s.delayed.Capability(),
 	}
 	if c.Requester.Guest {
 		answer.ProfileFields.Allowed = []string{fieldDisplayname}

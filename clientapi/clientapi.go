@@ -13,12 +13,16 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"sync"
+	"time"
 
 	"github.com/roomline/roomline/clientapi/auth"
+	"github.com/roomline/roomline/clientapi/delayed"
 	"github.com/roomline/roomline/clientapi/keys"
 	"github.com/roomline/roomline/clientapi/presence"
 	"github.com/roomline/roomline/internal/journal"
 	"github.com/roomline/roomline/internal/matrix"
+	"github.com/roomline/roomline/internal/ratelimit"
 	"github.com/roomline/roomline/internal/store"
 	"github.com/roomline/roomline/roomserver"
 )
@@ -45,6 +49,11 @@ type Config struct {
 	Rand         io.Reader
 	Registration RegistrationConfig
 	WellKnown    WellKnownConfig
+	// Limiter holds back what routes can't count; nil lets everything through.
+	Limiter *ratelimit.Limiter
+	// MaxDelay and MaxScheduled bound delayed events (MSC4140). Without them there are none.
+	MaxDelay     time.Duration
+	MaxScheduled int
 	// PublicProfiles lets anybody look up profiles, without an access token.
 	PublicProfiles bool
 }
@@ -60,6 +69,7 @@ type Server struct {
 	interactive *auth.Interactive
 	presence    *presence.Server
 	keys        *keys.Server
+	delayed     *delayed.Server
 	typists     *typists
 	clock       matrix.Clock
 	rand        io.Reader
@@ -90,11 +100,26 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Server{
+	s := &Server{
 		keys: deviceKeys, presence: cfg.Presence, typists: newTypists(cfg.Store, cfg.Journal, cfg.Clock, cfg.Log),
 		cfg: cfg, store: cfg.Store, journal: cfg.Journal, rooms: cfg.Rooms, accounts: cfg.Accounts, sessions: cfg.Sessions, interactive: cfg.Interactive,
 		clock: cfg.Clock, rand: cfg.Rand, log: cfg.Log,
-	}, nil
+	}
+	s.delayed = delayed.New(delayed.Config{
+		Store: cfg.Store, Log: cfg.Log, Send: s.sendDelayed, Limiter: cfg.Limiter, Rand: cfg.Rand, MaxDelay: cfg.MaxDelay, MaxScheduled: cfg.MaxScheduled,
+	})
+	return s, nil
+}
+
+// Run does what has its time, until ctx ends: it stops typing notifications that are over, and sends delayed events.
+func (s *Server) Run(ctx context.Context) error {
+	var parts sync.WaitGroup
+	var errs [2]error
+	for i, part := range []func(context.Context) error{s.typists.run, s.delayed.Run} {
+		parts.Go(func() { errs[i] = part(ctx) })
+	}
+	parts.Wait()
+	return errors.Join(errs[:]...)
 }
 
 func (s *Server) now() matrix.Timestamp { return matrix.TimestampOf(s.clock.Now()) }

@@ -20,6 +20,8 @@ const (
 	secret   = httpapi.SharedSecret
 
 	unlimited = ""
+
+	delayedEvents = "/_matrix/client/unstable/org.matrix.msc4140"
 )
 
 // Routes is every endpoint, in the order of the spec: method, path, who may ask, rate limit, handler.
@@ -66,6 +68,15 @@ func (s *Server) Routes() []httpapi.Route {
 		{put, "/_matrix/client/v3/rooms/{roomId}/state/{eventType}/{stateKey}", token, ratelimit.Send, s.setRoomState},
 		{put, "/_matrix/client/v3/rooms/{roomId}/send/{eventType}/{txnId}", token, ratelimit.Send, s.sendMessage},
 		{put, "/_matrix/client/v3/rooms/{roomId}/redact/{eventId}/{txnId}", token, ratelimit.Send, s.redactEvent},
+
+		// MSC4140 (delayed events)
+		{put, delayedEvents + "/rooms/{roomId}/delayed_event/{eventType}/{txnId}", token, ratelimit.Send, httpapi.JSON(s.scheduleEvent)},
+		{get, delayedEvents + "/delayed_events", token, ratelimit.Read, s.delayed.List},
+		{get, delayedEvents + "/delayed_events/{delayId}", token, ratelimit.Read, s.delayed.Get},
+		{post, delayedEvents + "/delayed_events/{delayId}", optional, ratelimit.Read, httpapi.JSON(s.delayed.Update)},
+		{post, delayedEvents + "/delayed_events/{delayId}/send", optional, ratelimit.Read, s.delayed.Send},
+		{post, delayedEvents + "/delayed_events/{delayId}/restart", optional, ratelimit.Read, s.delayed.Restart},
+		{post, delayedEvents + "/delayed_events/{delayId}/cancel", optional, ratelimit.Read, s.delayed.Cancel},
 
 		// §creation, §room-aliases
 		{post, "/_matrix/client/v3/createRoom", token, ratelimit.Room, httpapi.JSON(s.createRoom)},

@@ -27,6 +27,9 @@ type eventResponse struct {
 //
 // Spec: client-server v1.19 §sending-events-to-a-room, PUT /_matrix/client/v3/rooms/{roomId}/send/{eventType}/{txnId}
 func (s *Server) sendMessage(ctx context.Context, c *httpapi.Call) (any, error) {
+	if c.HasQuery(delayQuery) {
+		return s.delayMessage(ctx, c)
+	}
 	room, err := s.roomToSend(ctx, c)
 	if err != nil {
 		return nil, err

@@ -22,6 +22,9 @@ import (
 //
 // Spec: client-server v1.19 §sending-events-to-a-room, PUT /_matrix/client/v3/rooms/{roomId}/state/{eventType}/{stateKey}
 func (s *Server) setRoomState(ctx context.Context, c *httpapi.Call) (any, error) {
+	if c.HasQuery(delayQuery) {
+		return s.delayState(ctx, c)
+	}
 	room, err := s.roomToSend(ctx, c)
 	if err != nil {
 		return nil, err

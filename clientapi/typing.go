@@ -62,8 +62,3 @@ func (r *typingRequest) timeout() (time.Duration, error) {
 	}
 	return time.Duration(min(*r.Timeout, limits.TypingMax.Milliseconds())) * time.Millisecond, nil
 }
-
-// Run stops typing notifications whose time is over, until ctx ends.
-func (s *Server) Run(ctx context.Context) error {
-	return s.typists.run(ctx)
-}

@@ -26,6 +26,7 @@ var supported = versionsResponse{
 		"org.matrix.msc2285.stable": true, // private read receipts, in the spec since v1.4
 		"org.matrix.msc3771":        true, // receipts for threads, v1.4
 		"uk.tcpip.msc4133.stable":   true, // extended profiles, v1.16
+		"org.matrix.msc4140":        true, // delayed events
 		"org.matrix.msc4222":        true, // state_after in /sync, v1.16
 	},
 }

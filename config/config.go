@@ -64,6 +64,9 @@ type Config struct {
 	// Appservices are bridges and bots that act for many users.
 	Appservices Appservices `yaml:"appservices"`
 
+	// DelayedEvents are events that clients have sent later; a call ends by one when its device goes away.
+	DelayedEvents DelayedEvents `yaml:"delayed_events"`
+
 	// Support is announced in /.well-known/matrix/support.
 	Support Support `yaml:"support"`
 
@@ -230,6 +233,15 @@ type Appservices struct {
 	Registrations []string `yaml:"registrations"`
 }
 
+// DelayedEvents bounds events that are sent later.
+type DelayedEvents struct {
+	// MaxDelay is the longest delay, a duration such as 24h.
+	MaxDelay time.Duration `yaml:"max_delay"`
+
+	// MaxScheduled is how many a user may have waiting. 0: events can't be delayed.
+	MaxScheduled int `yaml:"max_scheduled"`
+}
+
 // Support says whom to ask for help.
 type Support struct {
 	// Contacts are people to write to.
@@ -286,12 +298,13 @@ func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 // Defaults returns the configuration that an empty file means. It lacks a server name and listeners.
 func Defaults() *Config {
 	return &Config{
-		Database:     Database{PoolSize: 16},
-		Registration: Registration{Mode: RegistrationOff},
-		RateLimits:   RateLimits{Enabled: true},
-		Federation:   Federation{Enabled: true},
-		Log:          Log{Level: "info", Format: "text"},
-		DataDir:      "data",
+		Database:      Database{PoolSize: 16},
+		Registration:  Registration{Mode: RegistrationOff},
+		RateLimits:    RateLimits{Enabled: true},
+		Federation:    Federation{Enabled: true},
+		DelayedEvents: DelayedEvents{MaxDelay: 24 * time.Hour, MaxScheduled: 100},
+		Log:           Log{Level: "info", Format: "text"},
+		DataDir:       "data",
 	}
 }
 

@@ -62,6 +62,12 @@ func (c *Config) validate() complaints {
 	if c.Log.Format != "text" && c.Log.Format != "json" {
 		l.add("log.format", "must be text or json, not %q", c.Log.Format)
 	}
+	if d := c.DelayedEvents.MaxDelay; d < time.Second || d > 366*24*time.Hour {
+		l.add("delayed_events.max_delay", "must be between a second and a year, not %s", d)
+	}
+	if n := c.DelayedEvents.MaxScheduled; n < 0 || n > 1000 {
+		l.add("delayed_events.max_scheduled", "must be between 0 and 1000, not %d", n)
+	}
 	if c.DataDir == "" {
 		l.add("data_dir", "is missing")
 	}

@@ -105,6 +105,7 @@ func newApp(ctx context.Context, cfg *config.Config, st *store.Store, sealKey [3
 			Mode: clientapi.RegistrationMode(cfg.Registration.Mode), SharedSecret: cfg.Registration.SharedSecret.Reveal(),
 		},
 		WellKnown: wellKnown(cfg), PublicProfiles: cfg.PublicProfiles,
+		Limiter: a.limiter, MaxDelay: cfg.DelayedEvents.MaxDelay, MaxScheduled: cfg.DelayedEvents.MaxScheduled,
 	})
 	return a, err
 }

@@ -23,6 +23,14 @@ func routes() []httpapi.Route {
 var extra = map[string]string{
 	"GET /_synapse/admin/v1/register":  "shared-secret registration, which existing tools use",
 	"POST /_synapse/admin/v1/register": "shared-secret registration, which existing tools use",
+
+	"PUT /_matrix/client/unstable/org.matrix.msc4140/rooms/{roomId}/delayed_event/{eventType}/{txnId}": "MSC4140, what ends calls",
+	"GET /_matrix/client/unstable/org.matrix.msc4140/delayed_events":                                   "MSC4140",
+	"GET /_matrix/client/unstable/org.matrix.msc4140/delayed_events/{delayId}":                         "MSC4140",
+	"POST /_matrix/client/unstable/org.matrix.msc4140/delayed_events/{delayId}":                        "MSC4140, the older form",
+	"POST /_matrix/client/unstable/org.matrix.msc4140/delayed_events/{delayId}/send":                   "MSC4140",
+	"POST /_matrix/client/unstable/org.matrix.msc4140/delayed_events/{delayId}/restart":                "MSC4140",
+	"POST /_matrix/client/unstable/org.matrix.msc4140/delayed_events/{delayId}/cancel":                 "MSC4140",
 }
 
 // differing are endpoints whose access differs from the specification's table, with the reason.

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/roomline/roomline/internal/limits"
 	"github.com/roomline/roomline/internal/matrix"
 	"github.com/roomline/roomline/internal/store"
 )
@@ -33,6 +34,9 @@ type Task struct {
 // Tasks are those of the store.
 func Tasks(s *store.Store) []Task {
 	return []Task{
+		{"delayed events", func(ctx context.Context, _ time.Time, limit int) (int64, error) {
+			return s.DeleteFinalisedDelayedEvents(ctx, limits.DelayedKept, limits.DelayedKeptPerUser, limit)
+		}},
 		{"transactions", func(ctx context.Context, now time.Time, limit int) (int64, error) {
 			return s.DeleteTransactionsBefore(ctx, matrix.TimestampOf(now.Add(-TransactionsKept)), limit)
 		}},

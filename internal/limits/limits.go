@@ -210,3 +210,17 @@ const (
 	// StatusMessage bounds a presence's status_msg; everybody who shares a room gets it.
 	StatusMessage = 1 << 10
 )
+
+// Delayed events. How many a user may have, and the longest delay, are in the configuration (delayed_events).
+const (
+	// DelayedEvents is the largest delayed_events.max_scheduled: all of a user's are listed in one answer.
+	DelayedEvents = 1000
+
+	// DelayedFor is the largest delayed_events.max_delay: a year.
+	DelayedFor = 366 * 24 * time.Hour
+
+	// DelayedKept and DelayedKeptPerUser bound what is remembered of events that were sent or cancelled; the figures that MSC4140
+	// recommends.
+	DelayedKept        = 7 * 24 * time.Hour
+	DelayedKeptPerUser = 1000
+)

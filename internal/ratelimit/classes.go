@@ -26,6 +26,8 @@ const (
 	Send = "send"
 	// Room is making rooms and changing memberships, by user.
 	Room = "room"
+	// Delayed is restarting, sending and cancelling delayed events, by the user who scheduled them.
+	Delayed = "delayed"
 
 	// LoginFailure is wrong passwords for one account from anywhere.
 	LoginFailure = "login_failure"
@@ -70,6 +72,8 @@ var defaults = map[string]Class{
 	Read:     {Burst: 500, Every: 20 * time.Millisecond},
 	Send:     {Burst: 500, Every: 20 * time.Millisecond},
 	Room:     {Burst: 100, Every: 200 * time.Millisecond},
+	// What calls need at least: a heartbeat every few seconds, from several devices.
+	Delayed: {Burst: 20, Every: time.Second},
 
 	LoginFailure:        {Burst: 5, Every: time.Minute},
 	LoginFailureKnown:   {Burst: 5, Every: 20 * time.Second},
@@ -84,7 +88,7 @@ var defaults = map[string]Class{
 
 // onCredit are the classes of which a process may admit a little by itself, because a round trip for each request would cost more
 // than what it protects. What guards passwords and accounts is not among them: it is exact, and closed when the database is away.
-var onCredit = map[string]bool{Read: true, Send: true, Room: true, ByDevice: true, ByAddress: true, ByOrganisation: true}
+var onCredit = map[string]bool{Read: true, Send: true, Room: true, Delayed: true, ByDevice: true, ByAddress: true, ByOrganisation: true}
 
 // Known reports whether the class is in the table; a test asks it for every route.
 func Known(name string) bool {

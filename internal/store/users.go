@@ -95,7 +95,7 @@ func (tx *Tx) PutUserLocked(ctx context.Context, user matrix.UserID, locked bool
 	return err
 }
 
-// PutUserDeactivated closes an account: its password, devices, sessions, addresses and profile are gone. The row stays, so
+// PutUserDeactivated closes an account: its password, devices, sessions, addresses, profile and delayed events are gone. The row stays, so
 // that the user id can't be taken again. With erase the account data is gone as well.
 func (tx *Tx) PutUserDeactivated(ctx context.Context, user matrix.UserID, erase bool, now matrix.Timestamp) error {
 	_, err := tx.exec(ctx, `
@@ -109,6 +109,8 @@ func (tx *Tx) PutUserDeactivated(ctx context.Context, user matrix.UserID, erase 
 		`DELETE FROM user_threepids WHERE user_id = $1`,
 		`DELETE FROM profiles WHERE user_id = $1`,
 		`DELETE FROM uia_sessions WHERE user_id = $1`,
+		`DELETE FROM delayed_events WHERE user_id = $1`,
+		`DELETE FROM openid_tokens WHERE user_id = $1`,
 	} {
 		if _, err := tx.exec(ctx, statement, string(user)); err != nil {
 			return err

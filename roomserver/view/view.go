@@ -93,6 +93,10 @@ func appendUnsigned(dst []byte, e *store.Event, opts *Options) []byte {
 		dst = append(dst, `,"transaction_id":`...)
 		dst = appendText(dst, e.TxnID)
 	}
+	if e.TxnDevice == store.DelayedDevice && e.Sender == opts.Viewer {
+		dst = append(dst, `,"org.matrix.msc4140.delay_id":`...)
+		dst = appendText(dst, e.TxnID)
+	}
 	if len(dst) == start {
 		return nil
 	}

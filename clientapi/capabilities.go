@@ -38,12 +38,9 @@ type profileFieldsCapability struct {
 }
 
 // Spec: room versions v1.19 §complete-list-of-room-versions
-var roomVersions = roomVersionsCapability{
-	Default: "12",
-	Available: map[string]string{
-		"1": "stable", "2": "stable", "3": "stable", "4": "stable", "5": "stable", "6": "stable",
-		"7": "stable", "8": "stable", "9": "stable", "10": "stable", "11": "stable", "12": "stable",
-	},
+var roomVersions = map[string]string{
+	"1": "stable", "2": "stable", "3": "stable", "4": "stable", "5": "stable", "6": "stable",
+	"7": "stable", "8": "stable", "9": "stable", "10": "stable", "11": "stable", "12": "stable",
 }
 
 // getCapabilities says what the user can do here.
@@ -53,7 +50,7 @@ func (s *Server) getCapabilities(ctx context.Context, c *httpapi.Call) (any, err
 	member := capability{Enabled: !c.Requester.Guest}
 	answer := capabilities{
 		ChangePassword: member,
-		RoomVersions:   roomVersions,
+		RoomVersions:   roomVersionsCapability{Default: s.cfg.DefaultRoomVersion, Available: roomVersions},
 		SetDisplayname: capability{Enabled: true},
 		SetAvatarURL:   member,
 		ProfileFields:  profileFieldsCapability{Enabled: true},

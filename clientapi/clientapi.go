@@ -11,6 +11,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"sync"
@@ -25,6 +26,7 @@ import (
 	"github.com/roomline/roomline/internal/ratelimit"
 	"github.com/roomline/roomline/internal/store"
 	"github.com/roomline/roomline/roomserver"
+	"github.com/roomline/roomline/roomserver/event"
 )
 
 // Config is what a Server is made of. Everything up to LeaveRooms is required.
@@ -54,6 +56,8 @@ type Config struct {
 	// MaxDelay and MaxScheduled bound delayed events (MSC4140). Without them there are none.
 	MaxDelay     time.Duration
 	MaxScheduled int
+	// DefaultRoomVersion is that of rooms for which the client names none; the spec's default if empty.
+	DefaultRoomVersion string
 	// PublicProfiles lets anybody look up profiles, without an access token.
 	PublicProfiles bool
 }
@@ -86,6 +90,12 @@ func New(cfg Config) (*Server, error) {
 		if missing {
 			return nil, errors.New("clientapi: Config." + name + " is missing")
 		}
+	}
+	if cfg.DefaultRoomVersion == "" {
+		cfg.DefaultRoomVersion = event.Default
+	}
+	if _, ok := event.Lookup(cfg.DefaultRoomVersion); !ok {
+		return nil, fmt.Errorf("default_room_version: there is no room version %q", cfg.DefaultRoomVersion)
 	}
 	if cfg.Rand == nil {
 		cfg.Rand = rand.Reader

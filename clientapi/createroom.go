@@ -55,7 +55,7 @@ func (s *Server) createRoom(ctx context.Context, c *httpapi.Call, req *createRoo
 	if len(req.Invite3PID) > 0 {
 		return nil, noThirdPartyInvites()
 	}
-	room, err := req.read(c.Requester)
+	room, err := req.read(c.Requester, s.cfg.DefaultRoomVersion)
 	if err != nil {
 		return nil, err
 	}
@@ -74,7 +74,7 @@ func (s *Server) createRoom(ctx context.Context, c *httpapi.Call, req *createRoo
 }
 
 // read checks the request and turns it into what the room server understands.
-func (r *createRoomRequest) read(who *httpapi.Requester) (roomserver.CreateRoom, error) {
+func (r *createRoomRequest) read(who *httpapi.Requester, defaultVersion string) (roomserver.CreateRoom, error) {
 	room := roomserver.CreateRoom{
 		Creator: who.User, OrganisationID: who.Org, Version: r.RoomVersion, Preset: r.Preset, Public: r.Visibility == "public",
 		AliasLocalpart: r.RoomAliasName, Name: r.Name, Topic: r.Topic, IsDirect: r.IsDirect,
@@ -83,7 +83,7 @@ func (r *createRoomRequest) read(who *httpapi.Requester) (roomserver.CreateRoom,
 		return room, matrix.InvalidParam("visibility must be public or private")
 	}
 	if room.Version == "" {
-		room.Version = event.Default
+		room.Version = defaultVersion
 	}
 	version, ok := event.Lookup(room.Version)
 	if !ok {

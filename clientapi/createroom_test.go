@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/roomline/roomline/clientapi"
 	"github.com/roomline/roomline/internal/matrix"
 )
 
@@ -262,5 +263,21 @@ func TestOtherOrganisationsAreUnknown(t *testing.T) {
 	}
 	if slices.Sort(said); said[0] != said[len(said)-1] {
 		t.Errorf("the answers differ: %q", said)
+	}
+}
+
+func TestDefaultRoomVersionIsTheConfigured(t *testing.T) {
+	t.Parallel()
+	d := newRoomDeployment(t)
+	rooms := d.configure
+	d.configure = func(cfg *clientapi.Config) { rooms(cfg); cfg.DefaultRoomVersion = "10" }
+	alice := d.process().client("alice")
+	id := alice.create(object{})
+	if got := alice.state(id, "m.room.create", "").text("room_version"); got != "10" {
+		t.Errorf("the room has version %q", got)
+	}
+	capabilities := alice.ok("GET", "/capabilities", nil)["capabilities"].(map[string]any)
+	if got := capabilities["m.room_versions"].(map[string]any)["default"]; got != "10" {
+		t.Errorf("the default is said to be %v", got)
 	}
 }

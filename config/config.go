@@ -52,6 +52,10 @@ type Config struct {
 	// RateLimits hold back clients that ask too often.
 	RateLimits RateLimits `yaml:"rate_limits"`
 
+	// DefaultRoomVersion is the version of rooms for which the client names none. Empty: the one that the specification
+	// recommends, 12.
+	DefaultRoomVersion string `yaml:"default_room_version"`
+
 	// PublicProfiles lets anybody look up display names and avatars, without an access token.
 	PublicProfiles bool `yaml:"public_profiles"`
 

@@ -55,6 +55,19 @@ func TestFirstSyncOfShortRoomIsNotLimited(t *testing.T) {
 	want(t, "first event", joined.Get("timeline.events.0.type"), "m.room.create")
 }
 
+// What was said before the client's token is no continuation of what it was told, even where it is all there is.
+func TestTimelineOfNewRoomThatBeginsEarlierIsLimited(t *testing.T) {
+	t.Parallel()
+	p := startOne(t)
+	early := p.create(alice, roomserver.PresetPublic)
+	first := p.get(bob)
+	late := p.create(alice, roomserver.PresetPublic)
+	p.join(bob, early, late)
+	second := p.since(first, bob, "filter", `{"room":{"timeline":{"limit":50}}}`)
+	want(t, "limited, begun before", in(second, "join", early).Get("timeline.limited"), true)
+	want(t, "limited, begun after", in(second, "join", late).Get("timeline.limited"), false)
+}
+
 func TestIncrementalSyncTellsOnlyNews(t *testing.T) {
 	t.Parallel()
 	p := startOne(t)

@@ -101,8 +101,9 @@ func (b *build) setTimeline(rm *room, found []*store.Event, floor int64, limit i
 		found = slices.DeleteFunc(found, func(e *store.Event) bool { return !b.mayShow(rm, e) })
 		rm.limited = rm.limited || len(found) < n
 	}
-	if rm.again && rm.fresh && !b.first() {
-		// The client may have an older timeline of the room; this one does not continue it.
+	if rm.fresh && !b.first() && (rm.again || len(found) > 0 && found[len(found)-1].Position <= b.since) {
+		// This timeline does not continue what the client was told before: it may have an older one of the room, and this
+		// one begins in a time that the client knew nothing of.
 		rm.limited = true
 	}
 	slices.Reverse(found)

@@ -104,8 +104,8 @@ func newApp(ctx context.Context, cfg *config.Config, st *store.Store, sealKey [3
 		Registration: clientapi.RegistrationConfig{
 			Mode: clientapi.RegistrationMode(cfg.Registration.Mode), SharedSecret: cfg.Registration.SharedSecret.Reveal(),
 		},
-		WellKnown: wellKnown(cfg), PublicProfiles: cfg.PublicProfiles,
 		Limiter: a.limiter, MaxDelay: cfg.DelayedEvents.MaxDelay, MaxScheduled: cfg.DelayedEvents.MaxScheduled,
+		WellKnown: wellKnown(cfg), PublicProfiles: cfg.PublicProfiles, DefaultRoomVersion: cfg.DefaultRoomVersion,
 	})
 	return a, err
 }

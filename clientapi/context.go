@@ -9,7 +9,6 @@ import (
 	"github.com/roomline/roomline/internal/httpapi"
 	"github.com/roomline/roomline/internal/limits"
 	"github.com/roomline/roomline/internal/store"
-	"github.com/roomline/roomline/roomserver/view"
 )
 
 // getEventContext gives an event with those just before and after it, and the room's state at the last of them.
@@ -41,7 +40,7 @@ func (s *Server) getEventContext(ctx context.Context, c *httpapi.Call) (any, err
 	if err != nil {
 		return nil, err
 	}
-	related, err := view.Load(ctx, s.store, slices.Concat(before.events, []*store.Event{e}, after.events)...)
+	related, err := r.related(ctx, slices.Concat(before.events, []*store.Event{e}, after.events)...)
 	if err != nil {
 		return nil, err
 	}

@@ -11,7 +11,6 @@ import (
 	"github.com/roomline/roomline/internal/limits"
 	"github.com/roomline/roomline/internal/matrix"
 	"github.com/roomline/roomline/internal/store"
-	"github.com/roomline/roomline/roomserver/view"
 )
 
 // direction in which events are read.
@@ -40,7 +39,7 @@ func (s *Server) getRoomEvents(ctx context.Context, c *httpapi.Call) (any, error
 			return nil, err
 		}
 	}
-	related, err := view.Load(ctx, s.store, p.events...)
+	related, err := r.related(ctx, p.events...)
 	if err != nil {
 		return nil, err
 	}

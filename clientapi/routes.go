@@ -78,6 +78,11 @@ func (s *Server) Routes() []httpapi.Route {
 		{post, delayedEvents + "/delayed_events/{delayId}/restart", optional, ratelimit.Read, s.delayed.Restart},
 		{post, delayedEvents + "/delayed_events/{delayId}/cancel", optional, ratelimit.Read, s.delayed.Cancel},
 
+		// §relationships-api
+		{get, "/_matrix/client/v1/rooms/{roomId}/relations/{eventId}", token, ratelimit.Read, s.getRelatingEvents},
+		{get, "/_matrix/client/v1/rooms/{roomId}/relations/{eventId}/{relType}", token, ratelimit.Read, s.getRelatingEvents},
+		{get, "/_matrix/client/v1/rooms/{roomId}/relations/{eventId}/{relType}/{eventType}", token, ratelimit.Read, s.getRelatingEvents},
+
 		// §creation, §room-aliases
 		{post, "/_matrix/client/v3/createRoom", token, ratelimit.Room, httpapi.JSON(s.createRoom)},
 		{get, "/_matrix/client/v3/directory/room/{roomAlias}", nobody, ratelimit.Read, s.getRoomIDByAlias},
@@ -136,6 +141,9 @@ func (s *Server) Routes() []httpapi.Route {
 
 		// §event-context
 		{get, "/_matrix/client/v3/rooms/{roomId}/context/{eventId}", token, ratelimit.Read, s.getEventContext},
+
+		// §threading
+		{get, "/_matrix/client/v1/rooms/{roomId}/threads", token, ratelimit.Read, s.getThreadRoots},
 
 		// Not in the spec: what existing tools make accounts with.
 		{get, "/_synapse/admin/v1/register", secret, ratelimit.Register, s.getRegistrationNonce},

@@ -209,7 +209,7 @@ func (s *Server) getOneRoomEvent(ctx context.Context, c *httpapi.Call) (any, err
 }
 
 func (r *reader) eventAnswer(ctx context.Context, e *store.Event) (any, error) {
-	related, err := view.Load(ctx, r.s.store, e)
+	related, err := r.related(ctx, e)
 	if err != nil {
 		return nil, err
 	}

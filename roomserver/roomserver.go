@@ -54,6 +54,9 @@ type Server struct {
 	mu    sync.Mutex
 	infos map[matrix.RoomID]Info
 	tips  *tips
+	// parents and roots are what is remembered of relations between events.
+	parents *parents
+	roots   roots
 	// locked holds a place for each room that is locked in the database.
 	locked chan struct{}
 }
@@ -61,7 +64,9 @@ type Server struct {
 // New returns a room server; it must be made before the journal runs.
 func New(cfg Config) *Server {
 	s := &Server{cfg: cfg, infos: make(map[matrix.RoomID]Info), tips: newTips(), locked: make(chan struct{}, maxLocked)}
+	s.parents = newParents(cfg.Journal)
 	cfg.Journal.Observe(s.tips.observe)
+	cfg.Journal.Observe(s.parents.observe)
 	return s
 }
 

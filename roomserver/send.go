@@ -46,6 +46,9 @@ func (s *Server) Send(ctx context.Context, e NewEvent) (matrix.EventID, error) {
 			return "", err
 		}
 	}
+	if err := s.checkRelation(ctx, room, &d); err != nil {
+		return "", err
+	}
 	var same matrix.EventID
 	id, err := s.append(ctx, room, e.Txn, func(v *view) ([]draft, error) {
 		same = ""

@@ -43,3 +43,13 @@ func (v *Visibility) Ranges() []Range {
 
 // CanSeeState reports whether the user may know the room's state as it was after position.
 func (v *Visibility) CanSeeState(position int64) bool { return v.allowed(position) }
+
+// Sight is Ranges as the store takes them. It is never nil: who sees nothing has an empty one.
+func (v *Visibility) Sight() store.Sight {
+	ranges := v.Ranges()
+	sight := make(store.Sight, len(ranges))
+	for i, r := range ranges {
+		sight[i] = store.Span{First: r.First, Last: r.Last}
+	}
+	return sight
+}

@@ -27,6 +27,9 @@ func (b *build) write() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := b.aggregate(&related); err != nil {
+		return nil, err
+	}
 	w := &writer{
 		b: b, related: related, dst: make([]byte, 0, size),
 		opts: view.Options{

@@ -116,6 +116,17 @@ const (
 	// PageDefault and PageMax bound /messages, /context and other paginated lists.
 	PageDefault = 10
 	PageMax     = 1000
+
+	// RelationDepth is how far recurse=true goes (client-server §relationships-api: at least 3).
+	RelationDepth = 3
+
+	// RelationsMax bounds a page of /relations, ThreadsMax one of /threads, whose every item comes with two more events.
+	RelationsMax = 500
+	ThreadsMax   = 100
+
+	// BundledReferences bounds the references that are told with the event that they refer to; a poll has one for each vote. The
+	// newest are told, and /relations has all.
+	BundledReferences = 500
 )
 
 // Filters and sync.

@@ -34,11 +34,14 @@ const eventColumns = `events.position, events.room_nid, rooms.room_id, events.ev
 	events.sender, events.origin_server_ts, events.depth, coalesce(events.redacted_by, ''),
 	coalesce(events.txn_device_id, ''), coalesce(events.txn_id, ''), events.json`
 
-func scanEvent(rows *sql.Rows) (Event, error) {
+func scanEvent(rows *sql.Rows) (Event, error) { return scanEventAfter(rows) }
+
+// scanEventAfter reads an event behind other columns.
+func scanEventAfter(rows *sql.Rows, first ...any) (Event, error) {
 	var e Event
 	var key sql.NullString
-	err := rows.Scan(&e.Position, &e.RoomNID, &e.RoomID, &e.EventID, &e.Type, &key, &e.Sender, &e.OriginServerTS, &e.Depth,
-		&e.RedactedBy, &e.TxnDevice, &e.TxnID, &e.JSON)
+	err := rows.Scan(append(first, &e.Position, &e.RoomNID, &e.RoomID, &e.EventID, &e.Type, &key, &e.Sender, &e.OriginServerTS, &e.Depth,
+		&e.RedactedBy, &e.TxnDevice, &e.TxnID, &e.JSON)...)
 	if key.Valid {
 		e.StateKey = &key.String
 	}

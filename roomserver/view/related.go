@@ -9,10 +9,12 @@ import (
 	"github.com/roomline/roomline/roomserver/event"
 )
 
-// Related is what a page of events says of other events: the state that was replaced, and why something was redacted.
+// Related is what a page of events says of other events: the state that was replaced, why something was redacted, and, after
+// Aggregate, what later events said of them.
 type Related struct {
 	previous   map[int64]*store.PreviousState
 	redactions map[matrix.EventID]*store.Event
+	children   map[matrix.EventID]*children
 }
 
 // Load reads what the events refer to, whichever rooms they belong to: one query when there are state events among them, one
@@ -71,7 +73,10 @@ func LoadRedactions(ctx context.Context, st *store.Store, events ...*store.Event
 // The content of replaced state is left out when the viewer may not see it, its id is not. Of a redaction that the viewer may
 // not see, the fact and what it removed are told, its reason is not: without the fact a client would show an empty message.
 func (r Related) Add(opts *Options, e *store.Event, canSee func(position int64) bool) {
-	opts.PrevContent, opts.ReplacesState, opts.RedactedBecause = nil, "", nil
+	opts.PrevContent, opts.ReplacesState, opts.RedactedBecause, opts.Relations = nil, "", nil, nil
+	if c := r.children[e.EventID]; c != nil && !opts.Federation {
+		opts.Relations = c.appendRelations(nil, *opts)
+	}
 	if p := r.previous[e.Position]; p != nil {
 		opts.ReplacesState = p.EventID
 		if canSee == nil || canSee(p.EventPosition) {

@@ -4,7 +4,7 @@
 // Spec: client-server v1.19 §room-event-format (ClientEvent, UnsignedData), §redactions, §filtering (event_format, event_fields).
 //
 // Whether the viewer may see an event at all is decided before (roomserver.Visibility). What an event says of other events
-// (prev_content, redacted_because) is loaded for a whole page at once: Load.
+// (prev_content, redacted_because) is loaded for a whole page at once: Load. So is what others say of it (m.relations): Related.Aggregate.
 //
 // Start reading at Render.
 package view
@@ -33,6 +33,8 @@ type Options struct {
 	ReplacesState matrix.EventID
 	// RedactedBecause is the redaction, in the client's format.
 	RedactedBecause []byte
+	// Relations are the aggregated children, for unsigned.m.relations.
+	Relations []byte
 	// Federation gives the event as it was signed, without unsigned: event_format of a filter.
 	Federation bool
 	// Fields are the only ones to give when not nil: event_fields of a filter.
@@ -74,6 +76,9 @@ func appendUnsigned(dst []byte, e *store.Event, opts *Options) []byte {
 	if opts.Now != 0 {
 		dst = append(dst, `,"age":`...)
 		dst = strconv.AppendInt(dst, int64(opts.Now-e.OriginServerTS), 10)
+	}
+	if len(opts.Relations) > 0 {
+		dst = append(append(dst, `,"m.relations":`...), opts.Relations...)
 	}
 	if opts.Membership != "" {
 		dst = append(dst, `,"membership":`...)

@@ -22,6 +22,12 @@ func TestPresenceStatus(t *testing.T) {
 	if got := alice.ok("GET", status(alice), nil); got.text("presence") != "unavailable" || got["status_msg"] != nil || got["currently_active"] != nil {
 		t.Errorf("after another change: %v", got)
 	}
+	for _, busy := range []string{"busy", "org.matrix.msc3026.busy"} {
+		alice.ok("PUT", status(alice), object{"presence": busy})
+		if got := bob.ok("GET", status(alice), nil).text("presence"); got != busy {
+			t.Errorf("busy alice is %s", got)
+		}
+	}
 	alice.ok("PUT", status(alice), object{"presence": "offline", "status_msg": nil})
 	if got := bob.ok("GET", status(alice), nil).text("presence"); got != "offline" {
 		t.Errorf("after going offline: %s", got)

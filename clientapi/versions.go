@@ -23,11 +23,12 @@ type versionsResponse struct {
 var supported = versionsResponse{
 	Versions: []string{"v1.1", "v1.2"},
 	UnstableFeatures: map[string]bool{
-		"org.matrix.msc2285.stable": true, // private read receipts, in the spec since v1.4
-		"org.matrix.msc3771":        true, // receipts for threads, v1.4
-		"uk.tcpip.msc4133.stable":   true, // extended profiles, v1.16
-		"org.matrix.msc4140":        true, // delayed events
-		"org.matrix.msc4222":        true, // state_after in /sync, v1.16
+		"org.matrix.msc2285.stable":        true, // private read receipts, in the spec since v1.4
+		"org.matrix.msc3771":               true, // receipts for threads, v1.4
+		"uk.tcpip.msc4133.stable":          true, // extended profiles, v1.16
+		"org.matrix.msc3026.busy_presence": true,
+		"org.matrix.msc4140":               true, // delayed events
+		"org.matrix.msc4222":               true, // state_after in /sync, v1.16
 	},
 }
 

@@ -68,6 +68,9 @@ type Config struct {
 	// Appservices are bridges and bots that act for many users.
 	Appservices Appservices `yaml:"appservices"`
 
+	// Presence is who is there and who is not.
+	Presence Presence `yaml:"presence"`
+
 	// DelayedEvents are events that clients have sent later; a call ends by one when its device goes away.
 	DelayedEvents DelayedEvents `yaml:"delayed_events"`
 
@@ -237,6 +240,12 @@ type Appservices struct {
 	Registrations []string `yaml:"registrations"`
 }
 
+// Presence is who is there and who is not.
+type Presence struct {
+	// Enabled is false where nobody is to see who is online: everybody is offline then.
+	Enabled bool `yaml:"enabled"`
+}
+
 // DelayedEvents bounds events that are sent later.
 type DelayedEvents struct {
 	// MaxDelay is the longest delay, a duration such as 24h.
@@ -306,6 +315,7 @@ func Defaults() *Config {
 		Registration:  Registration{Mode: RegistrationOff},
 		RateLimits:    RateLimits{Enabled: true},
 		Federation:    Federation{Enabled: true},
+		Presence:      Presence{Enabled: true},
 		DelayedEvents: DelayedEvents{MaxDelay: 24 * time.Hour, MaxScheduled: 100},
 		Log:           Log{Level: "info", Format: "text"},
 		DataDir:       "data",

@@ -63,6 +63,9 @@ func sum(devices []store.PresenceDevice, now matrix.Timestamp, idleAfter time.Du
 	for _, d := range devices {
 		active = max(active, d.ActiveTS)
 		switch {
+		case isBusy(presence):
+		case isBusy(d.State):
+			presence = d.State // with no look at the last activity: who is in a call may not touch anything
 		case d.State == Online && int64(now-d.ActiveTS) <= idleAfter.Milliseconds():
 			presence = Online
 		case d.State != Offline && presence == Offline:

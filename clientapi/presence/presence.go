@@ -5,11 +5,12 @@
 // presence of their users from all their devices on all processes. Only a change becomes an update of the journal, and so
 // an event that others see. A device that no process has seen for 90 seconds is gone (sweep.go).
 //
-// What a user's presence is: online if a device is online and its person did something within the last five minutes;
+// What a user's presence is: busy if a device says so (MSC3026); else online if a device is online and its person did something within the last five minutes;
 // else unavailable if a device is there; else offline. A device is what its last sync (set_presence) or PUT …/status said.
 //
 // Invariants. Seen costs a map entry, no I/O. A user's presence changes by itself at most once a minute; a change that
-// comes earlier waits, and is forgotten if it is undone meanwhile. Changes of two processes at once can't undo each other:
+// comes earlier waits, and is forgotten if it is undone meanwhile. What a client asks for, by set_presence or PUT …/status, waits for
+// the next tick only. A sync that asks for nothing leaves a busy device busy. Changes of two processes at once can't undo each other:
 // each replaces the value that it was computed from (store.Update.Replaces). Times of different processes are not compared: rows
 // carry the database's time.
 //
@@ -31,7 +32,12 @@ const (
 	Online      = "online"
 	Unavailable = "unavailable"
 	Offline     = "offline"
+	// Busy is MSC3026: there, and not to be disturbed. Clients know it by either name, and get the one that was set.
+	Busy         = "busy"
+	BusyUnstable = "org.matrix.msc3026.busy"
 )
+
+func isBusy(state string) bool { return state == Busy || state == BusyUnstable }
 
 // Config of a Server. Store, Journal, Clock and Log are required; the durations are for tests.
 type Config struct {
@@ -39,6 +45,9 @@ type Config struct {
 	Journal *journal.Journal
 	Clock   matrix.Clock
 	Log     *slog.Logger
+
+	// Disabled makes everybody offline: nothing is noted, stored or told.
+	Disabled bool
 
 	// Tick is how often what is new is written: 1 s if zero.
 	Tick time.Duration
@@ -60,6 +69,8 @@ type Server struct {
 	users map[matrix.UserID]*user
 	// dirty has the users whose presence has to be looked at, and from when on.
 	dirty map[matrix.UserID]time.Time
+	// asked has those of them who asked for their change, so that it does not wait.
+	asked map[matrix.UserID]bool
 }
 
 // user is a user with a device that this process has seen lately.
@@ -75,6 +86,8 @@ type device struct {
 	open    int       // requests that wait
 	written time.Time // when presence_seen got it
 	unsaved bool
+	// automatic says that state follows from a sync that did not ask for any.
+	automatic bool
 }
 
 // New returns a Server; it must be made before the journal runs.
@@ -93,15 +106,23 @@ func New(cfg Config) *Server {
 		cfg:   cfg,
 		users: make(map[matrix.UserID]*user),
 		dirty: make(map[matrix.UserID]time.Time),
+		asked: make(map[matrix.UserID]bool),
 	}
-	cfg.Journal.Observe(s.observe)
+	if !cfg.Disabled {
+		cfg.Journal.Observe(s.observe)
+	}
 	return s
 }
 
-// Valid reports whether state is one of the spec's.
-func Valid(state string) bool { return state == Online || state == Unavailable || state == Offline }
+// Valid reports whether state is one of the spec's, or busy.
+func Valid(state string) bool {
+	return state == Online || state == Unavailable || state == Offline || isBusy(state)
+}
 
-// Seen notes that a device syncs; state is the request's set_presence, online if it had none.
+// Enabled reports whether there is any presence but offline.
+func (s *Server) Enabled() bool { return !s.cfg.Disabled }
+
+// Seen notes that a device syncs; state is the request's set_presence, "" if it had none.
 //
 // Spec: client-server v1.19 §presence
 func (s *Server) Seen(id matrix.UserID, dev matrix.DeviceID, state string) {
@@ -148,6 +169,13 @@ func (s *Server) Active(id matrix.UserID, dev matrix.DeviceID) {
 
 // note is called with mu held. It returns nil for a device that wants no presence and had none.
 func (s *Server) note(id matrix.UserID, dev matrix.DeviceID, state string) *device {
+	if s.cfg.Disabled {
+		return nil
+	}
+	automatic := state == ""
+	if automatic {
+		state = Online
+	}
 	u := s.users[id]
 	if u == nil {
 		if state == Offline {
@@ -166,8 +194,14 @@ func (s *Server) note(id matrix.UserID, dev matrix.DeviceID, state string) *devi
 		u.devices[dev] = d
 	}
 	d.seen = now
+	if automatic && isBusy(d.state) {
+		state = d.state
+	}
 	if d.state != state {
-		d.state = state
+		d.state, d.automatic = state, automatic
+		if !automatic {
+			s.asked[id] = true
+		}
 		// Changing to online is something that a person does.
 		if state == Online {
 			d.active = matrix.TimestampOf(now)
@@ -210,7 +244,7 @@ func (s *Server) observe(entries []journal.Entry, lost bool) {
 // isMore reports whether a device here is more present than the user is said to be.
 func (u *user) isMore(than string) bool {
 	for _, d := range u.devices {
-		if d.state == Online && than != Online || d.state == Unavailable && than == Offline {
+		if isBusy(d.state) && !isBusy(than) || d.state == Online && than != Online && !isBusy(than) || d.state == Unavailable && than == Offline {
 			return true
 		}
 	}

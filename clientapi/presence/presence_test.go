@@ -152,22 +152,71 @@ func TestIdleUserIsUnavailable(t *testing.T) {
 	p.becomes(alice, Online)
 }
 
+// TestChangesKeepTheirDistance has a client that says it is unavailable and forgets to say so in the next request.
 func TestChangesKeepTheirDistance(t *testing.T) {
 	t.Parallel()
 	// The phone is there all the time, longer than any pause.
 	p := start(t, 1, func(c *Config) { c.Pause, c.GoneAfter = time.Second, time.Minute })[0]
 	begun := time.Now()
 	for n := 0; time.Since(begun) < 2500*time.Millisecond; n++ {
-		p.Seen(alice, "PHONE", []string{Online, Unavailable}[n%2])
+		p.Seen(alice, "PHONE", []string{"", Unavailable}[n%2])
 		time.Sleep(15 * time.Millisecond)
 	}
 	took := time.Since(begun)
-	if n := len(p.heard(alice)); n == 0 || n > 1+int(took/p.cfg.Pause) {
+	n := 0
+	for _, state := range p.heard(alice) {
+		if state == Online {
+			n++
+		}
+	}
+	if n == 0 || n > 1+int(took/p.cfg.Pause) {
 		t.Errorf("%d changes in %v", n, took)
 	}
 	// The last word counts, later.
 	p.Seen(alice, "PHONE", Unavailable)
 	p.becomes(alice, Unavailable)
+}
+
+func TestWhatIsAskedForDoesNotWait(t *testing.T) {
+	t.Parallel()
+	p := start(t, 1, func(c *Config) { c.Pause, c.GoneAfter = time.Hour, time.Hour })[0]
+	for n, state := range []string{Online, Unavailable, BusyUnstable, Online, Busy, Offline} {
+		p.Seen(alice, "PHONE", state)
+		p.becomes(alice, state)
+		if heard := p.heard(alice); len(heard) != n+1 {
+			t.Errorf("alice's presence changed: %v", heard)
+		}
+	}
+}
+
+func TestBusyUserStaysBusy(t *testing.T) {
+	t.Parallel()
+	ps := start(t, 2, func(c *Config) { c.IdleAfter, c.GoneAfter = 100*time.Millisecond, time.Minute })
+	ps[0].Seen(alice, "PHONE", BusyUnstable)
+	ps[1].becomes(alice, BusyUnstable)
+	// The same device goes on at another process that does not know it, another device comes, and nobody touches either.
+	for range 10 {
+		ps[1].Seen(alice, "PHONE", "")
+		ps[1].Seen(alice, "LAPTOP", Online)
+		ps[0].Seen(alice, "PHONE", "")
+		time.Sleep(50 * time.Millisecond)
+	}
+	if heard := ps[0].heard(alice); len(heard) != 1 {
+		t.Errorf("alice's presence changed: %v", heard)
+	}
+	ps[1].Seen(alice, "PHONE", Unavailable)
+	ps[0].becomes(alice, Unavailable)
+}
+
+func TestDisabledPresenceSaysNothing(t *testing.T) {
+	t.Parallel()
+	ps := start(t, 1, func(c *Config) { c.Disabled = true })
+	ps[0].Connected(alice, "PHONE", Online)()
+	ps[0].Active(alice, "PHONE")
+	time.Sleep(10 * ps[0].cfg.Tick)
+	if len(ps[0].heard(alice)) != 0 || len(ps[0].users) != 0 || ps[0].Enabled() {
+		t.Error("presence that is switched off notes something")
+	}
 }
 
 func TestSumOfDevices(t *testing.T) {
@@ -185,6 +234,8 @@ func TestSumOfDevices(t *testing.T) {
 		{Unavailable, []store.PresenceDevice{device(Offline, 0), device(Unavailable, 0)}},
 		{Unavailable, []store.PresenceDevice{device(Online, 301_000)}},
 		{Online, []store.PresenceDevice{device(Online, 301_000), device(Online, 299_000)}},
+		{BusyUnstable, []store.PresenceDevice{device(Online, 0), device(BusyUnstable, 999_000), device(Unavailable, 0)}},
+		{Busy, []store.PresenceDevice{device(Busy, 0), device(Offline, 0), device(Online, 0)}},
 	} {
 		if got, _ := sum(test.devices, now, 5*time.Minute); got != test.want {
 			t.Errorf("%v: %s, not %s", test.devices, got, test.want)

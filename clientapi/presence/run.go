@@ -2,6 +2,7 @@ package presence
 
 import (
 	"context"
+	"maps"
 	"math/rand/v2"
 	"time"
 
@@ -14,6 +15,10 @@ const atOnce = 500
 
 // Run writes and sweeps until ctx ends.
 func (s *Server) Run(ctx context.Context) error {
+	if s.cfg.Disabled {
+		<-ctx.Done()
+		return nil
+	}
 	tick := time.NewTicker(s.cfg.Tick)
 	defer tick.Stop()
 	// Processes sweep at different moments; it is harmless if they don't.
@@ -43,12 +48,12 @@ func (s *Server) logged(ctx context.Context, what string, err error) {
 // write stores the devices with news and publishes the presence that follows from them.
 func (s *Server) write(ctx context.Context) error {
 	for {
-		users, devices := s.take()
+		users, devices, asked := s.take()
 		if len(users) == 0 {
 			return nil
 		}
-		if err := s.writeSome(ctx, users, devices); err != nil {
-			s.putBack(users, devices)
+		if err := s.writeSome(ctx, users, devices, asked); err != nil {
+			s.putBack(users, devices, asked)
 			return err
 		}
 		if len(users) < atOnce {
@@ -57,10 +62,11 @@ func (s *Server) write(ctx context.Context) error {
 	}
 }
 
-// take removes up to atOnce users from dirty, with their devices that have to be written.
-func (s *Server) take() (users []matrix.UserID, devices []store.PresenceDevice) {
+// take removes up to atOnce users from dirty, with their devices that have to be written, and says who of them asked for a change.
+func (s *Server) take() (users []matrix.UserID, devices []store.PresenceDevice, asked map[matrix.UserID]bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	asked = make(map[matrix.UserID]bool)
 	now := s.cfg.Clock.Now()
 	for id, from := range s.dirty {
 		if len(users) == atOnce {
@@ -71,6 +77,10 @@ func (s *Server) take() (users []matrix.UserID, devices []store.PresenceDevice) 
 		}
 		delete(s.dirty, id)
 		users = append(users, id)
+		if s.asked[id] {
+			delete(s.asked, id)
+			asked[id] = true
+		}
 		u := s.users[id]
 		if u == nil {
 			continue
@@ -78,14 +88,14 @@ func (s *Server) take() (users []matrix.UserID, devices []store.PresenceDevice) 
 		for dev, d := range u.devices {
 			if d.unsaved {
 				d.unsaved, d.written = false, now
-				devices = append(devices, store.PresenceDevice{UserID: id, DeviceID: dev, State: d.state, ActiveTS: d.active})
+				devices = append(devices, store.PresenceDevice{UserID: id, DeviceID: dev, State: d.state, Automatic: d.automatic, ActiveTS: d.active})
 			}
 		}
 	}
-	return users, devices
+	return users, devices, asked
 }
 
-func (s *Server) putBack(users []matrix.UserID, devices []store.PresenceDevice) {
+func (s *Server) putBack(users []matrix.UserID, devices []store.PresenceDevice, asked map[matrix.UserID]bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, pd := range devices {
@@ -96,9 +106,10 @@ func (s *Server) putBack(users []matrix.UserID, devices []store.PresenceDevice) 
 	for _, id := range users {
 		s.look(id)
 	}
+	maps.Copy(s.asked, asked)
 }
 
-func (s *Server) writeSome(ctx context.Context, users []matrix.UserID, devices []store.PresenceDevice) error {
+func (s *Server) writeSome(ctx context.Context, users []matrix.UserID, devices []store.PresenceDevice, asked map[matrix.UserID]bool) error {
 	if len(devices) > 0 {
 		if err := s.cfg.Store.PutPresenceDevices(ctx, devices); err != nil {
 			return err
@@ -112,7 +123,12 @@ func (s *Server) writeSome(ctx context.Context, users []matrix.UserID, devices [
 	if err != nil {
 		return err
 	}
-	updates, waiting := s.changes(users, there, published, s.cfg.Pause)
+	updates, waiting := s.changes(users, there, published, func(id matrix.UserID) time.Duration {
+		if asked[id] {
+			return 0
+		}
+		return s.cfg.Pause
+	})
 	stored, err := s.cfg.Journal.Replace(ctx, updates...)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -124,6 +140,9 @@ func (s *Server) writeSome(ctx context.Context, users []matrix.UserID, devices [
 	for i, ok := range stored {
 		if !ok { // another process changed it at the same time
 			s.look(updates[i].UserID)
+			if asked[updates[i].UserID] {
+				s.asked[updates[i].UserID] = true
+			}
 		}
 	}
 	return err
@@ -131,7 +150,7 @@ func (s *Server) writeSome(ctx context.Context, users []matrix.UserID, devices [
 
 // changes computes the updates that make what is published agree with the devices, and whose changes come less than pause
 // after the last one.
-func (s *Server) changes(users []matrix.UserID, there []store.PresenceDevice, published []store.Update, pause time.Duration) ([]store.Update, map[matrix.UserID]time.Time) {
+func (s *Server) changes(users []matrix.UserID, there []store.PresenceDevice, published []store.Update, pause func(matrix.UserID) time.Duration) ([]store.Update, map[matrix.UserID]time.Time) {
 	devices := make(map[matrix.UserID][]store.PresenceDevice, len(users))
 	for _, d := range there {
 		devices[d.UserID] = append(devices[d.UserID], d)
@@ -148,7 +167,7 @@ func (s *Server) changes(users []matrix.UserID, there []store.PresenceDevice, pu
 		if p, ok := have[id]; ok {
 			b = parse(p.Body)
 		}
-		after, wait := b.next(devices[id], matrix.TimestampOf(now), s.cfg.IdleAfter, pause)
+		after, wait := b.next(devices[id], matrix.TimestampOf(now), s.cfg.IdleAfter, pause(id))
 		switch {
 		case wait > 0:
 			waiting[id] = now.Add(wait)

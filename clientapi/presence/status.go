@@ -33,7 +33,7 @@ func (s *Server) SetStatus(ctx context.Context, c *httpapi.Call, req *StatusRequ
 		return nil, matrix.MissingParam("presence is missing")
 	}
 	if !Valid(*req.Presence) {
-		return nil, matrix.InvalidParam("presence must be online, unavailable or offline")
+		return nil, matrix.InvalidParam("presence must be online, unavailable, busy or offline")
 	}
 	message := ""
 	if req.StatusMsg != nil {
@@ -41,6 +41,9 @@ func (s *Server) SetStatus(ctx context.Context, c *httpapi.Call, req *StatusRequ
 	}
 	if len(message) > limits.StatusMessage {
 		return nil, matrix.InvalidParam("status_msg is longer than %d bytes", limits.StatusMessage)
+	}
+	if s.cfg.Disabled {
+		return nil, nil // as if nobody could see it
 	}
 	return nil, s.set(ctx, id, c.Requester.Device, *req.Presence, message)
 }
@@ -85,7 +88,7 @@ func (s *Server) set(ctx context.Context, id matrix.UserID, dev matrix.DeviceID,
 	defer s.mu.Unlock()
 	if u := s.users[id]; u != nil && u.devices[dev] != nil {
 		d := u.devices[dev]
-		d.state, d.active, d.unsaved, d.written = state, max(d.active, active), false, s.cfg.Clock.Now()
+		d.state, d.active, d.unsaved, d.automatic, d.written = state, max(d.active, active), false, false, s.cfg.Clock.Now()
 	}
 	return nil
 }
@@ -101,6 +104,9 @@ func (s *Server) GetStatus(ctx context.Context, c *httpapi.Call) (any, error) {
 	}
 	if err := s.maySee(ctx, c.Requester, id); err != nil {
 		return nil, err
+	}
+	if s.cfg.Disabled {
+		return status{Presence: Offline}, nil
 	}
 	b := body{Presence: Offline}
 	published, err := s.cfg.Store.GetUpdate(ctx, store.KindPresence, 0, id, "")

@@ -2,7 +2,9 @@ package presence
 
 import (
 	"context"
+	"time"
 
+	"github.com/roomline/roomline/internal/matrix"
 	"github.com/roomline/roomline/internal/store"
 )
 
@@ -26,7 +28,7 @@ func (s *Server) sweep(ctx context.Context) error {
 				return nil, err
 			}
 			// No pause: nobody would come back to these users. The silence before was longer than a pause.
-			updates, _ := s.changes(users, there, published, 0)
+			updates, _ := s.changes(users, there, published, func(matrix.UserID) time.Duration { return 0 })
 			return updates, nil
 		})
 		if err != nil || swept < atOnce {

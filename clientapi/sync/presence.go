@@ -22,7 +22,7 @@ const typePresence = "m.presence"
 //
 // Spec: client-server v1.19 §presence
 func (b *build) loadPresence() error {
-	if !matchesType(&b.r.filter.Presence, typePresence) {
+	if p := b.s.cfg.Presence; p != nil && !p.Enabled() || !matchesType(&b.r.filter.Presence, typePresence) {
 		return nil
 	}
 	list, err := b.changedPresence()

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/roomline/roomline/clientapi/filter"
+	"github.com/roomline/roomline/clientapi/presence"
 	"github.com/roomline/roomline/internal/httpapi"
 	"github.com/roomline/roomline/internal/journal"
 	"github.com/roomline/roomline/internal/limits"
@@ -24,8 +25,9 @@ type request struct {
 	since     int64
 	timeout   time.Duration
 	fullState bool
-	presence  string
-	filter    *filter.Filter
+	// presence is what the device says of itself, "" if it says nothing.
+	presence string
+	filter   *filter.Filter
 	// after and afterUnstable ask for state_after instead of state, under its name or that of MSC4222.
 	after, afterUnstable bool
 }
@@ -64,12 +66,8 @@ func (s *Server) parse(ctx context.Context, c *httpapi.Call) (*request, error) {
 	default:
 		return nil, matrix.InvalidParam("full_state must be true or false")
 	}
-	switch r.presence = c.Query("set_presence"); r.presence {
-	case "":
-		r.presence = "online"
-	case "online", "offline", "unavailable":
-	default:
-		return nil, matrix.InvalidParam("set_presence must be online, offline or unavailable")
+	if r.presence = c.Query("set_presence"); r.presence != "" && !presence.Valid(r.presence) {
+		return nil, matrix.InvalidParam("set_presence must be online, offline, unavailable or busy")
 	}
 	r.filter, err = s.requestFilter(ctx, r.user, c.Query("filter"))
 	return r, err

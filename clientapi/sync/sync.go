@@ -44,6 +44,8 @@ import (
 type Presence interface {
 	// Connected notes that a device syncs, and counts it as there until done is called.
 	Connected(user matrix.UserID, device matrix.DeviceID, state string) (done func())
+	// Enabled is false where everybody is offline.
+	Enabled() bool
 }
 
 // Config of a Server. All but Presence are required.

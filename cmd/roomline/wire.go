@@ -93,7 +93,9 @@ func newApp(ctx context.Context, cfg *config.Config, st *store.Store, sealKey [3
 	a.rooms = roomserver.New(roomserver.Config{
 		Store: st, Journal: a.journal, Keys: a.keys, Clock: a.clock, Log: log, Profile: a.profile,
 	})
-	a.presence = presence.New(presence.Config{Store: st, Journal: a.journal, Clock: a.clock, Log: log})
+	a.presence = presence.New(presence.Config{
+		Store: st, Journal: a.journal, Clock: a.clock, Log: log, Disabled: !cfg.Presence.Enabled,
+	})
 	a.sync = clientsync.New(clientsync.Config{
 		Store: st, Journal: a.journal, Rooms: a.rooms, Presence: a.presence, Clock: a.clock, Log: log,
 	})

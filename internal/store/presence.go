@@ -14,17 +14,21 @@ import (
 type PresenceDevice struct {
 	UserID   matrix.UserID
 	DeviceID matrix.DeviceID
-	// State is online, unavailable or offline: what the device said of itself.
+	// State is online, unavailable, busy or offline: what the device said of itself.
 	State string
+	// Automatic says that the device did not say it: a busy device stays busy then. It is not read back.
+	Automatic bool
 	// ActiveTS is when the person last did something on the device, 0 if never.
 	ActiveTS matrix.Timestamp
 }
 
 const putPresenceDevices = `
 	INSERT INTO presence_seen (user_id, device_id, state, active_ts)
-	SELECT DISTINCT ON (user_id, device_id) user_id, device_id, state, active_ts
-	FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[]) AS x (user_id, device_id, state, active_ts)
-	ORDER BY user_id, device_id
+	SELECT DISTINCT ON (x.user_id, x.device_id) x.user_id, x.device_id,
+		CASE WHEN x.automatic AND p.state IN ('busy', 'org.matrix.msc3026.busy') THEN p.state ELSE x.state END, x.active_ts
+	FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::boolean[]) AS x (user_id, device_id, state, active_ts, automatic)
+	LEFT JOIN presence_seen p ON p.user_id = x.user_id AND p.device_id = x.device_id
+	ORDER BY x.user_id, x.device_id
 	ON CONFLICT (user_id, device_id) DO UPDATE
 	SET state = excluded.state, active_ts = greatest(presence_seen.active_ts, excluded.active_ts), seen_at = now()`
 
@@ -42,11 +46,11 @@ func (tx *Tx) PutPresenceDevices(ctx context.Context, devices []PresenceDevice) 
 
 func presenceArguments(devices []PresenceDevice) []any {
 	n := len(devices)
-	users, ids, states, active := make([]string, n), make([]string, n), make([]string, n), make([]int64, n)
+	users, ids, states, active, automatic := make([]string, n), make([]string, n), make([]string, n), make([]int64, n), make([]bool, n)
 	for i, d := range devices {
-		users[i], ids[i], states[i], active[i] = string(d.UserID), string(d.DeviceID), d.State, int64(d.ActiveTS)
+		users[i], ids[i], states[i], active[i], automatic[i] = string(d.UserID), string(d.DeviceID), d.State, int64(d.ActiveTS), d.Automatic
 	}
-	return []any{pq.Array(users), pq.Array(ids), pq.Array(states), pq.Array(active)}
+	return []any{pq.Array(users), pq.Array(ids), pq.Array(states), pq.Array(active), pq.Array(automatic)}
 }
 
 // ListPresenceDevices returns the users' devices that were heard of within the last goneAfter.

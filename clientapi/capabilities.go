@@ -21,10 +21,17 @@ type capabilities struct {
 	GetLoginToken         capability              `json:"m.get_login_token"`
 	ForgetForcedUponLeave capability              `json:"m.forget_forced_upon_leave"`
 	DelayedEvents         delayed.Capability      `json:"org.matrix.msc4140.delayed_events"`
+	AccountModeration     *moderationCapability   `json:"m.account_moderation,omitempty"`
 }
 
 type capability struct {
 	Enabled bool `json:"enabled"`
+}
+
+// moderationCapability is there for administrators only.
+type moderationCapability struct {
+	Suspend bool `json:"suspend"`
+	Lock    bool `json:"lock"`
 }
 
 type roomVersionsCapability struct {
@@ -58,6 +65,9 @@ func (s *Server) getCapabilities(ctx context.Context, c *httpapi.Call) (any, err
 	}
 	if c.Requester.Guest {
 		answer.ProfileFields.Allowed = []string{fieldDisplayname}
+	}
+	if c.Requester.Admin {
+		answer.AccountModeration = &moderationCapability{Suspend: true, Lock: true}
 	}
 	return capabilitiesResponse{answer}, nil
 }

@@ -145,13 +145,21 @@ func (s *Server) Routes() []httpapi.Route {
 		// §threading
 		{get, "/_matrix/client/v1/rooms/{roomId}/threads", token, ratelimit.Read, s.getThreadRoots},
 
+		// §server-administration
+		{get, "/_matrix/client/v3/admin/whois/{userId}", token, ratelimit.Read, s.getWhoIs},
+		{get, "/_matrix/client/v1/admin/suspend/{userId}", token, ratelimit.Read, s.getAdminSuspendUser},
+		{put, "/_matrix/client/v1/admin/suspend/{userId}", token, ratelimit.Account, httpapi.JSON(s.setAdminSuspendUser)},
+		{get, "/_matrix/client/v1/admin/lock/{userId}", token, ratelimit.Read, s.getAdminLockUser},
+		{put, "/_matrix/client/v1/admin/lock/{userId}", token, ratelimit.Account, httpapi.JSON(s.setAdminLockUser)},
+
 		// Not in the spec: what existing tools make accounts with.
 		{get, "/_synapse/admin/v1/register", secret, ratelimit.Register, s.getRegistrationNonce},
 		{post, "/_synapse/admin/v1/register", secret, ratelimit.Register, httpapi.JSON(s.registerWithSecret)},
 	}
 	routes := make([]httpapi.Route, len(table))
 	for i, line := range table {
-		routes[i] = httpapi.Route{Method: line.method, Path: line.path, Auth: line.auth, Limit: line.limit, Handle: line.handle}
+		routes[i] = httpapi.Route{Method: line.method, Path: line.path, Auth: line.auth, Limit: line.limit,
+			Handle: s.heedSuspension(line.method, line.path, line.handle)}
 		if line.auth == nobody || line.auth == secret {
 			// Who has not said who they are may not say much.
 			routes[i].MaxBody = limits.SmallBody

@@ -234,18 +234,43 @@ func (a *Accounts) SetPassword(ctx context.Context, n NewPassword) error {
 	return a.cfg.Limiter.Reset(ctx, ratelimit.LoginFailureRow, string(n.User))
 }
 
-// SetLocked locks or unlocks an account. Its sessions stay, and are of no use while it is locked.
-//
-// Spec: client-server v1.19 §account-locking
+// Restriction is something that administrators do to an account and can undo.
+type Restriction int
+
+const (
+	// Locked accounts can only sign out. Their sessions stay, and are of no use meanwhile.
+	//
+	// Spec: client-server v1.19 §account-locking
+	Locked Restriction = iota
+	// Suspended accounts may read, and do little else.
+	//
+	// Spec: client-server v1.19 §account-suspension
+	Suspended
+)
+
+// SetLocked locks or unlocks an account.
 func (a *Accounts) SetLocked(ctx context.Context, user matrix.UserID, locked bool) error {
+	return a.Restrict(ctx, user, Locked, locked, nil)
+}
+
+// Restrict puts a restriction on an account or takes it off, on all processes at once, if may agrees to what the account is at
+// that moment; may can be nil.
+func (a *Accounts) Restrict(ctx context.Context, user matrix.UserID, what Restriction, on bool, may func(store.User) error) error {
 	err := a.cfg.Journal.Write(ctx, func(tx *store.Tx) ([]store.Update, error) {
-		if _, err := tx.LockUser(ctx, user); err != nil {
+		u, err := tx.LockUser(ctx, user)
+		if err == nil && may != nil {
+			err = may(u)
+		}
+		if err != nil {
 			return nil, err
 		}
-		return sessionChanged(user), tx.PutUserLocked(ctx, user, locked)
+		if what == Suspended {
+			return sessionChanged(user), tx.PutUserSuspended(ctx, user, on)
+		}
+		return sessionChanged(user), tx.PutUserLocked(ctx, user, on)
 	})
 	if err != nil {
-		return fmt.Errorf("lock %s: %w", user, err)
+		return fmt.Errorf("restrict %s: %w", user, err)
 	}
 	return nil
 }

@@ -142,7 +142,8 @@ func (s *Sessions) load(ctx context.Context, key, hash digest) (*cached, error) 
 		expires = session.PreviousExpiresTS
 	}
 	entry := &cached{token: key, expires: expires, requester: &httpapi.Requester{
-		User: user.UserID, Device: session.DeviceID, Org: user.OrganisationID, Admin: user.Admin, Guest: user.Guest, SessionID: session.SessionID,
+		User: user.UserID, Device: session.DeviceID, Org: user.OrganisationID, Admin: user.Admin, Guest: user.Guest,
+		Suspended: user.Suspended, SessionID: session.SessionID,
 	}}
 	if user.Locked {
 		// A locked account is not remembered: its clients ask seldom, and have to learn soon that the lock is gone.

@@ -54,6 +54,7 @@ type Requester struct {
 	Org        int64
 	Admin      bool // administrator of the server or of the organisation
 	Guest      bool
+	Suspended  bool // may read, and do little else
 	SessionID  int64
 	Appservice string // id of the application service whose token this is, "" for people
 }

@@ -95,6 +95,12 @@ func (tx *Tx) PutUserLocked(ctx context.Context, user matrix.UserID, locked bool
 	return err
 }
 
+// PutUserSuspended suspends an account, or lets it act again.
+func (tx *Tx) PutUserSuspended(ctx context.Context, user matrix.UserID, suspended bool) error {
+	_, err := tx.exec(ctx, `UPDATE users SET suspended = $2 WHERE user_id = $1`, string(user), suspended)
+	return err
+}
+
 // PutUserDeactivated closes an account: its password, devices, sessions, addresses, profile and delayed events are gone. The row stays, so
 // that the user id can't be taken again. With erase the account data is gone as well.
 func (tx *Tx) PutUserDeactivated(ctx context.Context, user matrix.UserID, erase bool, now matrix.Timestamp) error {

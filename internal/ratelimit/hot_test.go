@@ -200,6 +200,9 @@ func TestCallsFitIntoTheLimits(t *testing.T) {
 	if c := defaults[Send]; c.Burst < 30 || c.Every > 2*time.Second {
 		t.Errorf("send is %+v", c)
 	}
+	if c := defaults[Delayed]; c.Burst < 20 || c.Every > time.Second {
+		t.Errorf("delayed is %+v", c)
+	}
 }
 
 func TestWithoutTheDatabaseHotLimitsHoldByProcess(t *testing.T) {

@@ -117,6 +117,9 @@ func (s *Server) Routes() []httpapi.Route {
 		{put, "/_matrix/client/v3/presence/{userId}/status", token, ratelimit.Account, httpapi.JSON(s.presence.SetStatus)},
 		{get, "/_matrix/client/v3/presence/{userId}/status", token, ratelimit.Read, s.presence.GetStatus},
 
+		// §send-to-device-messaging
+		{put, "/_matrix/client/v3/sendToDevice/{eventType}/{txnId}", token, ratelimit.ToDevice, httpapi.JSON(s.sendToDevice)},
+
 		// §device-management
 		{get, "/_matrix/client/v3/devices", token, unlimited, s.listDevices},
 		{get, "/_matrix/client/v3/devices/{deviceId}", token, unlimited, s.getDevice},
@@ -164,8 +167,11 @@ func (s *Server) Routes() []httpapi.Route {
 			// Who has not said who they are may not say much.
 			routes[i].MaxBody = limits.SmallBody
 		}
-		if line.limit == ratelimit.Send {
+		switch line.limit {
+		case ratelimit.Send:
 			routes[i].MaxBody = limits.EventBody
+		case ratelimit.ToDevice:
+			routes[i].MaxBody = limits.LargeBody
 		}
 	}
 	return routes

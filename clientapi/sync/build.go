@@ -18,6 +18,8 @@ type build struct {
 	r     *request
 	e     *user
 	since int64
+	// toDeviceAfter is up to where the device has been sent its messages.
+	toDeviceAfter int64
 
 	now     int64
 	ignored map[matrix.UserID]struct{}
@@ -33,6 +35,9 @@ type build struct {
 
 	accountData []*store.Update
 	presence    []*store.Update
+	// toDevice are messages for the device, all up to toDeviceReached.
+	toDevice        []store.ToDeviceMessage
+	toDeviceReached int64
 
 	devicesChanged, devicesLeft []matrix.UserID
 	counts                      *keyCounts
@@ -49,7 +54,7 @@ func (b *build) first() bool { return b.since < 0 }
 
 // run returns the answer, or nil if there is nothing in it and nobody wants an empty one.
 func (b *build) run() (any, error) {
-	err := inOrder(b.gather, b.chooseRooms, b.loadRooms, b.loadMembers, b.loadPresence, b.loadEncryption)
+	err := inOrder(b.gather, b.chooseRooms, b.loadRooms, b.loadMembers, b.loadPresence, b.loadEncryption, b.loadToDevice)
 	if err != nil {
 		return nil, err
 	}
@@ -90,7 +95,7 @@ func inOrder(steps ...func() error) error {
 }
 
 func (b *build) empty() bool {
-	return len(b.rooms) == 0 && len(b.invites) == 0 && len(b.accountData) == 0 && len(b.presence) == 0 &&
+	return len(b.rooms) == 0 && len(b.invites) == 0 && len(b.accountData) == 0 && len(b.presence) == 0 && len(b.toDevice) == 0 &&
 		len(b.devicesChanged) == 0 && len(b.devicesLeft) == 0 && b.counts.changed <= b.since
 }
 

@@ -85,6 +85,8 @@ type user struct {
 
 	devices deviceMemories
 	keys    deviceKeyCounts
+
+	toDevice toDeviceMemory
 }
 
 // membership is a user's present membership of a room.
@@ -269,6 +271,10 @@ func (h *hub) observeUpdate(up *store.Update) {
 		h.observeDeviceList(owner, up)
 	case store.KindKeyCount:
 		h.observeKeyCount(owner, up)
+	case store.KindToDevice:
+		if owner != nil {
+			h.observeToDevice(owner, up)
+		}
 	case store.KindSession:
 		// Who was logged out must not be told anything more: the next request will be refused.
 		if owner != nil {
@@ -439,6 +445,7 @@ func (h *hub) load(ctx context.Context, u *user) error {
 		u.ignored = parseIgnored(ignored.Body)
 	}
 	u.touched.Store(h.now())
+	u.toDevice.floor = h.now()
 	u.loaded = true
 	return nil
 }

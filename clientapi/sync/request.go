@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 	"time"
 
@@ -21,8 +20,9 @@ import (
 type request struct {
 	user   matrix.UserID
 	device matrix.DeviceID
-	// since is -1 without a since parameter.
+	// since is -1 without a since parameter. toDevice is up to where the device has been sent its messages, at most since.
 	since     int64
+	toDevice  int64
 	timeout   time.Duration
 	fullState bool
 	// presence is what the device says of itself, "" if it says nothing.
@@ -44,16 +44,15 @@ func (r *request) stateAfter() bool { return r.after || r.afterUnstable }
 // parse reads the query.
 func (s *Server) parse(ctx context.Context, c *httpapi.Call) (*request, error) {
 	r := &request{
-		user: c.Requester.User, device: c.Requester.Device, since: -1,
+		user: c.Requester.User, device: c.Requester.Device, since: -1, toDevice: -1,
 		after:         c.QueryBool("use_state_after"),
 		afterUnstable: c.QueryBool("org.matrix.msc4222.use_state_after"),
 	}
 	if token := c.Query("since"); token != "" {
-		since, err := journal.ParseToken(token)
-		if err != nil {
+		var err error
+		if r.since, r.toDevice, err = journal.ParseSyncToken(token); err != nil {
 			return nil, matrix.InvalidParam("since is not a token of this server")
 		}
-		r.since = since
 	}
 	timeout, err := c.QueryInt("timeout", 0, 0, int(limits.SyncTimeout/time.Millisecond))
 	if err != nil {
@@ -128,11 +127,18 @@ func (r *request) timelineLimit() int {
 	return limits.TimelineDefault
 }
 
-// appendStart appends what every answer has.
-func appendStart(dst []byte, next int64, changed, left []matrix.UserID, counts *keyCounts) []byte {
-	dst = append(dst, `{"next_batch":"s`...)
-	dst = strconv.AppendInt(dst, next, 10)
-	dst = append(dst, `","to_device":{"events":[]},`...)
-	dst = append(appendDeviceLists(dst, changed, left), ',')
-	return appendKeyCounts(dst, counts)
+// appendStart appends what every answer begins with: messages are those to the device, all of them up to toDevice.
+func appendStart(dst []byte, next, toDevice int64, messages []store.ToDeviceMessage) []byte {
+	dst = append(dst, `{"next_batch":"`...)
+	dst = journal.AppendSyncToken(dst, next, toDevice)
+	dst = append(dst, `","to_device":{"events":[`...)
+	for i := range messages {
+		dst = appendToDevice(appendComma(dst, i == 0), &messages[i])
+	}
+	return append(dst, `]},`...)
+}
+
+// appendEncryption appends what every answer says of devices and keys.
+func appendEncryption(dst []byte, changed, left []matrix.UserID, counts *keyCounts) []byte {
+	return appendKeyCounts(append(appendDeviceLists(dst, changed, left), ','), counts)
 }

@@ -2,8 +2,8 @@
 //
 // Spec: client-server v1.19 §syncing, §filtering, §lazy-loading-room-members; MSC4222 (state_after), MSC4115 (unsigned.membership)
 //
-// A token is one position of the journal: everything up to it has been told. A request with since answers for what lies in
-// since < position <= now, and next_batch is now.
+// A token is a position of the journal: everything up to it has been told. A request with since answers for what lies in
+// since < position <= now, and next_batch is now. Messages to the device have a position of their own in the token (todevice.go).
 //
 //   - The hub (hub.go) observes the journal. Of each user who syncs with this process it remembers the rooms and the last
 //     position that concerns the user. A request with nothing new is answered, or waits, without any query; a
@@ -122,6 +122,9 @@ func (s *Server) sync(ctx context.Context, c *httpapi.Call) (any, error) {
 		if err := s.reach(ctx, r); err != nil {
 			return nil, err
 		}
+		if err := s.acknowledgeToDevice(ctx, r.user, r.device, r.toDevice); err != nil {
+			return nil, err
+		}
 	}
 	return s.answer(ctx, r)
 }
@@ -147,6 +150,7 @@ func (s *Server) reach(ctx context.Context, r *request) error {
 		return matrix.Unavailable(time.Second)
 	}
 	r.since = min(r.since, s.hub.now())
+	r.toDevice = min(r.toDevice, r.since)
 	return nil
 }
 
@@ -155,24 +159,24 @@ func (s *Server) answer(ctx context.Context, r *request) (any, error) {
 	var p *poll
 	var timeout <-chan time.Time
 	defer func() { s.hub.leave(p) }()
-	since := r.since
+	since, toDevice := r.since, r.toDevice
 	for {
 		e, err := s.hub.user(ctx, r.user)
 		if err != nil {
 			return nil, err
 		}
 		now := s.hub.now()
-		if r.immediate() || !s.hub.quiet(e, since) {
-			b := &build{s: s, ctx: ctx, r: r, e: e, since: since}
+		if r.immediate() || !s.hub.quiet(e, since) || s.hub.messagesWait(e, r.device, toDevice) {
+			b := &build{s: s, ctx: ctx, r: r, e: e, since: since, toDeviceAfter: toDevice}
 			body, err := s.run(b)
 			if err != nil || body != nil {
 				return body, err
 			}
-			now = b.now
+			now, toDevice = b.now, b.toDeviceReached
 		}
 		since = max(since, now)
 		if r.timeout == 0 {
-			return s.nothing(ctx, e, r, since)
+			return s.nothing(ctx, e, r, since, toDevice)
 		}
 		if p == nil || p.entry != e {
 			// Nothing may slip through between the look and the wait: look again as one who waits.
@@ -195,17 +199,18 @@ func (s *Server) answer(ctx context.Context, r *request) (any, error) {
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
-		return s.nothing(ctx, e, r, since)
+		return s.nothing(ctx, e, r, since, toDevice)
 	}
 }
 
 // nothing is the answer that there is nothing new.
-func (s *Server) nothing(ctx context.Context, e *user, r *request, next int64) (any, error) {
+func (s *Server) nothing(ctx context.Context, e *user, r *request, next, toDevice int64) (any, error) {
 	counts, err := s.keyCounts(ctx, e, r.device)
 	if err != nil {
 		return nil, err
 	}
-	return httpapi.Raw(append(appendStart(make([]byte, 0, 256), next, nil, nil, counts), '}')), nil
+	body := appendEncryption(appendStart(make([]byte, 0, 256), next, toDevice, nil), nil, nil, counts)
+	return httpapi.Raw(append(body, '}')), nil
 }
 
 // maxLargeBuilds bounds the answers with whole states that are made at a time.

@@ -37,7 +37,8 @@ func (b *build) write() ([]byte, error) {
 			Federation: b.r.filter.EventFormat == filter.FormatFederation, Fields: b.r.filter.EventFields,
 		},
 	}
-	w.dst = appendStart(w.dst, b.now, b.devicesChanged, b.devicesLeft, b.counts)
+	w.dst = appendStart(w.dst, b.now, b.toDeviceReached, b.toDevice)
+	w.dst = appendEncryption(w.dst, b.devicesChanged, b.devicesLeft, b.counts)
 	w.accountAndPresence()
 	w.rooms()
 	w.dst = append(w.dst, '}')
@@ -54,6 +55,9 @@ func (b *build) detailed(rm *room, e *store.Event) bool {
 // detailedEvents are those events of the answer that refer to others, and about how many bytes the answer takes.
 func (b *build) detailedEvents() (list []*store.Event, size int) {
 	size = 1024
+	for i := range b.toDevice {
+		size += len(b.toDevice[i].Content) + 128
+	}
 	for _, rm := range b.rooms {
 		size += 512
 		for _, e := range rm.events {

@@ -49,6 +49,9 @@ func Tasks(s *store.Store) []Task {
 		{"sticky events", func(ctx context.Context, now time.Time, limit int) (int64, error) {
 			return s.DeleteStickyEventsBefore(ctx, matrix.TimestampOf(now), limit)
 		}},
+		{"messages to devices that are gone", func(ctx context.Context, _ time.Time, limit int) (int64, error) {
+			return s.DeleteOrphanedToDevice(ctx, limit)
+		}},
 	}
 }
 

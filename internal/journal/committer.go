@@ -163,7 +163,7 @@ func unitBytes(u *store.Unit) int {
 	for i := range u.Updates {
 		n += len(u.Updates[i].Body)
 	}
-	return n
+	return n + u.ToDevice.ToDeviceBytes()
 }
 
 // runCommitter stores what waits, batch after batch, until ctx ends and the queue is empty.

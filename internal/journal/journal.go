@@ -27,6 +27,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -261,17 +262,44 @@ func (j *Journal) pokeTail() { j.signal(j.poke) }
 // Token is the sync and pagination token for a position.
 func Token(position int64) string { return "s" + strconv.FormatInt(position, 10) }
 
-// ErrToken says that a token was not made by Token.
+// AppendSyncToken appends the token for a position up to which a device has been told everything, except messages to the device,
+// which it has been told up to another one. It is Token when both are the same.
+func AppendSyncToken(dst []byte, position, toDevice int64) []byte {
+	dst = strconv.AppendInt(append(dst, 's'), position, 10)
+	if toDevice != position {
+		dst = strconv.AppendInt(append(dst, '_'), toDevice, 10)
+	}
+	return dst
+}
+
+// ErrToken says that a token was not made here.
 var ErrToken = errors.New("journal: not a token of this server")
 
 // ParseToken returns the position that a token stands for.
 func ParseToken(token string) (int64, error) {
-	if len(token) < 2 || token[0] != 's' {
-		return 0, ErrToken
+	position, _, err := ParseSyncToken(token)
+	return position, err
+}
+
+// ParseSyncToken returns both positions of a token.
+func ParseSyncToken(token string) (position, toDevice int64, err error) {
+	text, isToken := strings.CutPrefix(token, "s")
+	first, second, two := strings.Cut(text, "_")
+	position, ok := parsePosition(first)
+	toDevice = position
+	if two && ok {
+		toDevice, ok = parsePosition(second)
 	}
-	p, err := strconv.ParseInt(token[1:], 10, 64)
-	if err != nil || p < 0 || token[1] == '+' || token[1] == '-' {
-		return 0, ErrToken
+	if !isToken || !ok || toDevice > position {
+		return 0, 0, ErrToken
 	}
-	return p, nil
+	return position, toDevice, nil
+}
+
+func parsePosition(s string) (int64, bool) {
+	if s == "" || s[0] < '0' || s[0] > '9' {
+		return 0, false
+	}
+	p, err := strconv.ParseInt(s, 10, 64)
+	return p, err == nil
 }

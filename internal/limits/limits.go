@@ -199,6 +199,29 @@ const (
 
 	// SyncPresence bounds the presence events in one answer.
 	SyncPresence = 1000
+
+	// SyncToDevice bounds the messages to the device in one answer (client-server §send-to-device-messaging), and
+	// SyncToDeviceBytes what they have together: a message of the largest size still fits. The others follow.
+	SyncToDevice      = 100
+	SyncToDeviceBytes = 512 << 10
+)
+
+// Messages to devices.
+const (
+	// ToDeviceMessage bounds the content of one message: what an event may have.
+	ToDeviceMessage = Event
+
+	// ToDeviceRecipients bounds the devices of one request, those found by "*" included. Clients send to 20 to 250 at a time.
+	ToDeviceRecipients = 5000
+
+	// ToDeviceBytes bounds what one request stores: "*" multiplies a message by all devices of a user.
+	ToDeviceBytes = 16 << 20
+
+	// ToDeviceQueue and ToDeviceQueueBytes bound what waits for one device. When more is sent, the oldest messages go: a device
+	// that has been away for so long finds newer keys more useful, and nobody can keep others from reaching a device
+	// by filling its queue. A room key is about 2 KiB.
+	ToDeviceQueue      = 20_000
+	ToDeviceQueueBytes = 64 << 20
 )
 
 // Account data, tags, receipts, typing, presence.

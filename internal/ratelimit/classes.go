@@ -24,6 +24,8 @@ const (
 	Read = "read"
 	// Send is messages and state, by user.
 	Send = "send"
+	// ToDevice is messages to devices, by user: hundreds in a request.
+	ToDevice = "to_device"
 	// Room is making rooms and changing memberships, by user.
 	Room = "room"
 	// Delayed is restarting, sending and cancelling delayed events, by the user who scheduled them.
@@ -71,6 +73,7 @@ var defaults = map[string]Class{
 	Account:  {Burst: 20, Every: 2 * time.Second},
 	Read:     {Burst: 500, Every: 20 * time.Millisecond},
 	Send:     {Burst: 500, Every: 20 * time.Millisecond},
+	ToDevice: {Burst: 500, Every: 20 * time.Millisecond}, // a key for each device of a large room, 20 devices at a time
 	Room:     {Burst: 100, Every: 200 * time.Millisecond},
 	// What calls need at least: a heartbeat every few seconds, from several devices.
 	Delayed: {Burst: 20, Every: time.Second},

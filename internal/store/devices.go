@@ -49,14 +49,20 @@ func (s *Store) HasDeviceAt(ctx context.Context, user matrix.UserID, address str
 
 // PutDevice stores a device that does not exist yet; a known device keeps its name and its times.
 func (tx *Tx) PutDevice(ctx context.Context, d Device) error {
-	_, err := tx.exec(ctx, `
+	var made bool
+	err := tx.queryRow(ctx, `
 		INSERT INTO devices (user_id, device_id, display_name, created_ts, last_seen_ts, last_seen_ip)
 		VALUES ($1, $2, nullif($3, ''), $4, nullif($5::bigint, 0), nullif($6, ''))
 		ON CONFLICT (user_id, device_id) DO UPDATE
 		SET last_seen_ts = coalesce(excluded.last_seen_ts, devices.last_seen_ts),
-		    last_seen_ip = coalesce(excluded.last_seen_ip, devices.last_seen_ip)`,
-		string(d.UserID), string(d.DeviceID), d.DisplayName, int64(d.CreatedTS), int64(d.LastSeenTS), d.LastSeenIP)
-	return err
+		    last_seen_ip = coalesce(excluded.last_seen_ip, devices.last_seen_ip)
+		RETURNING xmax = 0`,
+		string(d.UserID), string(d.DeviceID), d.DisplayName, int64(d.CreatedTS), int64(d.LastSeenTS), d.LastSeenIP).Scan(&made)
+	if err != nil || !made {
+		return err
+	}
+	// What was sent to a device of the same name in the moment of its deletion is not for this one.
+	return tx.deleteToDeviceOf(ctx, d.UserID, d.DeviceID)
 }
 
 // PutDeviceName renames a device. It reports false when there is none.
@@ -66,28 +72,38 @@ func (tx *Tx) PutDeviceName(ctx context.Context, user matrix.UserID, device matr
 	return n == 1, err
 }
 
-// DeleteDevices removes devices and their sessions, and returns those that were there.
+// DeleteDevices removes devices, their sessions and the messages that wait for them, and returns those that were there.
 func (tx *Tx) DeleteDevices(ctx context.Context, user matrix.UserID, devices []matrix.DeviceID) ([]matrix.DeviceID, error) {
 	rows, err := tx.query(ctx, `DELETE FROM devices WHERE user_id = $1 AND device_id = ANY ($2) RETURNING device_id`,
 		string(user), stringArray(devices))
-	return scanAll(rows, err, scanDeviceID)
+	return tx.deletedDevices(ctx, user, rows, err)
 }
 
 // DeleteOtherDevices removes every device of the user except keep (empty for none), with its session, and returns them.
 func (tx *Tx) DeleteOtherDevices(ctx context.Context, user matrix.UserID, keep matrix.DeviceID) ([]matrix.DeviceID, error) {
 	rows, err := tx.query(ctx, `DELETE FROM devices WHERE user_id = $1 AND device_id <> $2 RETURNING device_id`, string(user), string(keep))
-	return scanAll(rows, err, scanDeviceID)
+	return tx.deletedDevices(ctx, user, rows, err)
 }
 
 // DeleteStaleDevices removes those devices which were not used for longest, until the user has no more than max, and returns
-// them. The device keep stays.
+// them. The device keep stays, and a dehydrated one: nobody uses it until it is needed.
 func (tx *Tx) DeleteStaleDevices(ctx context.Context, user matrix.UserID, keep matrix.DeviceID, max int) ([]matrix.DeviceID, error) {
 	rows, err := tx.query(ctx, `
 		DELETE FROM devices WHERE user_id = $1 AND device_id IN (
-			SELECT device_id FROM devices WHERE user_id = $1 AND device_id <> $2
+			SELECT device_id FROM devices d WHERE user_id = $1 AND device_id <> $2
+				AND NOT EXISTS (SELECT FROM dehydrated_devices h WHERE h.user_id = d.user_id AND h.device_id = d.device_id)
 			ORDER BY coalesce(last_seen_ts, created_ts) DESC, device_id OFFSET $3
 		) RETURNING device_id`, string(user), string(keep), max-1)
-	return scanAll(rows, err, scanDeviceID)
+	return tx.deletedDevices(ctx, user, rows, err)
+}
+
+// deletedDevices reads which devices a statement deleted, and removes the messages that waited for them.
+func (tx *Tx) deletedDevices(ctx context.Context, user matrix.UserID, rows *sql.Rows, err error) ([]matrix.DeviceID, error) {
+	deleted, err := scanAll(rows, err, scanDeviceID)
+	if err != nil {
+		return nil, err
+	}
+	return deleted, tx.deleteToDeviceOf(ctx, user, deleted...)
 }
 
 func scanDeviceID(rows *sql.Rows) (matrix.DeviceID, error) {

@@ -24,6 +24,8 @@ type Unit struct {
 	Txn *Txn
 
 	Updates []Update
+	// ToDevice has a message for each of Updates (ToDeviceUnit makes such units).
+	ToDevice *ToDeviceSend
 }
 
 // NewEvent is an event on its way into a room.
@@ -96,6 +98,8 @@ type JournalConn struct {
 	db   *sql.DB
 	conn *sql.Conn
 	stmt *sql.Stmt
+	// toDevice is prepared when the first messages to devices are sent.
+	toDevice *sql.Stmt
 }
 
 const appendStatement = `
@@ -146,13 +150,28 @@ func (c *JournalConn) Close() {
 // Append stores the units in one round trip and one commit, and says what became of each. Units of one room must stand in
 // the order in which they were built on each other. Sending the same units again is safe: what was stored is found.
 func (c *JournalConn) Append(now matrix.Timestamp, units []Unit) ([]Result, error) {
-	return readResults(c.stmt.QueryRowContext(context.Background(), appendArguments(now, units)...), units)
+	ctx := context.Background()
+	stmt, messages := c.stmt, hasToDevice(units)
+	if messages {
+		if c.toDevice == nil {
+			var err error
+			if c.toDevice, err = c.conn.PrepareContext(ctx, toDeviceStatement); err != nil {
+				return nil, wrap(err)
+			}
+		}
+		stmt = c.toDevice
+	}
+	return readResults(stmt.QueryRowContext(ctx, appendArguments(now, units)...), units)
 }
 
 // Append stores one unit within the transaction.
 func (tx *Tx) Append(ctx context.Context, now matrix.Timestamp, unit Unit) (Result, error) {
 	units := []Unit{unit}
-	results, err := readResults(tx.tx.QueryRowContext(ctx, appendStatement, appendArguments(now, units)...), units)
+	statement := appendStatement
+	if hasToDevice(units) {
+		statement = toDeviceStatement
+	}
+	results, err := readResults(tx.tx.QueryRowContext(ctx, statement, appendArguments(now, units)...), units)
 	if err != nil {
 		return Result{}, err
 	}
@@ -164,7 +183,11 @@ func readResults(answer *sql.Row, units []Unit) ([]Result, error) {
 	var base int64
 	var outcomes, known []sql.NullString
 	var storedAt pq.Int64Array
-	if err := answer.Scan(&base, pq.Array(&outcomes), pq.Array(&known), &storedAt); err != nil {
+	columns := []any{&base, pq.Array(&outcomes), pq.Array(&known), &storedAt}
+	if hasToDevice(units) {
+		columns = append(columns, new(int64))
+	}
+	if err := answer.Scan(columns...); err != nil {
 		return nil, wrap(err)
 	}
 	event, update := base+1, base+1
@@ -231,7 +254,7 @@ func appendArguments(now matrix.Timestamp, units []Unit) []any {
 	for i := range units {
 		b.add(int64(i+1), &units[i])
 	}
-	return []any{
+	arguments := []any{
 		pq.Array(b.rooms.nid), pq.Array(b.rooms.head), pq.Array(b.rooms.last), pq.Array(b.rooms.depth), pq.Array(b.rooms.id),
 		pq.Array(b.rooms.version), pq.Array(b.rooms.org),
 		pq.Array(b.events.unit), pq.Array(b.events.room), pq.Array(b.events.id), pq.Array(b.events.typ),
@@ -245,6 +268,10 @@ func appendArguments(now matrix.Timestamp, units []Unit) []any {
 		pq.Array(b.sticky.event), pq.Array(b.sticky.until),
 		len(units), b.hasNew, b.hasState, b.hasRedactions,
 	}
+	if hasToDevice(units) {
+		return append(arguments, toDeviceArguments(now, units)...)
+	}
+	return arguments
 }
 
 func (b *batch) add(unit int64, u *Unit) {

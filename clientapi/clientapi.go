@@ -75,9 +75,11 @@ type Server struct {
 	keys        *keys.Server
 	delayed     *delayed.Server
 	typists     *typists
-	clock       matrix.Clock
-	rand        io.Reader
-	log         *slog.Logger
+	// directorySizes is shared by the requests.
+	directorySizes directorySizes
+	clock          matrix.Clock
+	rand           io.Reader
+	log            *slog.Logger
 }
 
 // New returns a Server; it must be made before the journal runs.
@@ -121,11 +123,12 @@ func New(cfg Config) (*Server, error) {
 	return s, nil
 }
 
-// Run does what has its time, until ctx ends: it stops typing notifications that are over, and sends delayed events.
+// Run does what has its time, until ctx ends: it stops typing notifications that are over, sends delayed events, and keeps the
+// directories up to date.
 func (s *Server) Run(ctx context.Context) error {
 	var parts sync.WaitGroup
-	var errs [2]error
-	for i, part := range []func(context.Context) error{s.typists.run, s.delayed.Run} {
+	var errs [3]error
+	for i, part := range []func(context.Context) error{s.typists.run, s.delayed.Run, s.runDirectory} {
 		parts.Go(func() { errs[i] = part(ctx) })
 	}
 	parts.Wait()

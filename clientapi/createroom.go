@@ -70,6 +70,15 @@ func (s *Server) createRoom(ctx context.Context, c *httpapi.Call, req *createRoo
 	if err != nil {
 		return nil, err
 	}
+	if room.Public {
+		info, err := s.rooms.Room(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		if err := s.publish(ctx, info); err != nil {
+			return nil, err
+		}
+	}
 	return createRoomResponse{id}, nil
 }
 

@@ -102,6 +102,21 @@ func (s *Server) Routes() []httpapi.Route {
 		{post, "/_matrix/client/v3/rooms/{roomId}/ban", token, ratelimit.Room, httpapi.JSON(s.banUser)},
 		{post, "/_matrix/client/v3/rooms/{roomId}/unban", token, ratelimit.Room, httpapi.JSON(s.unbanUser)},
 
+		{get, "/_matrix/client/v1/mutual_rooms", token, ratelimit.Search, s.getMutualRooms},
+		{get, "/_matrix/client/unstable/uk.half-shot.msc2666/user/mutual_rooms", token, ratelimit.Search, s.getMutualRoomsUnstable},
+
+		// §room-discovery, §joining-rooms
+		{get, "/_matrix/client/v3/directory/list/room/{roomId}", optional, ratelimit.Read, s.getRoomVisibility},
+		{put, "/_matrix/client/v3/directory/list/room/{roomId}", token, ratelimit.Room, httpapi.OptionalJSON(s.setRoomVisibility)},
+		{get, "/_matrix/client/v3/publicRooms", optional, ratelimit.Search, s.getPublicRooms},
+		{post, "/_matrix/client/v3/publicRooms", token, ratelimit.Search, httpapi.OptionalJSON(s.queryPublicRooms)},
+		{get, "/_matrix/client/v1/room_summary/{roomIdOrAlias}", optional, ratelimit.Search, s.getRoomSummary},
+		{get, "/_matrix/client/unstable/im.nheko.summary/summary/{roomIdOrAlias}", optional, ratelimit.Search, s.getRoomSummary},
+		{get, "/_matrix/client/unstable/im.nheko.summary/rooms/{roomIdOrAlias}/summary", optional, ratelimit.Search, s.getRoomSummary},
+
+		// §user-directory
+		{post, "/_matrix/client/v3/user_directory/search", token, ratelimit.Search, httpapi.JSON(s.searchUserDirectory)},
+
 		// §profiles
 		{get, "/_matrix/client/v3/profile/{userId}", optional, unlimited, s.getProfile},
 		{get, "/_matrix/client/v3/profile/{userId}/{keyName}", optional, unlimited, s.getProfileField},
@@ -154,6 +169,14 @@ func (s *Server) Routes() []httpapi.Route {
 		{put, "/_matrix/client/v1/admin/suspend/{userId}", token, ratelimit.Account, httpapi.JSON(s.setAdminSuspendUser)},
 		{get, "/_matrix/client/v1/admin/lock/{userId}", token, ratelimit.Read, s.getAdminLockUser},
 		{put, "/_matrix/client/v1/admin/lock/{userId}", token, ratelimit.Account, httpapi.JSON(s.setAdminLockUser)},
+
+		// §reporting-content
+		{post, "/_matrix/client/v3/rooms/{roomId}/report", token, ratelimit.Report, httpapi.JSON(s.reportRoom)},
+		{post, "/_matrix/client/v3/rooms/{roomId}/report/{eventId}", token, ratelimit.Report, httpapi.OptionalJSON(s.reportEvent)},
+		{post, "/_matrix/client/v3/users/{userId}/report", token, ratelimit.Report, httpapi.JSON(s.reportUser)},
+
+		// §spaces
+		{get, "/_matrix/client/v1/rooms/{roomId}/hierarchy", token, ratelimit.Search, s.getSpaceHierarchy},
 
 		// Not in the spec: what existing tools make accounts with.
 		{get, "/_synapse/admin/v1/register", secret, ratelimit.Register, s.getRegistrationNonce},

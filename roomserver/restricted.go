@@ -2,12 +2,13 @@ package roomserver
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/matrix-org/gomatrixserverlib/spec"
 	"github.com/tidwall/gjson"
 
+	"github.com/roomline/roomline/internal/limits"
 	"github.com/roomline/roomline/internal/matrix"
 	"github.com/roomline/roomline/internal/store"
 	"github.com/roomline/roomline/roomserver/event"
@@ -52,55 +53,42 @@ func (s *Server) voucher(ctx context.Context, room Info, user matrix.UserID) (ma
 	return s.inviter(ctx, room, byType[spec.MRoomCreate], byType[spec.MRoomPowerLevels], user.Domain())
 }
 
-// maxAllowed bounds the rooms of a join rule that are looked at.
-const maxAllowed = 100
-
 // inAllowedRoom reports whether the user is joined to a room that the join rule names.
 func (s *Server) inAllowedRoom(ctx context.Context, joinRules []byte, user matrix.UserID) (bool, error) {
-	for i, allow := range gjson.GetBytes(joinRules, "content.allow").Array() {
-		if i == maxAllowed {
-			break
-		}
-		if allow.Get("type").String() != spec.MRoomMembership {
-			continue
-		}
-		other, err := s.Room(ctx, matrix.RoomID(allow.Get("room_id").String()))
-		if _, notFound := matrix.AsError(err); notFound {
-			continue
-		}
-		if err != nil {
-			return false, err
-		}
-		m, err := s.cfg.Store.GetMembership(ctx, other.NID, user)
-		if err != nil && !errors.Is(err, store.ErrNotFound) {
-			return false, fmt.Errorf("load membership: %w", err)
-		}
-		if err == nil && m.Membership == spec.Join {
-			return true, nil
-		}
+	list, err := s.cfg.Store.ListMembershipsOf(ctx, user, allowedRooms(joinRules))
+	if err != nil {
+		return false, fmt.Errorf("load memberships: %w", err)
 	}
-	return false, nil
+	return slices.ContainsFunc(list, func(m store.Membership) bool { return m.Membership == spec.Join }), nil
 }
 
-// inviter finds a joined local user with the power to invite, of the given domain if there is one.
+// inviter finds a joined local user with the power to invite, of the given domain if there is one. Who has more power than
+// others stands in the power levels or is a creator; where everybody has enough, some members are asked.
 func (s *Server) inviter(ctx context.Context, room Info, create, levels *store.Event, domain matrix.ServerName) (matrix.UserID, error) {
 	rules, err := parseRules(room, create, levels)
 	if err != nil {
 		return "", err
 	}
-	candidates, err := s.cfg.Store.ListRoomMembers(ctx, room.NID, []string{spec.Join})
+	var candidates []matrix.UserID
+	if rules.Levels.UsersDefault >= rules.Levels.Invite {
+		if candidates, err = s.cfg.Store.ListSomeMembers(ctx, room.NID, limits.Vouchers); err != nil {
+			return "", fmt.Errorf("list members: %w", err)
+		}
+	}
+	candidates = append(candidates, rules.Powerful(limits.Vouchers)...)
+	joined, err := s.cfg.Store.ListJoinedOf(ctx, room.NID, candidates)
 	if err != nil {
 		return "", fmt.Errorf("list members: %w", err)
 	}
 	var found matrix.UserID
-	for _, m := range candidates {
-		if !s.cfg.Keys.IsLocal(m.UserID.Domain()) || rules.UserLevel(m.UserID) < rules.Levels.Invite {
+	for _, user := range joined {
+		if !s.cfg.Keys.IsLocal(user.Domain()) || rules.UserLevel(user) < rules.Levels.Invite {
 			continue
 		}
-		if m.UserID.Domain() == domain {
-			return m.UserID, nil
+		if user.Domain() == domain {
+			return user, nil
 		}
-		found = m.UserID
+		found = user
 	}
 	return found, nil
 }

@@ -96,13 +96,19 @@ func (s *Server) Room(ctx context.Context, id matrix.RoomID) (Info, error) {
 	if err != nil {
 		return Info{}, fmt.Errorf("load room %s: %w", id, err)
 	}
-	version, ok := event.Lookup(row.Version)
-	if !ok {
-		return Info{}, fmt.Errorf("room %s has the unknown version %q", id, row.Version)
+	if info, err = infoOf(row); err != nil {
+		return Info{}, err
 	}
-	info = Info{NID: row.NID, ID: row.ID, Version: version, OrganisationID: row.OrganisationID}
 	s.remember(info)
 	return info, nil
+}
+
+func infoOf(row store.Room) (Info, error) {
+	version, ok := event.Lookup(row.Version)
+	if !ok {
+		return Info{}, fmt.Errorf("room %s has the unknown version %q", row.ID, row.Version)
+	}
+	return Info{NID: row.NID, ID: row.ID, Version: version, OrganisationID: row.OrganisationID}, nil
 }
 
 func (s *Server) remember(info Info) {

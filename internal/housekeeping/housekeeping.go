@@ -34,6 +34,9 @@ type Task struct {
 // Tasks are those of the store.
 func Tasks(s *store.Store) []Task {
 	return []Task{
+		{"walks through spaces", func(ctx context.Context, now time.Time, limit int) (int64, error) {
+			return s.DeleteSpaceWalksBefore(ctx, matrix.TimestampOf(now), limit)
+		}},
 		{"delayed events", func(ctx context.Context, _ time.Time, limit int) (int64, error) {
 			return s.DeleteFinalisedDelayedEvents(ctx, limits.DelayedKept, limits.DelayedKeptPerUser, limit)
 		}},

@@ -185,6 +185,63 @@ const (
 	PageScan = 4 * PageMax
 )
 
+// Directories, spaces, reports.
+const (
+	// DirectoryDefault and DirectoryMax bound a page of the room directory.
+	DirectoryDefault = 50
+	DirectoryMax     = 200
+
+	// SearchTerm bounds what is searched for in the directories, and SearchTerms its words: each is a look-up.
+	SearchTerm  = 512
+	SearchTerms = 8
+
+	// UsersDefault and UsersMax bound the answer of the user directory.
+	UsersDefault = 10
+	UsersMax     = 50
+
+	// UserWords and PublicRoomWords bound the words that a user or a published room is found by, DirectoryWord the bytes of each:
+	// people's names have a few, topics some dozens.
+	UserWords       = 32
+	PublicRoomWords = 200
+	DirectoryWord   = 64
+
+	// Acquaintances bounds the members of other organisations' rooms that a search for users looks at.
+	Acquaintances = 10_000
+
+	// MutualRooms bounds a page of the rooms that two users share.
+	MutualRooms = 100
+
+	// SpaceRooms and SpaceDepth bound a page of a space and how deep it is walked, SpaceChildren the rooms of one space that are looked
+	// at, SpaceLookups the rooms that are looked at for one page and SpaceWalk those of the whole walk. Spaces of people have dozens.
+	SpaceRooms    = 50
+	SpaceDepth    = 50
+	SpaceChildren = 1000
+	SpaceLookups  = 500
+	SpaceWalk     = 10_000
+
+	// SpaceWalks bounds the walks that are kept for a user, and SpaceWalkKept how long a client may take for the next page.
+	SpaceWalks    = 20
+	SpaceWalkKept = time.Hour
+
+	// AllowedRooms bounds the rooms of a join rule that are looked at.
+	AllowedRooms = 100
+
+	// Vouchers bounds the users whose power is looked at to find one who can let somebody into a restricted room.
+	Vouchers = 1000
+
+	// UpgradeBans bounds the bans that are taken into a new room together with its state; further ones follow in batches of this size.
+	UpgradeBans = 500
+
+	// UpgradeChildren bounds the children and parents of a space that are taken into its new room.
+	UpgradeChildren = 1000
+
+	// AdditionalCreators bounds the creators of a room, who are looked at for every event.
+	AdditionalCreators = 100
+
+	// ReportsPerUser bounds the reports that are kept of one reporter.
+	ReportsPerUser = 500
+)
+
 // Sync.
 const (
 	// PollsPerDevice bounds the requests that a device lets wait at a time. A client needs one; tabs of a browser that share

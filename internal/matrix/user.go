@@ -11,6 +11,9 @@ import (
 // Spec: appendices v1.19 §common-identifier-format
 const maxIdentifier = 255
 
+// ServerNoticesLocalpart is the name under which the server itself writes to its users. Nobody can register it.
+const ServerNoticesLocalpart = "_server"
+
 // UserID is "@localpart:domain".
 type UserID string
 

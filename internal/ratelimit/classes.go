@@ -31,6 +31,11 @@ const (
 	// Delayed is restarting, sending and cancelling delayed events, by the user who scheduled them.
 	Delayed = "delayed"
 
+	// Search is searching the directories and walking through spaces, by user.
+	Search = "search"
+	// Report is telling the operator of something, by user.
+	Report = "report"
+
 	// LoginFailure is wrong passwords for one account from anywhere.
 	LoginFailure = "login_failure"
 	// LoginFailureKnown is wrong passwords for one account from an address where the account has a device. It is apart from
@@ -78,6 +83,9 @@ var defaults = map[string]Class{
 	// What calls need at least: a heartbeat every few seconds, from several devices.
 	Delayed: {Burst: 20, Every: time.Second},
 
+	Search: {Burst: 100, Every: 100 * time.Millisecond}, // a letter at a time, as people type
+	Report: {Burst: 10, Every: 10 * time.Second},
+
 	LoginFailure:        {Burst: 5, Every: time.Minute},
 	LoginFailureKnown:   {Burst: 5, Every: 20 * time.Second},
 	LoginFailureRow:     {Burst: 100, Every: 10 * 365 * 24 * time.Hour / 100}, // NIST SP 800-63B: at most 100 in a row
@@ -91,7 +99,7 @@ var defaults = map[string]Class{
 
 // onCredit are the classes of which a process may admit a little by itself, because a round trip for each request would cost more
 // than what it protects. What guards passwords and accounts is not among them: it is exact, and closed when the database is away.
-var onCredit = map[string]bool{Read: true, Send: true, Room: true, Delayed: true, ByDevice: true, ByAddress: true, ByOrganisation: true}
+var onCredit = map[string]bool{Read: true, Send: true, Room: true, Delayed: true, Search: true, ByDevice: true, ByAddress: true, ByOrganisation: true}
 
 // Known reports whether the class is in the table; a test asks it for every route.
 func Known(name string) bool {

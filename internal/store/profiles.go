@@ -57,11 +57,17 @@ func (tx *Tx) PutProfileField(ctx context.Context, f ProfileField) error {
 	_, err := tx.exec(ctx, `
 		INSERT INTO profiles (user_id, key, value) VALUES ($1, $2, $3)
 		ON CONFLICT (user_id, key) DO UPDATE SET value = excluded.value`, string(f.UserID), f.Key, f.Value)
-	return err
+	if err != nil || f.Key != "displayname" {
+		return err
+	}
+	return tx.putDirectory(ctx, f.UserID, f.Value)
 }
 
 // DeleteProfileField removes one field. It reports whether there was one.
 func (tx *Tx) DeleteProfileField(ctx context.Context, user matrix.UserID, key string) (bool, error) {
 	n, err := tx.exec(ctx, `DELETE FROM profiles WHERE user_id = $1 AND key = $2`, string(user), key)
-	return n == 1, err
+	if err != nil || n == 0 || key != "displayname" {
+		return n == 1, err
+	}
+	return true, tx.putDirectory(ctx, user, nil)
 }

@@ -99,6 +99,27 @@ func (s *Store) ListRoomMembers(ctx context.Context, room int64, memberships []s
 	return scanAll(rows, err, scanMembership)
 }
 
+// ListSomeMembers returns joined members of a room, whichever come first, at most limit.
+func (s *Store) ListSomeMembers(ctx context.Context, room int64, limit int) ([]matrix.UserID, error) {
+	rows, err := s.query(ctx, `
+		SELECT user_id FROM memberships WHERE room_nid = $1 AND membership = 'join' LIMIT $2`, room, limit)
+	return scanAll(rows, err, scanUserID)
+}
+
+// ListJoinedOf returns those of the users who are joined to the room, in the order of their ids.
+func (s *Store) ListJoinedOf(ctx context.Context, room int64, users []matrix.UserID) ([]matrix.UserID, error) {
+	rows, err := s.query(ctx, `
+		SELECT user_id FROM memberships WHERE room_nid = $1 AND user_id = ANY ($2) AND membership = 'join' ORDER BY user_id`,
+		room, stringArray(users))
+	return scanAll(rows, err, scanUserID)
+}
+
+func scanUserID(rows *sql.Rows) (matrix.UserID, error) {
+	var u matrix.UserID
+	err := rows.Scan(&u)
+	return u, err
+}
+
 // MemberCount is how many members of each kind a room has.
 type MemberCount struct {
 	RoomNID         int64

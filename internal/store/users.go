@@ -74,7 +74,10 @@ func (tx *Tx) InsertUser(ctx context.Context, u User) (bool, error) {
 		VALUES ($1, $2, nullif($3, ''), $4, $5, $6)
 		ON CONFLICT DO NOTHING`,
 		string(u.UserID), u.OrganisationID, u.PasswordHash, u.Admin, u.Guest, int64(u.CreatedTS))
-	return n == 1, err
+	if err != nil || n == 0 {
+		return false, err
+	}
+	return true, tx.putDirectory(ctx, u.UserID, nil)
 }
 
 // PutPasswordHash replaces an account's password.
@@ -114,6 +117,7 @@ func (tx *Tx) PutUserDeactivated(ctx context.Context, user matrix.UserID, erase 
 		`DELETE FROM devices WHERE user_id = $1`,
 		`DELETE FROM user_threepids WHERE user_id = $1`,
 		`DELETE FROM profiles WHERE user_id = $1`,
+		`DELETE FROM user_directory WHERE user_id = $1`,
 		`DELETE FROM uia_sessions WHERE user_id = $1`,
 		`DELETE FROM delayed_events WHERE user_id = $1`,
 		`DELETE FROM openid_tokens WHERE user_id = $1`,

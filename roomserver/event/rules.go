@@ -1,6 +1,7 @@
 package event
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -78,6 +79,25 @@ func (r *Rules) UserLevel(user matrix.UserID) int64 {
 		return maxCanonicalInt
 	}
 	return 0
+}
+
+// Powerful lists the users who may have more power than the others: the creator, and those whom the power levels name, at most limit of
+// them, the most powerful first.
+func (r *Rules) Powerful(limit int) []matrix.UserID {
+	named := make([]string, 0, len(r.Levels.Users))
+	for user := range r.Levels.Users {
+		named = append(named, user)
+	}
+	slices.SortFunc(named, func(a, b string) int {
+		return cmp.Or(cmp.Compare(r.Levels.Users[b], r.Levels.Users[a]), cmp.Compare(a, b))
+	})
+	list := []matrix.UserID{r.creator}
+	for _, user := range slices.Concat(r.creators, named) {
+		if len(list) < limit {
+			list = append(list, matrix.UserID(user))
+		}
+	}
+	return list
 }
 
 // EventLevel is the power level that sending such an event needs.

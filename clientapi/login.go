@@ -29,6 +29,7 @@ type loginRequest struct {
 	Type       string           `json:"type"`
 	Identifier *auth.Identifier `json:"identifier"`
 	Password   *string          `json:"password"`
+	Token      string           `json:"token"`
 	deviceRequest
 
 	// Where the user stood before there was an identifier.
@@ -70,34 +71,41 @@ type sessionResponse struct {
 //
 // Spec: client-server v1.19 §legacy-login, POST /_matrix/client/v3/login
 func (s *Server) login(ctx context.Context, c *httpapi.Call, req *loginRequest) (any, error) {
-	switch req.Type {
-	case auth.StagePassword:
-	case "":
-		return nil, matrix.MissingParam("type is missing")
-	default:
-		return nil, matrix.NewError(http.StatusBadRequest, matrix.ErrUnknown, "type: this way to sign in is not supported")
-	}
-	if req.Password == nil {
-		return nil, matrix.MissingParam("password is missing")
-	}
 	device, err := req.check()
 	if err != nil {
 		return nil, err
 	}
-	id := req.Identifier
-	if id == nil {
-		id = auth.LegacyIdentifier(req.User, req.Medium, req.Address)
-	}
-	user, err := s.accounts.VerifyPassword(ctx, id, *req.Password, c.ClientAddr())
+	user, err := s.verifyLogin(ctx, c, req)
 	if err != nil {
 		return nil, err
 	}
-	answer, err := s.signIn(ctx, c, user.UserID, device, &req.deviceRequest)
+	answer, err := s.signIn(ctx, c, user, device, &req.deviceRequest)
 	if err != nil {
 		return nil, err
 	}
 	answer.WellKnown = s.discovery()
 	return answer, nil
+}
+
+// verifyLogin returns whom a request to sign in proves to be there.
+func (s *Server) verifyLogin(ctx context.Context, c *httpapi.Call, req *loginRequest) (matrix.UserID, error) {
+	switch req.Type {
+	case auth.StagePassword:
+		if req.Password == nil {
+			return "", matrix.MissingParam("password is missing")
+		}
+		id := req.Identifier
+		if id == nil {
+			id = auth.LegacyIdentifier(req.User, req.Medium, req.Address)
+		}
+		user, err := s.accounts.VerifyPassword(ctx, id, *req.Password, c.ClientAddr())
+		return user.UserID, err
+	case auth.StageToken:
+		return s.takeLoginToken(ctx, req.Token)
+	case "":
+		return "", matrix.MissingParam("type is missing")
+	}
+	return "", matrix.NewError(http.StatusBadRequest, matrix.ErrUnknown, "type: this way to sign in is not supported")
 }
 
 // signIn makes a session.

@@ -251,6 +251,9 @@ func (s *Sessions) Login(ctx context.Context, n NewSession) (Tokens, error) {
 		if user.Deactivated() {
 			return nil, matrix.UserDeactivated("this account has been deactivated")
 		}
+		if user.Locked {
+			return nil, userLocked()
+		}
 		return s.insert(ctx, tx, n, session)
 	})
 	if err != nil {

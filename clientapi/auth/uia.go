@@ -24,6 +24,9 @@ const (
 	StagePassword          = "m.login.password"
 	StageDummy             = "m.login.dummy"
 	StageRegistrationToken = "m.login.registration_token"
+	// These two are ways to sign in, and never stages.
+	StageToken = "m.login.token"
+	StageSSO   = "m.login.sso"
 )
 
 // Interactive is user-interactive authentication. Its sessions are in the database, so that each stage may reach another process.

@@ -49,6 +49,12 @@ func Tasks(s *store.Store) []Task {
 		{"registration nonces", func(ctx context.Context, now time.Time, limit int) (int64, error) {
 			return s.DeleteRegistrationNoncesBefore(ctx, matrix.TimestampOf(now), limit)
 		}},
+		{"login tokens", func(ctx context.Context, now time.Time, limit int) (int64, error) {
+			return s.DeleteLoginTokensBefore(ctx, matrix.TimestampOf(now), limit)
+		}},
+		{"interrupted sign-ins with a provider", func(ctx context.Context, now time.Time, limit int) (int64, error) {
+			return s.DeleteSSOLoginsBefore(ctx, matrix.TimestampOf(now), limit)
+		}},
 		{"sticky events", func(ctx context.Context, now time.Time, limit int) (int64, error) {
 			return s.DeleteStickyEventsBefore(ctx, matrix.TimestampOf(now), limit)
 		}},

@@ -722,12 +722,13 @@ CREATE TABLE openid_tokens (
 CREATE INDEX openid_tokens_session ON openid_tokens (session_id);
 CREATE INDEX openid_tokens_expires ON openid_tokens (expires_ts);
 
--- What signs another device of a user in, once. It ends with the session that asked for it.
+-- What signs a device of a user in, once. It ends with the session that asked for it.
 CREATE TABLE login_tokens (
     -- SHA-256
     token_hash  bytea  PRIMARY KEY,
     user_id     text   COLLATE "C" NOT NULL REFERENCES users,
-    session_id  bigint NOT NULL REFERENCES sessions ON DELETE CASCADE,
+    -- Null for one that an OpenID provider's answer has earned.
+    session_id  bigint REFERENCES sessions ON DELETE CASCADE,
     expires_ts  bigint NOT NULL
 );
 CREATE INDEX login_tokens_session ON login_tokens (session_id);
@@ -912,3 +913,27 @@ CREATE TABLE server_notice_rooms (
     user_id   text   COLLATE "C" PRIMARY KEY REFERENCES users,
     room_nid  bigint NOT NULL
 );
+
+-- Signing in through an OpenID provider
+
+-- Sign-ins that were sent to a provider and have not come back. The answer may reach any process. Neither the state nor the browser's
+-- cookie is here, only their SHA-256; the nonce and the PKCE verifier are made from both again.
+CREATE TABLE sso_logins (
+    state_hash    bytea  PRIMARY KEY,
+    browser_hash  bytea  NOT NULL,
+    provider      text   COLLATE "C" NOT NULL,
+    -- Where the client is told the login token.
+    redirect_url  text   COLLATE "C" NOT NULL,
+    expires_ts    bigint NOT NULL
+);
+CREATE INDEX sso_logins_expires ON sso_logins (expires_ts);
+
+-- Which account a provider's subject is.
+CREATE TABLE sso_subjects (
+    provider    text   COLLATE "C" NOT NULL,
+    subject     text   COLLATE "C" NOT NULL,
+    user_id     text   COLLATE "C" NOT NULL REFERENCES users,
+    created_ts  bigint NOT NULL,
+    PRIMARY KEY (provider, subject)
+);
+CREATE INDEX sso_subjects_user ON sso_subjects (user_id);

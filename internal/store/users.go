@@ -119,6 +119,8 @@ func (tx *Tx) PutUserDeactivated(ctx context.Context, user matrix.UserID, erase 
 		`DELETE FROM profiles WHERE user_id = $1`,
 		`DELETE FROM user_directory WHERE user_id = $1`,
 		`DELETE FROM uia_sessions WHERE user_id = $1`,
+		`DELETE FROM login_tokens WHERE user_id = $1`,
+		`DELETE FROM sso_subjects WHERE user_id = $1`,
 		`DELETE FROM delayed_events WHERE user_id = $1`,
 		`DELETE FROM openid_tokens WHERE user_id = $1`,
 	} {

@@ -160,6 +160,8 @@ func (s *Server) Routes() []httpapi.Route {
 		// §event-context
 		{get, "/_matrix/client/v3/rooms/{roomId}/context/{eventId}", token, ratelimit.Read, s.getEventContext},
 
+		{get, "/_matrix/client/v1/rooms/{roomId}/timestamp_to_event", token, ratelimit.Read, s.getEventByTimestamp},
+
 		// §threading
 		{get, "/_matrix/client/v1/rooms/{roomId}/threads", token, ratelimit.Read, s.getThreadRoots},
 
@@ -177,6 +179,11 @@ func (s *Server) Routes() []httpapi.Route {
 
 		// §spaces
 		{get, "/_matrix/client/v1/rooms/{roomId}/hierarchy", token, ratelimit.Search, s.getSpaceHierarchy},
+
+		// MSC4306 (thread subscriptions)
+		{put, threadSubscriptions, token, ratelimit.Read, httpapi.JSON(s.subscribeThread)},
+		{remove, threadSubscriptions, token, ratelimit.Read, s.unsubscribeThread},
+		{get, threadSubscriptions, token, ratelimit.Read, s.getThreadSubscription},
 
 		// Not in the spec: what existing tools make accounts with.
 		{get, "/_synapse/admin/v1/register", secret, ratelimit.Register, s.getRegistrationNonce},

@@ -29,6 +29,10 @@ var supported = versionsResponse{
 		"org.matrix.msc3026.busy_presence": true,
 		"org.matrix.msc4140":               true, // delayed events
 		"org.matrix.msc4222":               true, // state_after in /sync, v1.16
+		"org.matrix.msc3030":               true, // jump to date, v1.6
+		"org.matrix.msc3440.stable":        true, // threads, v1.4
+		"org.matrix.msc3981":               true, // recursive relations, v1.10
+		"org.matrix.msc4306":               true, // thread subscriptions
 	},
 }
 

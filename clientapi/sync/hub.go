@@ -260,6 +260,10 @@ func (h *hub) observeUpdate(up *store.Update) {
 		} else if owner != nil {
 			h.touch(owner, up.Position)
 		}
+	case store.KindThreadSubscription:
+		if owner != nil {
+			h.touch(owner, up.Position)
+		}
 	case store.KindTyping:
 		h.touchedRooms[up.RoomNID] = up.Position
 		if r := h.rooms[up.RoomNID]; r != nil {

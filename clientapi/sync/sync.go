@@ -96,6 +96,7 @@ func (s *Server) Routes() []httpapi.Route {
 	const v3 = "/_matrix/client/v3"
 	return []httpapi.Route{
 		{Method: "GET", Path: v3 + "/sync", Auth: httpapi.AccessToken, Handle: s.sync},
+		{Method: "GET", Path: threadSubscriptionsPath, Auth: httpapi.AccessToken, Limit: "read", Handle: s.listThreadSubscriptions},
 		{Method: "POST", Path: v3 + "/user/{userId}/filter", Auth: httpapi.AccessToken, Limit: "read", Handle: s.defineFilter},
 		{Method: "GET", Path: v3 + "/user/{userId}/filter/{filterId}", Auth: httpapi.AccessToken, Limit: "read", Handle: s.getFilter},
 	}

@@ -34,6 +34,11 @@ var extra = map[string]string{
 	"GET /_matrix/client/unstable/uk.half-shot.msc2666/user/mutual_rooms":                              "mutual rooms as clients of the proposal ask for them",
 	"GET /_matrix/client/unstable/im.nheko.summary/summary/{roomIdOrAlias}":                            "room summaries as clients of the proposal ask for them",
 	"GET /_matrix/client/unstable/im.nheko.summary/rooms/{roomIdOrAlias}/summary":                      "room summaries as clients of the proposal ask for them",
+
+	"PUT /_matrix/client/unstable/io.element.msc4306/rooms/{roomId}/thread/{eventId}/subscription":    "MSC4306, thread subscriptions",
+	"DELETE /_matrix/client/unstable/io.element.msc4306/rooms/{roomId}/thread/{eventId}/subscription": "MSC4306",
+	"GET /_matrix/client/unstable/io.element.msc4306/rooms/{roomId}/thread/{eventId}/subscription":    "MSC4306",
+	"GET /_matrix/client/unstable/io.element.msc4308/thread_subscriptions":                            "MSC4308, the subscriptions that sliding sync had no room for",
 }
 
 // differing are endpoints whose access differs from the specification's table, with the reason.

@@ -124,6 +124,10 @@ const (
 	RelationsMax = 500
 	ThreadsMax   = 100
 
+	// ThreadSubscriptions bounds the threads of which a user ever said something, ThreadSubscriptionsPage those in one answer.
+	ThreadSubscriptions     = 100_000
+	ThreadSubscriptionsPage = 100
+
 	// BundledReferences bounds the references that are told with the event that they refer to; a poll has one for each vote. The
 	// newest are told, and /relations has all.
 	BundledReferences = 500

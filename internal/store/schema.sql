@@ -675,6 +675,9 @@ CREATE TABLE sticky_events (
 );
 CREATE INDEX sticky_events_room ON sticky_events (room_nid, position);
 CREATE INDEX sticky_events_until ON sticky_events (sticky_until);
+
+-- The event nearest to a moment (timestamp_to_event).
+CREATE INDEX events_room_ts ON events (room_nid, origin_server_ts, position);
 -- Delayed events, OpenID tokens and login tokens
 
 -- Events that are sent later (MSC4140). Whoever sends one holds its row locked meanwhile. Times are those of the database's clock, the

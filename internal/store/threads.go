@@ -58,3 +58,36 @@ func (s *Store) ListThreads(ctx context.Context, q ThreadQuery) ([]Thread, error
 		return t, err
 	})
 }
+
+// ThreadSubscription is the last thing that a user said of a thread.
+type ThreadSubscription struct {
+	RoomID matrix.RoomID
+	Root   matrix.EventID
+	// Body is the update's (KindThreadSubscription).
+	Body     []byte
+	Position int64
+}
+
+// ListThreadSubscriptions returns what a user said of threads with after < position <= upTo, newest first, at most limit.
+func (s *Store) ListThreadSubscriptions(ctx context.Context, user matrix.UserID, after, upTo int64, limit int) ([]ThreadSubscription, error) {
+	rows, err := s.query(ctx, `
+		SELECT rooms.room_id, u.key, u.body, u.position
+		FROM updates u JOIN rooms USING (room_nid)
+		WHERE u.user_id = $1 AND u.kind = $2 AND u.position > $3 AND u.position <= $4
+		ORDER BY u.position DESC LIMIT $5`, string(user), KindThreadSubscription, after, upTo, limit)
+	return scanAll(rows, err, func(rows *sql.Rows) (ThreadSubscription, error) {
+		var t ThreadSubscription
+		err := rows.Scan(&t.RoomID, &t.Root, &t.Body, &t.Position)
+		return t, err
+	})
+}
+
+// GetThreadReply returns the position of an event that is a reply in a thread, or ErrNotFound.
+func (s *Store) GetThreadReply(ctx context.Context, room int64, root, reply matrix.EventID) (int64, error) {
+	var position int64
+	err := s.queryRow(ctx, `
+		SELECT r.position FROM events JOIN relations r USING (position)
+		WHERE events.event_id = $3 AND r.room_nid = $1 AND r.relates_to = $2 AND r.rel_type = 'm.thread'`,
+		room, string(root), string(reply)).Scan(&position)
+	return position, err
+}

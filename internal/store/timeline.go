@@ -51,3 +51,21 @@ func (s *Store) ListMemberEvents(ctx context.Context, room, position int64, memb
 		ORDER BY s.since`, room, position, pq.Array(memberships))
 	return scanAll(rows, err, scanEvent)
 }
+
+// GetEventNear returns the room's first event at or after ts, or the last one at or before it, as far as it may be seen; or
+// ErrNotFound. Of several with the same time it is the one nearest to the others on that side.
+func (s *Store) GetEventNear(ctx context.Context, room int64, ts matrix.Timestamp, forwards bool, sight Sight) (Event, error) {
+	side := `origin_server_ts <= $2 ORDER BY origin_server_ts DESC, position DESC`
+	if forwards {
+		side = `origin_server_ts >= $2 ORDER BY origin_server_ts, position`
+	}
+	sights := sight.multirange()
+	rows, err := s.query(ctx, `
+		SELECT `+eventColumns+`
+		FROM (
+			SELECT position FROM events
+			WHERE room_nid = $1 AND ($3::text IS NULL OR $3::text::int8multirange @> position) AND `+side+` LIMIT 1
+		) near
+		JOIN events USING (position) JOIN rooms USING (room_nid)`, room, int64(ts), sights)
+	return one(scanAll(rows, err, scanEvent))
+}

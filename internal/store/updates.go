@@ -33,6 +33,9 @@ const (
 	KindToDevice Kind = 7
 	// KindProfile says that a user's profile changed.
 	KindProfile Kind = 8
+	// KindThreadSubscription is what a user last said of a thread: the key is its root, the body {"automatic": …} or
+	// {"unsubscribed": true}.
+	KindThreadSubscription Kind = 9
 	// KindKeyCount says that the one-time or fallback keys changed that the device has on offer whom the key names; without user
 	// and key, that those of every device did.
 	KindKeyCount Kind = 11

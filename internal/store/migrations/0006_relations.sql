@@ -44,6 +44,9 @@ CREATE TABLE sticky_events (
 CREATE INDEX sticky_events_room ON sticky_events (room_nid, position);
 CREATE INDEX sticky_events_until ON sticky_events (sticky_until);
 
+-- The event nearest to a moment (timestamp_to_event).
+CREATE INDEX events_room_ts ON events (room_nid, origin_server_ts, position);
+
 -- Relations of the events that are there already. Text that PostgreSQL's JSON does not take has none.
 -- +goose StatementBegin
 DO $$

@@ -63,6 +63,7 @@ func (s *Server) join(ctx context.Context, c *httpapi.Call, room matrix.RoomID, 
 	if err != nil {
 		return nil, err
 	}
+	s.carryOver(ctx, c.Requester.User, room)
 	return joinedResponse{room}, nil
 }
 

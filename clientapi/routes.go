@@ -177,6 +177,9 @@ func (s *Server) Routes() []httpapi.Route {
 		{post, "/_matrix/client/v3/rooms/{roomId}/report/{eventId}", token, ratelimit.Report, httpapi.OptionalJSON(s.reportEvent)},
 		{post, "/_matrix/client/v3/users/{userId}/report", token, ratelimit.Report, httpapi.JSON(s.reportUser)},
 
+		// §room-upgrades
+		{post, "/_matrix/client/v3/rooms/{roomId}/upgrade", token, ratelimit.Room, httpapi.JSON(s.upgradeRoom)},
+
 		// §spaces
 		{get, "/_matrix/client/v1/rooms/{roomId}/hierarchy", token, ratelimit.Search, s.getSpaceHierarchy},
 

@@ -139,6 +139,7 @@ func (s *Server) joinByState(ctx context.Context, room roomserver.Info, user mat
 	if err != nil {
 		return nil, err
 	}
+	s.carryOver(ctx, user, room.ID)
 	e, err := s.store.GetStateEvent(ctx, room.NID, store.CurrentState, typeMember, string(user))
 	if err != nil {
 		return nil, fmt.Errorf("load own membership of %s: %w", room.ID, err)

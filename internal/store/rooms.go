@@ -215,6 +215,12 @@ func (s *Store) ListAliases(ctx context.Context, room int64, limit int) ([]matri
 	})
 }
 
+// MoveAliases gives all of a room's aliases to another room.
+func (tx *Tx) MoveAliases(ctx context.Context, from, to int64) error {
+	_, err := tx.exec(ctx, `UPDATE room_aliases SET room_nid = $2 WHERE room_nid = $1`, from, to)
+	return err
+}
+
 // DeleteAlias removes an alias; it is false when there was none.
 func (s *Store) DeleteAlias(ctx context.Context, alias matrix.RoomAlias) (bool, error) {
 	n, err := s.exec(ctx, `DELETE FROM room_aliases WHERE alias = $1`, string(alias))

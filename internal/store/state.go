@@ -106,6 +106,19 @@ func (s *Store) ListStateChanges(ctx context.Context, room, after, upTo int64) (
 	return scanAll(rows, err, scanEvent)
 }
 
+// ListBans returns the member events of those who are banned from a room, in the order of user ids, from the one that follows after, at most
+// limit.
+func (s *Store) ListBans(ctx context.Context, room int64, after matrix.UserID, limit int) ([]Event, error) {
+	rows, err := s.query(ctx, `
+		SELECT `+eventColumns+`
+		FROM memberships m
+		JOIN events ON events.position = m.position
+		JOIN rooms ON rooms.room_nid = m.room_nid
+		WHERE m.room_nid = $1 AND m.membership = 'ban' AND m.user_id > $2
+		ORDER BY m.user_id LIMIT $3`, room, string(after), limit)
+	return scanAll(rows, err, scanEvent)
+}
+
 // ListMembersAt returns the membership entries of a room at a position, with one of the memberships, or all if none is given.
 func (s *Store) ListMembersAt(ctx context.Context, room, position int64, memberships []string) ([]StateEntry, error) {
 	rows, err := s.query(ctx, `

@@ -127,8 +127,8 @@ func New(cfg Config) (*Server, error) {
 // directories up to date.
 func (s *Server) Run(ctx context.Context) error {
 	var parts sync.WaitGroup
-	var errs [3]error
-	for i, part := range []func(context.Context) error{s.typists.run, s.delayed.Run, s.runDirectory} {
+	var errs [4]error
+	for i, part := range []func(context.Context) error{s.typists.run, s.delayed.Run, s.runDirectory, s.keys.Run} {
 		parts.Go(func() { errs[i] = part(ctx) })
 	}
 	parts.Wait()

@@ -77,15 +77,17 @@ func (s *Server) putDevice(ctx context.Context, c *httpapi.Call, req *putDeviceR
 	if len(*req.DisplayName) > limits.DeviceName {
 		return nil, matrix.InvalidParam("display_name must have at most %d bytes", limits.DeviceName)
 	}
-	return nil, s.store.Write(ctx, func(tx *store.Tx) error {
-		found, err := tx.PutDeviceName(ctx, c.Requester.User, matrix.DeviceID(c.Path("deviceId")), *req.DisplayName)
-		if err != nil {
-			return fmt.Errorf("rename a device of %s: %w", c.Requester.User, err)
+	return nil, s.journal.Write(ctx, func(tx *store.Tx) ([]store.Update, error) {
+		shown, err := tx.PutDeviceName(ctx, c.Requester.User, matrix.DeviceID(c.Path("deviceId")), *req.DisplayName)
+		switch {
+		case errors.Is(err, store.ErrNotFound):
+			return nil, noSuchDevice()
+		case err != nil:
+			return nil, fmt.Errorf("rename a device of %s: %w", c.Requester.User, err)
+		case !shown:
+			return nil, nil
 		}
-		if !found {
-			return noSuchDevice()
-		}
-		return nil
+		return []store.Update{{Kind: store.KindDeviceList, UserID: c.Requester.User, Body: []byte("{}")}}, nil
 	})
 }
 

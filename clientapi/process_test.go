@@ -2,6 +2,7 @@ package clientapi_test
 
 import (
 	"context"
+	"database/sql"
 	"encoding/json"
 	"io"
 	"log/slog"
@@ -233,4 +234,14 @@ type testLog struct{ t *testing.T }
 func (l testLog) Write(p []byte) (int, error) {
 	l.t.Log(strings.TrimSpace(string(p)))
 	return len(p), nil
+}
+
+// sql changes the database behind the server's back.
+func (p *process) sql(statement string) {
+	p.t.Helper()
+	db, err := sql.Open("postgres", p.store.DSN())
+	must(p.t, err)
+	defer db.Close()
+	_, err = db.Exec(statement)
+	must(p.t, err)
 }

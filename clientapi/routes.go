@@ -153,6 +153,14 @@ func (s *Server) Routes() []httpapi.Route {
 		{put, "/_matrix/client/v3/user/{userId}/rooms/{roomId}/tags/{tag}", token, ratelimit.Read, httpapi.OptionalJSON(s.setRoomTag)},
 		{remove, "/_matrix/client/v3/user/{userId}/rooms/{roomId}/tags/{tag}", token, ratelimit.Read, s.deleteRoomTag},
 
+		// §end-to-end-encryption
+		{post, "/_matrix/client/v3/keys/device_signing/upload", token, ratelimit.Keys, httpapi.JSON(s.keys.UploadCrossSigningKeys)},
+		{post, "/_matrix/client/v3/keys/signatures/upload", token, ratelimit.Keys, httpapi.JSON(s.keys.UploadSignatures)},
+		{post, "/_matrix/client/v3/keys/upload", token, ratelimit.Keys, httpapi.JSON(s.keys.UploadKeys)},
+		{post, "/_matrix/client/v3/keys/query", token, ratelimit.Keys, httpapi.JSON(s.keys.QueryKeys)},
+		{post, "/_matrix/client/v3/keys/claim", token, ratelimit.Keys, httpapi.JSON(s.keys.ClaimKeys)},
+		{get, "/_matrix/client/v3/keys/changes", token, ratelimit.Keys, s.keys.GetKeysChanges},
+
 		// §push-rules-api
 		{get, "/_matrix/client/v3/pushrules/{$}", token, ratelimit.Read, s.getPushRules},
 		{get, "/_matrix/client/v3/pushrules/global/{$}", token, ratelimit.Read, s.getPushRulesGlobal},
@@ -200,10 +208,10 @@ func (s *Server) Routes() []httpapi.Route {
 			// Who has not said who they are may not say much.
 			routes[i].MaxBody = limits.SmallBody
 		}
-		switch line.limit {
-		case ratelimit.Send:
+		switch {
+		case line.limit == ratelimit.Send:
 			routes[i].MaxBody = limits.EventBody
-		case ratelimit.ToDevice:
+		case line.limit == ratelimit.ToDevice, line.limit == ratelimit.Keys && line.method != get:
 			routes[i].MaxBody = limits.LargeBody
 		}
 	}

@@ -222,10 +222,11 @@ func (a *Accounts) SetPassword(ctx context.Context, n NewPassword) error {
 		if err := tx.PutPasswordHash(ctx, n.User, hash); err != nil || !n.EndSessions {
 			return nil, err
 		}
-		if _, err := tx.DeleteOtherDevices(ctx, n.User, n.Keep); err != nil {
+		deleted, err := tx.DeleteOtherDevices(ctx, n.User, n.Keep)
+		if err != nil {
 			return nil, err
 		}
-		return sessionChanged(n.User), nil
+		return devicesDeleted(n.User, deleted), nil
 	})
 	if err != nil {
 		return fmt.Errorf("change the password of %s: %w", n.User, err)
@@ -283,7 +284,15 @@ func (a *Accounts) Deactivate(ctx context.Context, user matrix.UserID, erase boo
 		if _, err := tx.LockUser(ctx, user); err != nil {
 			return nil, err
 		}
-		return sessionChanged(user), tx.PutUserDeactivated(ctx, user, erase, a.now())
+		updates := sessionChanged(user)
+		published, err := tx.HasPublishedKeys(ctx, user)
+		if err != nil {
+			return nil, err
+		}
+		if published {
+			updates = append(updates, deviceListChanged(user))
+		}
+		return updates, tx.PutUserDeactivated(ctx, user, erase, a.now())
 	})
 	if err != nil {
 		return fmt.Errorf("deactivate %s: %w", user, err)

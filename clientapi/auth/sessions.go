@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -84,6 +85,20 @@ func (s *Sessions) observe(entries []journal.Entry, lost bool) {
 // user, however many devices come and go.
 func sessionChanged(user matrix.UserID) []store.Update {
 	return []store.Update{{Kind: store.KindSession, UserID: user, Body: []byte("{}")}}
+}
+
+// devicesDeleted is sessionChanged after devices were removed. Those who encrypted for one of them have to know as well.
+func devicesDeleted(user matrix.UserID, deleted []store.DeletedDevice) []store.Update {
+	updates := sessionChanged(user)
+	if slices.ContainsFunc(deleted, func(d store.DeletedDevice) bool { return d.Published }) {
+		updates = append(updates, deviceListChanged(user))
+	}
+	return updates
+}
+
+// deviceListChanged tells everybody who shares a room with the user.
+func deviceListChanged(user matrix.UserID) store.Update {
+	return store.Update{Kind: store.KindDeviceList, UserID: user, Body: []byte("{}")}
 }
 
 // Authenticate returns whom an access token belongs to.
@@ -268,6 +283,16 @@ func (s *Sessions) insert(ctx context.Context, tx *store.Tx, n NewSession, sessi
 	if err != nil {
 		return nil, err
 	}
+	if n.Device != "" {
+		// Why: the ids of devices and of cross-signing keys are one namespace (client-server v1.19 §key-and-signature-security).
+		taken, err := tx.HasCrossSigningKey(ctx, n.User, string(n.Device))
+		if err != nil {
+			return nil, err
+		}
+		if taken {
+			return nil, matrix.InvalidParam("device_id: a cross-signing key of yours is called so")
+		}
+	}
 	pruned, err := tx.DeleteStaleDevices(ctx, n.User, session.DeviceID, s.cfg.MaxDevices)
 	if err != nil {
 		return nil, err
@@ -279,7 +304,7 @@ func (s *Sessions) insert(ctx context.Context, tx *store.Tx, n NewSession, sessi
 	if n.Device == "" && len(pruned) == 0 {
 		return nil, nil
 	}
-	return sessionChanged(n.User), nil
+	return devicesDeleted(n.User, pruned), nil
 }
 
 // DeleteDevices ends the sessions of devices and forgets the devices. Those that don't exist don't matter.
@@ -289,7 +314,7 @@ func (s *Sessions) DeleteDevices(ctx context.Context, user matrix.UserID, device
 		if err != nil || len(deleted) == 0 {
 			return nil, err
 		}
-		return sessionChanged(user), nil
+		return devicesDeleted(user, deleted), nil
 	})
 	if err != nil {
 		return fmt.Errorf("delete devices of %s: %w", user, err)
@@ -300,10 +325,11 @@ func (s *Sessions) DeleteDevices(ctx context.Context, user matrix.UserID, device
 // DeleteAllDevices ends every session of a user and forgets the devices.
 func (s *Sessions) DeleteAllDevices(ctx context.Context, user matrix.UserID) error {
 	err := s.cfg.Journal.Write(ctx, func(tx *store.Tx) ([]store.Update, error) {
-		if _, err := tx.DeleteOtherDevices(ctx, user, ""); err != nil {
+		deleted, err := tx.DeleteOtherDevices(ctx, user, "")
+		if err != nil {
 			return nil, err
 		}
-		return sessionChanged(user), nil
+		return devicesDeleted(user, deleted), nil
 	})
 	if err != nil {
 		return fmt.Errorf("delete all devices of %s: %w", user, err)

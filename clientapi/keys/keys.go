@@ -9,6 +9,7 @@ package keys
 import (
 	"errors"
 	"log/slog"
+	"sync/atomic"
 
 	"github.com/roomline/roomline/clientapi/auth"
 	"github.com/roomline/roomline/internal/journal"
@@ -28,6 +29,8 @@ type Config struct {
 // Server is the keys of users and devices. It is safe for concurrent use.
 type Server struct {
 	cfg Config
+	// named is how the database's incarnation is named, once that is known.
+	named atomic.Pointer[store.Incarnation]
 }
 
 // New returns a Server; it must be made before the journal runs.

@@ -285,6 +285,30 @@ const (
 	ToDeviceQueueBytes = 64 << 20
 )
 
+// Keys of devices and users.
+const (
+	// DeviceKeys bounds the identity keys of a device, or a cross-signing key, with signatures. Today's have 700 bytes; there is room for
+	// keys that withstand quantum computers. /keys/query gives out a whole room's.
+	DeviceKeys = 16 << 10
+
+	// OneTimeKey bounds a one-time or fallback key with its signature, for the same reason.
+	OneTimeKey = 8 << 10
+
+	// OneTimeKeys bounds the unclaimed keys of a device: clients keep 50 to 100 there. When more come the oldest go, whose
+	// private halves the client has most likely dropped.
+	OneTimeKeys = 1000
+
+	// FallbackKeys bounds the algorithms that a device has fallback keys for; there is one today.
+	FallbackKeys = 10
+
+	// KeyID bounds the halves of "algorithm:id", which are columns of a unique index.
+	KeyID = 255
+
+	// ClaimedKeys is for how long a key that was given away is remembered, so that a client which uploads it again, because it did not
+	// get the answer, does not put it on offer a second time.
+	ClaimedKeys = 7 * 24 * time.Hour
+)
+
 // Account data, tags, receipts, typing, presence.
 const (
 	// AccountDataValue bounds one value. The largest that clients keep is m.direct, one line for each direct chat.

@@ -28,6 +28,8 @@ const (
 	ToDevice = "to_device"
 	// Room is making rooms and changing memberships, by user.
 	Room = "room"
+	// Keys is publishing, asking for and claiming keys of devices, by user. Who claims without end takes others' one-time keys away.
+	Keys = "keys"
 	// Delayed is restarting, sending and cancelling delayed events, by the user who scheduled them.
 	Delayed = "delayed"
 
@@ -80,6 +82,7 @@ var defaults = map[string]Class{
 	Send:     {Burst: 500, Every: 20 * time.Millisecond},
 	ToDevice: {Burst: 500, Every: 20 * time.Millisecond}, // a key for each device of a large room, 20 devices at a time
 	Room:     {Burst: 100, Every: 200 * time.Millisecond},
+	Keys:     {Burst: 200, Every: 100 * time.Millisecond},
 	// What calls need at least: a heartbeat every few seconds, from several devices.
 	Delayed: {Burst: 20, Every: time.Second},
 
@@ -99,7 +102,7 @@ var defaults = map[string]Class{
 
 // onCredit are the classes of which a process may admit a little by itself, because a round trip for each request would cost more
 // than what it protects. What guards passwords and accounts is not among them: it is exact, and closed when the database is away.
-var onCredit = map[string]bool{Read: true, Send: true, Room: true, Delayed: true, Search: true, ByDevice: true, ByAddress: true, ByOrganisation: true}
+var onCredit = map[string]bool{Read: true, Send: true, Room: true, Keys: true, Delayed: true, Search: true, ByDevice: true, ByAddress: true, ByOrganisation: true}
 
 // Known reports whether the class is in the table; a test asks it for every route.
 func Known(name string) bool {

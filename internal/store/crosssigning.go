@@ -77,6 +77,15 @@ func (tx *Tx) HasCrossSigningKey(ctx context.Context, user matrix.UserID, public
 	return has, err
 }
 
+// HasPublishedKeys reports whether others know of keys of the user or of the user's devices.
+func (tx *Tx) HasPublishedKeys(ctx context.Context, user matrix.UserID) (bool, error) {
+	var has bool
+	err := tx.queryRow(ctx, `
+		SELECT EXISTS (SELECT FROM device_keys WHERE user_id = $1) OR EXISTS (SELECT FROM cross_signing_keys WHERE user_id = $1)`,
+		string(user)).Scan(&has)
+	return has, err
+}
+
 // KeySignature is what a user says of another user's key.
 type KeySignature struct {
 	Signer matrix.UserID

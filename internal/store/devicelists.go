@@ -51,9 +51,9 @@ func scanSharing(rows *sql.Rows) (Sharing, error) {
 	return sh, err
 }
 
-// ListDeviceListChanges returns the users who may be news to the user: those whose devices changed at after < position <= upTo, and
-// those with whom the user came to share a room, or ceased to, between after and upTo.
-func (s *Store) ListDeviceListChanges(ctx context.Context, user matrix.UserID, after, upTo int64) ([]Sharing, error) {
+// ListDeviceListChanges returns the users who may be news to the user: those whose devices last changed at after < position <= last,
+// and those with whom the user came to share a room, or ceased to, between after and upTo.
+func (s *Store) ListDeviceListChanges(ctx context.Context, user matrix.UserID, after, upTo, last int64) ([]Sharing, error) {
 	rows, err := s.query(ctx, `
 		WITH `+sharingOf+`, moved AS (
 			-- Everybody in the rooms that the user joined, at the end, and left, at the beginning.
@@ -72,10 +72,10 @@ func (s *Store) ListDeviceListChanges(ctx context.Context, user matrix.UserID, a
 				SELECT user_id, false AS changed, false AS signed FROM moved
 				UNION ALL
 				SELECT CASE WHEN key = '' THEN user_id ELSE key END, key = '', key <> '' FROM updates
-				WHERE kind = 6 AND position > $2 AND position <= $3 AND (key = '' OR user_id = $1)
+				WHERE kind = 6 AND position > $2 AND position <= $4 AND (key = '' OR user_id = $1)
 			) c
 			GROUP BY user_id
-		)`+judged, string(user), after, upTo)
+		)`+judged, string(user), after, upTo, last)
 	return scanAll(rows, err, scanSharing)
 }
 

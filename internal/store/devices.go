@@ -65,45 +65,70 @@ func (tx *Tx) PutDevice(ctx context.Context, d Device) error {
 	return tx.deleteToDeviceOf(ctx, d.UserID, d.DeviceID)
 }
 
-// PutDeviceName renames a device. It reports false when there is none.
-func (tx *Tx) PutDeviceName(ctx context.Context, user matrix.UserID, device matrix.DeviceID, name string) (bool, error) {
-	n, err := tx.exec(ctx, `UPDATE devices SET display_name = nullif($3, '') WHERE user_id = $1 AND device_id = $2`,
-		string(user), string(device), name)
-	return n == 1, err
+// PutDeviceName renames a device, or says ErrNotFound when there is none. shown reports that others see the change: the device has
+// published keys.
+func (tx *Tx) PutDeviceName(ctx context.Context, user matrix.UserID, device matrix.DeviceID, name string) (shown bool, err error) {
+	err = tx.queryRow(ctx, `
+		WITH old AS (SELECT display_name FROM devices WHERE user_id = $1 AND device_id = $2 FOR NO KEY UPDATE)
+		UPDATE devices d SET display_name = nullif($3, '') FROM old WHERE d.user_id = $1 AND d.device_id = $2
+		RETURNING d.display_name IS DISTINCT FROM old.display_name
+			AND EXISTS (SELECT FROM device_keys k WHERE k.user_id = d.user_id AND k.device_id = d.device_id)`,
+		string(user), string(device), name).Scan(&shown)
+	return shown, err
 }
 
-// DeleteDevices removes devices, their sessions and the messages that wait for them, and returns those that were there.
-func (tx *Tx) DeleteDevices(ctx context.Context, user matrix.UserID, devices []matrix.DeviceID) ([]matrix.DeviceID, error) {
-	rows, err := tx.query(ctx, `DELETE FROM devices WHERE user_id = $1 AND device_id = ANY ($2) RETURNING device_id`,
+// DeletedDevice is a device that was removed. Published says that it had identity keys, so that others knew of it.
+type DeletedDevice struct {
+	DeviceID  matrix.DeviceID
+	Published bool
+}
+
+// published is whether a device that is being removed had identity keys: they go with it, after the statement.
+const published = `EXISTS (SELECT FROM device_keys k WHERE k.user_id = devices.user_id AND k.device_id = devices.device_id)`
+
+func scanDeletedDevice(rows *sql.Rows) (DeletedDevice, error) {
+	var d DeletedDevice
+	err := rows.Scan(&d.DeviceID, &d.Published)
+	return d, err
+}
+
+// DeleteDevices removes devices, their sessions and keys and the messages that wait for them, and returns those that were there.
+func (tx *Tx) DeleteDevices(ctx context.Context, user matrix.UserID, devices []matrix.DeviceID) ([]DeletedDevice, error) {
+	rows, err := tx.query(ctx, `DELETE FROM devices WHERE user_id = $1 AND device_id = ANY ($2) RETURNING device_id, `+published,
 		string(user), stringArray(devices))
 	return tx.deletedDevices(ctx, user, rows, err)
 }
 
-// DeleteOtherDevices removes every device of the user except keep (empty for none), with its session, and returns them.
-func (tx *Tx) DeleteOtherDevices(ctx context.Context, user matrix.UserID, keep matrix.DeviceID) ([]matrix.DeviceID, error) {
-	rows, err := tx.query(ctx, `DELETE FROM devices WHERE user_id = $1 AND device_id <> $2 RETURNING device_id`, string(user), string(keep))
+// DeleteOtherDevices removes every device of the user except keep (empty for none), with its session and keys, and returns them.
+func (tx *Tx) DeleteOtherDevices(ctx context.Context, user matrix.UserID, keep matrix.DeviceID) ([]DeletedDevice, error) {
+	rows, err := tx.query(ctx, `DELETE FROM devices WHERE user_id = $1 AND device_id <> $2 RETURNING device_id, `+published,
+		string(user), string(keep))
 	return tx.deletedDevices(ctx, user, rows, err)
 }
 
 // DeleteStaleDevices removes those devices which were not used for longest, until the user has no more than max, and returns
 // them. The device keep stays, and a dehydrated one: nobody uses it until it is needed.
-func (tx *Tx) DeleteStaleDevices(ctx context.Context, user matrix.UserID, keep matrix.DeviceID, max int) ([]matrix.DeviceID, error) {
+func (tx *Tx) DeleteStaleDevices(ctx context.Context, user matrix.UserID, keep matrix.DeviceID, max int) ([]DeletedDevice, error) {
 	rows, err := tx.query(ctx, `
 		DELETE FROM devices WHERE user_id = $1 AND device_id IN (
 			SELECT device_id FROM devices d WHERE user_id = $1 AND device_id <> $2
 				AND NOT EXISTS (SELECT FROM dehydrated_devices h WHERE h.user_id = d.user_id AND h.device_id = d.device_id)
 			ORDER BY coalesce(last_seen_ts, created_ts) DESC, device_id OFFSET $3
-		) RETURNING device_id`, string(user), string(keep), max-1)
+		) RETURNING device_id, `+published, string(user), string(keep), max-1)
 	return tx.deletedDevices(ctx, user, rows, err)
 }
 
 // deletedDevices reads which devices a statement deleted, and removes the messages that waited for them.
-func (tx *Tx) deletedDevices(ctx context.Context, user matrix.UserID, rows *sql.Rows, err error) ([]matrix.DeviceID, error) {
-	deleted, err := scanAll(rows, err, scanDeviceID)
+func (tx *Tx) deletedDevices(ctx context.Context, user matrix.UserID, rows *sql.Rows, err error) ([]DeletedDevice, error) {
+	deleted, err := scanAll(rows, err, scanDeletedDevice)
 	if err != nil {
 		return nil, err
 	}
-	return deleted, tx.deleteToDeviceOf(ctx, user, deleted...)
+	ids := make([]matrix.DeviceID, len(deleted))
+	for i, d := range deleted {
+		ids[i] = d.DeviceID
+	}
+	return deleted, tx.deleteToDeviceOf(ctx, user, ids...)
 }
 
 func scanDeviceID(rows *sql.Rows) (matrix.DeviceID, error) {

@@ -77,17 +77,38 @@ func (tx *Tx) PutDeviceKeys(ctx context.Context, user matrix.UserID, device matr
 // ListDeviceKeys returns the identity keys of all devices of the users, a user's after each other. A user who exists and has none
 // is there with an empty DeviceID.
 func (s *Store) ListDeviceKeys(ctx context.Context, users []matrix.UserID) ([]DeviceKeys, error) {
-	rows, err := s.query(ctx, `
+	return listDeviceKeys(ctx, s, users)
+}
+
+// ListDeviceKeys is that of Store.
+func (tx *Tx) ListDeviceKeys(ctx context.Context, users []matrix.UserID) ([]DeviceKeys, error) {
+	return listDeviceKeys(ctx, tx, users)
+}
+
+// LockDeviceKeys returns the identity keys of the user's devices, and keeps everybody else from changing them until the transaction
+// ends.
+func (tx *Tx) LockDeviceKeys(ctx context.Context, user matrix.UserID) ([]DeviceKeys, error) {
+	rows, err := tx.query(ctx, `
+		SELECT k.user_id, k.device_id, coalesce(d.display_name, ''), k.json
+		FROM devices d JOIN device_keys k USING (user_id, device_id)
+		WHERE d.user_id = $1 ORDER BY d.device_id FOR NO KEY UPDATE OF d`, string(user))
+	return scanAll(rows, err, scanDeviceKeys)
+}
+
+func scanDeviceKeys(rows *sql.Rows) (DeviceKeys, error) {
+	var k DeviceKeys
+	err := rows.Scan(&k.UserID, &k.DeviceID, &k.DisplayName, &k.JSON)
+	return k, err
+}
+
+func listDeviceKeys(ctx context.Context, q querier, users []matrix.UserID) ([]DeviceKeys, error) {
+	rows, err := q.query(ctx, `
 		SELECT u.user_id, coalesce(k.device_id, ''), coalesce(d.display_name, ''), k.json
 		FROM users u
 		LEFT JOIN (device_keys k JOIN devices d USING (user_id, device_id)) ON k.user_id = u.user_id
 		WHERE u.user_id = ANY ($1)
 		ORDER BY u.user_id, k.device_id`, stringArray(users))
-	return scanAll(rows, err, func(rows *sql.Rows) (DeviceKeys, error) {
-		var k DeviceKeys
-		err := rows.Scan(&k.UserID, &k.DeviceID, &k.DisplayName, &k.JSON)
-		return k, err
-	})
+	return scanAll(rows, err, scanDeviceKeys)
 }
 
 // ListOneTimeKeys returns those of the device's keys that have one of the ids, keys that were given away among them.
@@ -104,8 +125,8 @@ func scanOneTimeKey(rows *sql.Rows) (OneTimeKey, error) {
 	return k, err
 }
 
-// InsertOneTimeKeys stores new keys of a device, and drops the oldest unclaimed ones beyond keep of an algorithm: a client keeps
-// the private halves of the newest.
+// InsertOneTimeKeys stores new keys of a device, and drops the oldest unclaimed ones beyond keep: a client keeps the private
+// halves of the newest.
 func (tx *Tx) InsertOneTimeKeys(ctx context.Context, user matrix.UserID, device matrix.DeviceID, list []OneTimeKey, keep int) error {
 	n := len(list)
 	algorithms, ids, values := make([]string, n), make([]string, n), make(pq.ByteaArray, n)
@@ -121,10 +142,10 @@ func (tx *Tx) InsertOneTimeKeys(ctx context.Context, user matrix.UserID, device 
 	}
 	_, err = tx.exec(ctx, `
 		DELETE FROM one_time_keys k USING (
-			SELECT algorithm, key_id, row_number() OVER (PARTITION BY algorithm ORDER BY ord DESC) AS place FROM one_time_keys
-			WHERE user_id = $1 AND device_id = $2 AND claimed_ts IS NULL
+			SELECT algorithm, key_id FROM one_time_keys
+			WHERE user_id = $1 AND device_id = $2 AND claimed_ts IS NULL ORDER BY ord DESC OFFSET $3
 		) old
-		WHERE k.user_id = $1 AND k.device_id = $2 AND k.algorithm = old.algorithm AND k.key_id = old.key_id AND old.place > $3`,
+		WHERE k.user_id = $1 AND k.device_id = $2 AND k.algorithm = old.algorithm AND k.key_id = old.key_id`,
 		string(user), string(device), keep)
 	return err
 }

@@ -104,7 +104,7 @@ func (tx *Tx) PutUserSuspended(ctx context.Context, user matrix.UserID, suspende
 	return err
 }
 
-// PutUserDeactivated closes an account: its password, devices, sessions, addresses, profile and delayed events are gone. The row stays, so
+// PutUserDeactivated closes an account: its password, devices, sessions, keys, addresses, profile and delayed events are gone. The row stays, so
 // that the user id can't be taken again. With erase the account data is gone as well.
 func (tx *Tx) PutUserDeactivated(ctx context.Context, user matrix.UserID, erase bool, now matrix.Timestamp) error {
 	_, err := tx.exec(ctx, `
@@ -115,6 +115,8 @@ func (tx *Tx) PutUserDeactivated(ctx context.Context, user matrix.UserID, erase 
 	}
 	for _, statement := range []string{
 		`DELETE FROM devices WHERE user_id = $1`,
+		`DELETE FROM cross_signing_keys WHERE user_id = $1`,
+		`DELETE FROM key_signatures WHERE signer = $1 OR user_id = $1`,
 		`DELETE FROM user_threepids WHERE user_id = $1`,
 		`DELETE FROM profiles WHERE user_id = $1`,
 		`DELETE FROM user_directory WHERE user_id = $1`,

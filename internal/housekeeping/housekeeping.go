@@ -58,6 +58,12 @@ func Tasks(s *store.Store) []Task {
 		{"sticky events", func(ctx context.Context, now time.Time, limit int) (int64, error) {
 			return s.DeleteStickyEventsBefore(ctx, matrix.TimestampOf(now), limit)
 		}},
+		{"one-time keys that were given away", func(ctx context.Context, now time.Time, limit int) (int64, error) {
+			return s.DeleteClaimedKeysBefore(ctx, matrix.TimestampOf(now.Add(-limits.ClaimedKeys)), limit)
+		}},
+		{"counts of keys of devices that are gone", func(ctx context.Context, _ time.Time, limit int) (int64, error) {
+			return s.DeleteOrphanedKeyCounts(ctx, limit)
+		}},
 		{"messages to devices that are gone", func(ctx context.Context, _ time.Time, limit int) (int64, error) {
 			return s.DeleteOrphanedToDevice(ctx, limit)
 		}},

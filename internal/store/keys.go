@@ -266,3 +266,15 @@ func (s *Store) DeleteClaimedKeysBefore(ctx context.Context, ts matrix.Timestamp
 		DELETE FROM one_time_keys WHERE ctid = ANY (ARRAY (
 			SELECT ctid FROM one_time_keys WHERE claimed_ts < $1 LIMIT $2))`, int64(ts), limit)
 }
+
+// DeleteOrphanedKeyCounts removes the notes that the counts of devices changed which are gone, at most limit, and says how many. It
+// waits for nobody's locks, so that it can't be in the way of a batch that has the clock.
+func (s *Store) DeleteOrphanedKeyCounts(ctx context.Context, limit int) (int64, error) {
+	return s.exec(ctx, `
+		DELETE FROM updates WHERE ctid = ANY (ARRAY (
+			SELECT u.ctid FROM updates u
+			WHERE u.kind = $1 AND u.key <> '' AND NOT EXISTS (SELECT FROM devices d WHERE d.user_id = u.user_id AND d.device_id = u.key)
+			LIMIT $2
+			FOR UPDATE OF u SKIP LOCKED
+		))`, KindKeyCount, limit)
+}

@@ -839,6 +839,7 @@ CREATE TABLE dehydrated_devices (
     device_id    text  COLLATE "C" NOT NULL,
     device_data  bytea NOT NULL,
     FOREIGN KEY (user_id, device_id) REFERENCES devices ON DELETE CASCADE
+);
 
 -- The room directory
 

@@ -61,6 +61,7 @@ func (s *Server) getCapabilities(ctx context.Context, c *httpapi.Call) (any, err
 		SetDisplayname: capability{Enabled: true},
 		SetAvatarURL:   member,
 		ProfileFields:  profileFieldsCapability{Enabled: true},
+		GetLoginToken:  member,
 		DelayedEvents:  s.delayed.Capability(),
 	}
 	if c.Requester.Guest {

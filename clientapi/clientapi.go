@@ -58,6 +58,8 @@ type Config struct {
 	MaxScheduled int
 	// DefaultRoomVersion is that of rooms for which the client names none; the spec's default if empty.
 	DefaultRoomVersion string
+	// TURN relays calls between two.
+	TURN TURNConfig
 	// PublicProfiles lets anybody look up profiles, without an access token.
 	PublicProfiles bool
 }

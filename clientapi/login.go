@@ -12,6 +12,8 @@ import (
 
 type loginFlow struct {
 	Type string `json:"type"`
+	// GetLoginToken says that a signed-in device can ask for the token.
+	GetLoginToken bool `json:"get_login_token,omitempty"`
 }
 
 type loginFlowsResponse struct {
@@ -22,7 +24,7 @@ type loginFlowsResponse struct {
 //
 // Spec: client-server v1.19 §legacy-login, GET /_matrix/client/v3/login
 func (s *Server) getLoginFlows(ctx context.Context, c *httpapi.Call) (any, error) {
-	return loginFlowsResponse{Flows: []loginFlow{{auth.StagePassword}}}, nil
+	return loginFlowsResponse{Flows: []loginFlow{{Type: auth.StagePassword}, {Type: auth.StageToken, GetLoginToken: true}}}, nil
 }
 
 type loginRequest struct {

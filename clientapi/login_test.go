@@ -34,7 +34,7 @@ func TestLoginTakesEveryIdentifier(t *testing.T) {
 		t.Fatalf("accounts are %s and %s", alice, bob)
 	}
 	flows := p.want(200, "", "GET", "/_matrix/client/v3/login", "", nil)
-	if fmt.Sprint(flows["flows"]) != "[map[type:m.login.password]]" {
+	if fmt.Sprint(flows["flows"]) != "[map[type:m.login.password] map[get_login_token:true type:m.login.token]]" {
 		t.Errorf("flows are %v", flows)
 	}
 	for _, test := range []struct {

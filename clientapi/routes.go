@@ -41,6 +41,7 @@ func (s *Server) Routes() []httpapi.Route {
 		// §client-authentication
 		{get, "/_matrix/client/v3/login", nobody, ratelimit.Read, s.getLoginFlows},
 		{post, "/_matrix/client/v3/login", nobody, ratelimit.Login, httpapi.JSON(s.login)},
+		{post, "/_matrix/client/v1/login/get_token", token, ratelimit.LoginToken, httpapi.OptionalJSON(s.generateLoginToken)},
 		{post, "/_matrix/client/v3/refresh", nobody, ratelimit.Refresh, httpapi.JSON(s.refresh)},
 		{post, "/_matrix/client/v3/logout", token, unlimited, s.logout},
 		{post, "/_matrix/client/v3/logout/all", token, unlimited, s.logoutAll},
@@ -134,6 +135,10 @@ func (s *Server) Routes() []httpapi.Route {
 
 		// §send-to-device-messaging
 		{put, "/_matrix/client/v3/sendToDevice/{eventType}/{txnId}", token, ratelimit.ToDevice, httpapi.JSON(s.sendToDevice)},
+
+		// §voice-over-ip, §openid
+		{get, "/_matrix/client/v3/voip/turnServer", token, ratelimit.Read, s.getTURNServer},
+		{post, "/_matrix/client/v3/user/{userId}/openid/request_token", token, ratelimit.Account, s.requestOpenIDToken},
 
 		// §device-management
 		{get, "/_matrix/client/v3/devices", token, unlimited, s.listDevices},

@@ -68,6 +68,9 @@ type Config struct {
 	// Appservices are bridges and bots that act for many users.
 	Appservices Appservices `yaml:"appservices"`
 
+	// TURN is the relay for calls between two people whose devices can't reach each other.
+	TURN TURN `yaml:"turn"`
+
 	// Presence is who is there and who is not.
 	Presence Presence `yaml:"presence"`
 
@@ -241,6 +244,25 @@ type Appservices struct {
 	Registrations []string `yaml:"registrations"`
 }
 
+// TURN is the relay for calls between two.
+type TURN struct {
+	// URIs of the relay, such as turns:turn.example.org?transport=tcp. Empty: there is none.
+	URIs []string `yaml:"uris"`
+
+	// SharedSecret is what the relay knows as static-auth-secret (coturn). Everybody gets credentials of their own then, which end
+	// after lifetime.
+	SharedSecret Secret `yaml:"shared_secret"`
+
+	// Username and password are the same for everybody, for a relay without a shared secret.
+	Username string `yaml:"username"`
+
+	// Password belongs to username.
+	Password Secret `yaml:"password"`
+
+	// Lifetime is how long clients may use credentials before they ask for new ones. Clients ask every ten minutes at most.
+	Lifetime time.Duration `yaml:"lifetime"`
+}
+
 // Presence is who is there and who is not.
 type Presence struct {
 	// Enabled is false where nobody is to see who is online: everybody is offline then.
@@ -316,6 +338,7 @@ func Defaults() *Config {
 		Registration:  Registration{Mode: RegistrationOff},
 		RateLimits:    RateLimits{Enabled: true},
 		Federation:    Federation{Enabled: true},
+		TURN:          TURN{Lifetime: time.Hour},
 		Presence:      Presence{Enabled: true},
 		DelayedEvents: DelayedEvents{MaxDelay: 24 * time.Hour, MaxScheduled: 100},
 		Log:           Log{Level: "info", Format: "text"},

@@ -37,6 +37,7 @@ func (c *Config) validate() complaints {
 	c.checkDatabase(&l)
 	c.checkSecurity(&l)
 	c.checkSupport(&l)
+	c.checkTURN(&l)
 	c.checkRateLimits(&l)
 	if c.PublicBaseURL != "" && !isBaseURL(c.PublicBaseURL) {
 		l.add("public_base_url", "must be an http or https URL without query, not %q", c.PublicBaseURL)
@@ -171,6 +172,21 @@ func (c *Config) checkRateLimits(l *complaints) {
 		if id == "" {
 			l.add(fmt.Sprintf("rate_limits.exempt_appservices[%d]", i), "must be the id of an application service")
 		}
+	}
+}
+
+func (c *Config) checkTURN(l *complaints) {
+	for i, uri := range c.TURN.URIs {
+		if !strings.HasPrefix(uri, "turn:") && !strings.HasPrefix(uri, "turns:") {
+			l.add(fmt.Sprintf("turn.uris[%d]", i), "must begin with turn: or turns:, not %q", uri)
+		}
+	}
+	secret, static := c.TURN.SharedSecret != "", c.TURN.Username != "" && c.TURN.Password != ""
+	if len(c.TURN.URIs) > 0 && secret == static {
+		l.add("turn", "needs either a shared_secret, or username and password")
+	}
+	if d := c.TURN.Lifetime; d < time.Minute || d > 7*24*time.Hour {
+		l.add("turn.lifetime", "must be between a minute and a week, not %s", d)
 	}
 }
 

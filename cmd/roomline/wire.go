@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 
@@ -106,6 +107,10 @@ func newApp(ctx context.Context, cfg *config.Config, st *store.Store, sealKey [3
 		Registration: clientapi.RegistrationConfig{
 			Mode: clientapi.RegistrationMode(cfg.Registration.Mode), SharedSecret: cfg.Registration.SharedSecret.Reveal(),
 		},
+		TURN: clientapi.TURNConfig{
+			URIs: cfg.TURN.URIs, SharedSecret: cfg.TURN.SharedSecret.Reveal(),
+			Username: cfg.TURN.Username, Password: cfg.TURN.Password.Reveal(), Lifetime: cfg.TURN.Lifetime,
+		},
 		Limiter: a.limiter, MaxDelay: cfg.DelayedEvents.MaxDelay, MaxScheduled: cfg.DelayedEvents.MaxScheduled,
 		WellKnown: wellKnown(cfg), PublicProfiles: cfg.PublicProfiles, DefaultRoomVersion: cfg.DefaultRoomVersion,
 	})
@@ -185,8 +190,11 @@ func (a *app) handler(services []config.Service, admin http.Handler) http.Handle
 		switch service {
 		case config.ServeClient:
 			routes = append(routes, a.client.Routes(), a.sync.Routes())
+			if !slices.Contains(services, config.ServeFederation) {
+				routes = append(routes, federation.OpenIDRoutes(a.store, a.clock))
+			}
 		case config.ServeFederation:
-			routes = append(routes, federation.Routes(a.keys, a.clock))
+			routes = append(routes, federation.Routes(a.keys, a.store, a.clock))
 		case config.ServeAdmin:
 			for _, path := range []string{"/healthz", "/readyz", "/metrics"} {
 				mux.Handle(path, admin)

@@ -16,7 +16,7 @@ func routes() []httpapi.Route {
 	var all []httpapi.Route
 	all = append(all, (&clientapi.Server{}).Routes()...)
 	all = append(all, (&clientsync.Server{}).Routes()...)
-	return append(all, federation.Routes(nil, nil)...)
+	return append(all, federation.Routes(nil, nil, nil)...)
 }
 
 // extra are routes that the specification's table does not have, with the reason.

@@ -37,6 +37,9 @@ func Tasks(s *store.Store) []Task {
 		{"walks through spaces", func(ctx context.Context, now time.Time, limit int) (int64, error) {
 			return s.DeleteSpaceWalksBefore(ctx, matrix.TimestampOf(now), limit)
 		}},
+		{"OpenID tokens", func(ctx context.Context, now time.Time, limit int) (int64, error) {
+			return s.DeleteOpenIDTokensBefore(ctx, matrix.TimestampOf(now), limit)
+		}},
 		{"delayed events", func(ctx context.Context, _ time.Time, limit int) (int64, error) {
 			return s.DeleteFinalisedDelayedEvents(ctx, limits.DelayedKept, limits.DelayedKeptPerUser, limit)
 		}},

@@ -166,6 +166,12 @@ const (
 	// InteractiveAuth is how long a user may take over user-interactive authentication.
 	InteractiveAuth = 15 * time.Minute
 
+	// OpenIDToken is how long a token for another service is good: the spec's example (client-server §openid).
+	OpenIDToken = time.Hour
+
+	// LoginToken is how long a token is good that signs another device in: the spec's default (client-server §legacy-login).
+	LoginToken = 2 * time.Minute
+
 	// RegistrationToken bounds a token that lets people register (client-server §token-authenticated-registration).
 	RegistrationToken = 64
 

@@ -18,6 +18,8 @@ const (
 	Refresh = "refresh"
 	// Probe is asking whether a user name or a registration token is good, by address.
 	Probe = "probe"
+	// LoginToken is asking for a token that signs another device in, by user; each takes two requests.
+	LoginToken = "login_token"
 	// Account is changing a password, a profile or the like, by user.
 	Account = "account"
 	// Read is what is cheap and has no class of its own, by user or address.
@@ -83,6 +85,8 @@ var defaults = map[string]Class{
 	ToDevice: {Burst: 500, Every: 20 * time.Millisecond}, // a key for each device of a large room, 20 devices at a time
 	Room:     {Burst: 100, Every: 200 * time.Millisecond},
 	Keys:     {Burst: 200, Every: 100 * time.Millisecond},
+	// One takes two requests: the spec advises one a minute.
+	LoginToken: {Burst: 6, Every: 30 * time.Second},
 	// What calls need at least: a heartbeat every few seconds, from several devices.
 	Delayed: {Burst: 20, Every: time.Second},
 

@@ -29,7 +29,8 @@ func (s *Store) TakeLoginToken(ctx context.Context, hash []byte, now matrix.Time
 	t := LoginToken{Hash: hash}
 	err := s.Write(ctx, func(tx *Tx) error {
 		return tx.queryRow(ctx, `
-			DELETE FROM login_tokens WHERE token_hash = $1 AND expires_ts > $2
+			DELETE FROM login_tokens t WHERE token_hash = $1 AND expires_ts > $2
+				AND NOT EXISTS (SELECT FROM sessions s WHERE s.session_id = t.session_id AND s.revoked_ts IS NOT NULL)
 			RETURNING user_id, coalesce(session_id, 0), expires_ts`, hash, int64(now)).
 			Scan(&t.UserID, &t.SessionID, &t.ExpiresTS)
 	})

@@ -34,7 +34,7 @@ func TestPublishedKeysPassTheLibrarysChecks(t *testing.T) {
 	if err := keys.Rotate(t.Context(), "c.example"); err != nil {
 		t.Fatal(err)
 	}
-	handler := httpapi.New(httpapi.Config{Clock: fixedClock{}}, Routes(keys, fixedClock{}))
+	handler := httpapi.New(httpapi.Config{Clock: fixedClock{}}, Routes(keys, nil, fixedClock{}))
 
 	for host, domain := range map[string]spec.ServerName{
 		"a.example": "a.example", "A.Example": "a.example", "a.example:8448": "a.example", "b.example:8448": "b.example:8448",

@@ -147,6 +147,22 @@ func (s *Server) Routes() []httpapi.Route {
 		{remove, "/_matrix/client/v3/devices/{deviceId}", token, unlimited, httpapi.OptionalJSON(s.deleteDevice)},
 		{post, "/_matrix/client/v3/delete_devices", token, unlimited, httpapi.JSON(s.deleteDevices)},
 
+		// §server-side-key-backups
+		{post, "/_matrix/client/v3/room_keys/version", token, ratelimit.Read, httpapi.JSON(s.keys.PostRoomKeysVersion)},
+		{get, "/_matrix/client/v3/room_keys/version", token, ratelimit.Read, s.keys.GetRoomKeysVersionCurrent},
+		{get, "/_matrix/client/v3/room_keys/version/{version}", token, ratelimit.Read, s.keys.GetRoomKeysVersion},
+		{put, "/_matrix/client/v3/room_keys/version/{version}", token, ratelimit.Read, httpapi.JSON(s.keys.PutRoomKeysVersion)},
+		{remove, "/_matrix/client/v3/room_keys/version/{version}", token, ratelimit.Read, s.keys.DeleteRoomKeysVersion},
+		{put, "/_matrix/client/v3/room_keys/keys/{roomId}/{sessionId}", token, ratelimit.Read, httpapi.JSON(s.keys.PutRoomKeyBySessionID)},
+		{get, "/_matrix/client/v3/room_keys/keys/{roomId}/{sessionId}", token, ratelimit.Read, s.keys.GetRoomKeyBySessionID},
+		{remove, "/_matrix/client/v3/room_keys/keys/{roomId}/{sessionId}", token, ratelimit.Read, s.keys.DeleteRoomKeyBySessionID},
+		{put, "/_matrix/client/v3/room_keys/keys/{roomId}", token, ratelimit.Backup, httpapi.JSON(s.keys.PutRoomKeysByRoomID)},
+		{get, "/_matrix/client/v3/room_keys/keys/{roomId}", token, ratelimit.Read, s.keys.GetRoomKeysByRoomID},
+		{remove, "/_matrix/client/v3/room_keys/keys/{roomId}", token, ratelimit.Read, s.keys.DeleteRoomKeysByRoomID},
+		{put, "/_matrix/client/v3/room_keys/keys", token, ratelimit.Backup, httpapi.JSON(s.keys.PutRoomKeys)},
+		{get, "/_matrix/client/v3/room_keys/keys", token, ratelimit.Read, s.keys.GetRoomKeys},
+		{remove, "/_matrix/client/v3/room_keys/keys", token, ratelimit.Read, s.keys.DeleteRoomKeys},
+
 		// §client-config
 		{put, "/_matrix/client/v3/user/{userId}/account_data/{type}", token, ratelimit.Read, s.setAccountData},
 		{get, "/_matrix/client/v3/user/{userId}/account_data/{type}", token, ratelimit.Read, s.getAccountData},
@@ -216,7 +232,7 @@ func (s *Server) Routes() []httpapi.Route {
 		switch {
 		case line.limit == ratelimit.Send:
 			routes[i].MaxBody = limits.EventBody
-		case line.limit == ratelimit.ToDevice, line.limit == ratelimit.Keys && line.method != get:
+		case line.limit == ratelimit.ToDevice, line.limit == ratelimit.Backup, line.limit == ratelimit.Keys && line.method != get:
 			routes[i].MaxBody = limits.LargeBody
 		}
 	}

@@ -39,7 +39,7 @@ func (c *client) with(device string) *client {
 	return &client{p: c.p, user: c.user, token: answer.text("access_token")}
 }
 
-func same(t *testing.T, what string, got, want any) {
+func equal(t *testing.T, what string, got, want any) {
 	t.Helper()
 	if fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("%s: %v, want %v", what, got, want)
@@ -59,15 +59,15 @@ func TestMessagesGoToTheDevicesThatTheyName(t *testing.T) {
 		"@far:elsewhere.org": object{"*": object{}},
 		"nobody":             object{"*": object{}},
 	}})
-	same(t, "B1", bob.queue("B1"), []string{`{"n":1,"org.matrix.msgid":"m1"}`})
-	same(t, "B2", bob.queue("B2"), []string{})
-	same(t, "A", alice.queue("A"), []string{`{"n":2}`})
+	equal(t, "B1", bob.queue("B1"), []string{`{"n":1,"org.matrix.msgid":"m1"}`})
+	equal(t, "B2", bob.queue("B2"), []string{})
+	equal(t, "A", alice.queue("A"), []string{`{"n":2}`})
 	// The same transaction on another process: nothing is sent. Another device's transaction of that name is another one.
 	alice.at(two).ok("PUT", aDevice+"1", object{"messages": object{bob.user: object{"*": object{"n": 3}}}})
-	same(t, "B2", bob.queue("B2"), []string{})
+	equal(t, "B2", bob.queue("B2"), []string{})
 	bob.ok("PUT", aDevice+"1", object{"messages": object{bob.user: object{"*": object{"n": 4}, "B1": object{"n": 5}}}})
-	same(t, "B1", bob.queue("B1"), []string{`{"n":1,"org.matrix.msgid":"m1"}`, `{"n":5}`})
-	same(t, "B2", bob.queue("B2"), []string{`{"n":4}`})
+	equal(t, "B1", bob.queue("B1"), []string{`{"n":1,"org.matrix.msgid":"m1"}`, `{"n":5}`})
+	equal(t, "B2", bob.queue("B2"), []string{`{"n":4}`})
 	for _, body := range []string{`{"messages":{}}`, fmt.Sprintf(`{"messages":{%q:{}}}`, bob.user), fmt.Sprintf(`{"messages":{%q:null}}`, bob.user)} {
 		alice.ok("PUT", aDevice+"nothing", body)
 	}
@@ -103,10 +103,10 @@ func TestBadMessagesToDevicesAreRefused(t *testing.T) {
 	alice.refused(400, "M_INVALID_PARAM", "PUT", "/sendToDevice/"+strings.Repeat("t", 256)+"/1", to(`{}`))
 	alice.refused(400, "M_INVALID_PARAM", "PUT", aDevice+strings.Repeat("t", 256), to(`{}`))
 	(&client{p: alice.p, user: alice.user}).refused(401, "M_MISSING_TOKEN", "PUT", aDevice+"1", to(`{}`))
-	same(t, "sent", alice.queue("A"), []string{})
+	equal(t, "sent", alice.queue("A"), []string{})
 	// The transaction of a refused request was not used up.
 	alice.ok("PUT", aDevice+"1", to(`{"n":1}`))
-	same(t, "sent", alice.queue("A"), []string{`{"n":1}`})
+	equal(t, "sent", alice.queue("A"), []string{`{"n":1}`})
 }
 
 func TestTransactionsInParallelSendOnce(t *testing.T) {
@@ -124,7 +124,7 @@ func TestTransactionsInParallelSendOnce(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	same(t, "messages", len(alice.queue("A")), 1)
+	equal(t, "messages", len(alice.queue("A")), 1)
 }
 
 func TestDeletedDeviceLosesItsMessages(t *testing.T) {
@@ -142,15 +142,15 @@ func TestDeletedDeviceLosesItsMessages(t *testing.T) {
 	} {
 		gone := alice.with("GONE")
 		send(fmt.Sprint("before", n))
-		same(t, "before", len(alice.queue("GONE")), 1)
+		equal(t, "before", len(alice.queue("GONE")), 1)
 		end(gone)
-		same(t, "after", len(alice.queue("GONE")), 0)
+		equal(t, "after", len(alice.queue("GONE")), 0)
 		send(fmt.Sprint("after", n))
 		alice.with("GONE").with("GONE")
-		same(t, "the next device of that name", len(alice.queue("GONE")), 0)
+		equal(t, "the next device of that name", len(alice.queue("GONE")), 0)
 	}
 	alice.ok("POST", "/logout/all", object{})
-	same(t, "after logout of all", len(alice.queue("A")), 0)
+	equal(t, "after logout of all", len(alice.queue("A")), 0)
 	// What is left of a device that was sent something while it was deleted goes with the next housekeeping.
 	_, err := p.journal.Put(t.Context(), store.Update{Kind: store.KindToDevice, UserID: matrix.UserID(alice.user), Key: "A"})
 	must(t, err)
@@ -220,9 +220,9 @@ func TestSendToAThousandDevicesIsOneRequest(t *testing.T) {
 	}
 	alice.ok("PUT", aDevice+"1", object{"messages": object{alice.user: all}})
 	for _, device := range []string{"D0", "D999"} {
-		same(t, device, len(alice.queue(device)), 1)
+		equal(t, device, len(alice.queue(device)), 1)
 	}
 	// "*" multiplies: what is too much in all is refused.
 	alice.refused(413, "M_TOO_LARGE", "PUT", aDevice+"2", object{"messages": object{alice.user: object{"*": object{"x": strings.Repeat("x", 60<<10)}}}})
-	same(t, "D0", len(alice.queue("D0")), 1)
+	equal(t, "D0", len(alice.queue("D0")), 1)
 }

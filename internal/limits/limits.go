@@ -315,6 +315,25 @@ const (
 	ClaimedKeys = 7 * 24 * time.Hour
 )
 
+// Backups of room keys.
+const (
+	// KeyBackupVersions bounds the versions that a user keeps. Clients delete the old one when they begin another.
+	KeyBackupVersions = 20
+
+	// KeyBackupKeys and KeyBackupBytes bound a user's backed-up keys, all versions together. A key is about 700 bytes, and a room
+	// of a busy person has a few hundred in a year.
+	KeyBackupKeys  = 300_000
+	KeyBackupBytes = 512 << 20
+
+	// KeyBackupSessionData bounds one encrypted key, KeyBackupAuthData what a version says of itself: a public key and signatures.
+	KeyBackupSessionData = 32 << 10
+	KeyBackupAuthData    = 32 << 10
+
+	// KeyBackupSessionID bounds a session id, and KeyAlgorithm the name of an algorithm: they are columns.
+	KeyBackupSessionID = 255
+	KeyAlgorithm       = 255
+)
+
 // Account data, tags, receipts, typing, presence.
 const (
 	// AccountDataValue bounds one value. The largest that clients keep is m.direct, one line for each direct chat.

@@ -28,6 +28,8 @@ const (
 	Send = "send"
 	// ToDevice is messages to devices, by user: hundreds in a request.
 	ToDevice = "to_device"
+	// Backup is storing room keys in a backup, by user: hundreds in a request.
+	Backup = "key_backup"
 	// Room is making rooms and changing memberships, by user.
 	Room = "room"
 	// Keys is publishing, asking for and claiming keys of devices, by user. Who claims without end takes others' one-time keys away.
@@ -83,6 +85,7 @@ var defaults = map[string]Class{
 	Read:     {Burst: 500, Every: 20 * time.Millisecond},
 	Send:     {Burst: 500, Every: 20 * time.Millisecond},
 	ToDevice: {Burst: 500, Every: 20 * time.Millisecond}, // a key for each device of a large room, 20 devices at a time
+	Backup:   {Burst: 100, Every: 50 * time.Millisecond}, // a client that begins a backup stores all keys it has, 100 at a time
 	Room:     {Burst: 100, Every: 200 * time.Millisecond},
 	Keys:     {Burst: 200, Every: 100 * time.Millisecond},
 	// One takes two requests: the spec advises one a minute.

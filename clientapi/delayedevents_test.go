@@ -177,7 +177,7 @@ func TestDelayedEventsFormIsChecked(t *testing.T) {
 		{413, "M_TOO_LARGE", event, object{"delay_ms": 1, "content": object{"a": strings.Repeat("x", 70<<10)}}},
 		{413, "M_TOO_LARGE", state(strings.Repeat("t", 256)), object{"delay_ms": 1, "content": content}},
 		{413, "M_TOO_LARGE", state("t"), object{"delay_ms": 1, "content": content, "state_key": strings.Repeat("k", 256)}},
-		{403, "M_FORBIDDEN", state("m.room.create"), object{"delay_ms": 1, "content": content, "state_key": ""}},
+		{400, "M_INVALID_PARAM", state("m.room.create"), object{"delay_ms": 1, "content": content, "state_key": ""}},
 		{403, "M_FORBIDDEN", state("m.room.member"), object{"delay_ms": 1, "content": object{"membership": "invite"}, "state_key": bob.user}},
 		{400, "M_BAD_JSON", state("m.room.member"), object{"delay_ms": 1, "content": object{"membership": "gone"}, "state_key": bob.user}},
 		{400, "M_INVALID_PARAM", state("m.room.redaction"), object{"delay_ms": 1, "content": object{"redacts": "x"}}},

@@ -62,8 +62,10 @@ func TestDeletingADeviceAsksForThePassword(t *testing.T) {
 	if wrong.text("session") != session || wrong["flows"] == nil {
 		t.Errorf("a wrong password is answered %v", wrong)
 	}
-	// Somebody else's password proves nothing, nor does the session for another device or another user.
-	two.want(401, "M_FORBIDDEN", "DELETE", devices+"/PHONE", alice, object{"auth": proof(session, "bob", password)})
+	// Somebody else's password proves nothing, be it right or wrong, nor does the session for another device or another user.
+	for _, guess := range []string{password, "wrong password"} {
+		two.want(403, "M_FORBIDDEN", "DELETE", devices+"/PHONE", alice, object{"auth": proof(session, "bob", guess)})
+	}
 	for _, foreign := range []object{
 		two.want(401, "M_UNAUTHORIZED", "DELETE", devices+"/LAPTOP", alice, object{"auth": proof(session, "alice", password)}),
 		two.want(401, "M_UNAUTHORIZED", "DELETE", devices+"/PHONE", bob, object{"auth": proof(session, "bob", password)}),

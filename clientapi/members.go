@@ -16,6 +16,10 @@ import (
 //
 // Spec: client-server v1.19 §getting-events-for-a-room, GET /_matrix/client/v3/rooms/{roomId}/members
 func (s *Server) getMembersByRoom(ctx context.Context, c *httpapi.Call) (any, error) {
+	r, err := s.readRoom(ctx, c)
+	if err != nil {
+		return nil, err
+	}
 	wanted, err := wantedMemberships(c.Query("membership"), c.Query("not_membership"))
 	if err != nil {
 		return nil, err
@@ -24,9 +28,14 @@ func (s *Server) getMembersByRoom(ctx context.Context, c *httpapi.Call) (any, er
 	if err != nil {
 		return nil, err
 	}
-	r, err := s.readRoom(ctx, c)
-	if err != nil {
-		return nil, err
+	if at != store.CurrentState {
+		// A token from before the room, such as prev_batch of a timeline that has all of it, stands for its beginning: a room without
+		// members is of no use to anybody.
+		first, err := s.store.GetFirstMember(ctx, r.room.NID)
+		if err != nil {
+			return nil, fmt.Errorf("look for the first member of %s: %w", r.room.ID, err)
+		}
+		at = max(at, first)
 	}
 	position := min(at, r.upTo)
 	// Who joined later may ask about now, but about then only where history could be seen.
@@ -56,10 +65,10 @@ func wantedMemberships(membership, notMembership string) ([]string, error) {
 	}), nil
 }
 
-// joinedMember is what joined_members tells of a member. Values that are no strings are left out.
+// joinedMember is what joined_members tells of a member. Values that are no strings are null, as clients know it.
 type joinedMember struct {
-	DisplayName string `json:"display_name,omitempty"`
-	AvatarURL   string `json:"avatar_url,omitempty"`
+	DisplayName *string `json:"display_name"`
+	AvatarURL   *string `json:"avatar_url"`
 }
 
 // getJoinedMembersByRoom tells the members of a room who the members are.
@@ -91,10 +100,10 @@ func (s *Server) getJoinedMembersByRoom(ctx context.Context, c *httpapi.Call) (a
 	return map[string]map[string]joinedMember{"joined": list}, nil
 }
 
-// stringOf is a string value, or "" for a value of another kind.
-func stringOf(v gjson.Result) string {
+// stringOf is a string value, or nil for a value of another kind.
+func stringOf(v gjson.Result) *string {
 	if v.Type != gjson.String {
-		return ""
+		return nil
 	}
-	return v.String()
+	return &v.Str
 }

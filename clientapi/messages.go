@@ -25,11 +25,12 @@ const (
 //
 // Spec: client-server v1.19 §getting-events-for-a-room, GET /_matrix/client/v3/rooms/{roomId}/messages
 func (s *Server) getRoomEvents(ctx context.Context, c *httpapi.Call) (any, error) {
-	q, err := readPageQuery(c)
+	// The room first: who has no part in it is told so, whatever is asked.
+	r, err := s.readRoom(ctx, c)
 	if err != nil {
 		return nil, err
 	}
-	r, err := s.readRoom(ctx, c)
+	q, err := readPageQuery(c)
 	if err != nil {
 		return nil, err
 	}

@@ -22,6 +22,7 @@ const (
 	typeCreate         = "m.room.create"
 	typeRedaction      = "m.room.redaction"
 	typeCanonicalAlias = "m.room.canonical_alias"
+	typePowerLevels    = "m.room.power_levels"
 	typeVisibility     = "m.room.history_visibility"
 
 	joined = "join"

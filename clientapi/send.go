@@ -162,7 +162,7 @@ func checkEventType(t string) error {
 		return matrix.TooLarge("eventType is longer than %d bytes", limits.EventType)
 	}
 	if t == typeCreate {
-		return matrix.Forbidden("a room has one %s, and has it already", typeCreate)
+		return matrix.InvalidParam("a room has one %s, and has it already", typeCreate)
 	}
 	return nil
 }

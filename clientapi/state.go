@@ -40,6 +40,10 @@ func (s *Server) setRoomState(ctx context.Context, c *httpapi.Call) (any, error)
 	switch e.Type {
 	case typeMember:
 		return s.setMembership(ctx, c, room, e)
+	case typePowerLevels:
+		if err := s.checkPowerLevels(ctx, room, e); err != nil {
+			return nil, err
+		}
 	case typeCanonicalAlias:
 		if err := s.checkCanonicalAlias(ctx, room, e.Content); err != nil {
 			return nil, err
@@ -272,6 +276,31 @@ func (s *Server) checkCanonicalAlias(ctx context.Context, room roomserver.Info, 
 		}
 	}
 	return nil
+}
+
+// checkPowerLevels refuses levels for those who stand above all levels. The room's rules would refuse them too, but to somebody who may set power
+// levels it is the request that is wrong.
+//
+// Spec: room v12 §authorisation-rules
+func (s *Server) checkPowerLevels(ctx context.Context, room roomserver.Info, e roomserver.NewEvent) error {
+	if !room.Version.PrivilegedCreators {
+		return nil
+	}
+	if err := s.mustBeJoined(ctx, room.ID, e.Sender); err != nil {
+		return err
+	}
+	rules, err := s.rooms.Rules(ctx, room)
+	if err != nil {
+		return err
+	}
+	var named error
+	gjson.GetBytes(e.Content, "users").ForEach(func(user, _ gjson.Result) bool {
+		if rules.IsCreator(matrix.UserID(user.String())) {
+			named = matrix.InvalidParam("users can't name %s, who is a creator of the room", user.String())
+		}
+		return named == nil
+	})
+	return named
 }
 
 func badAlias(alias matrix.RoomAlias) error {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/matrix-org/gomatrixserverlib/spec"
 
+	"github.com/roomline/roomline/internal/limits"
 	"github.com/roomline/roomline/internal/matrix"
 	"github.com/roomline/roomline/internal/store"
 	"github.com/roomline/roomline/internal/strictjson"
@@ -185,7 +186,7 @@ func (s *Server) firstDrafts(ctx context.Context, c *CreateRoom, version event.V
 		return nil, err
 	}
 	l.add(spec.MRoomMember, string(c.Creator), member)
-	levels, err := powerLevels(c, version)
+	levels, err := powerLevels(c, version, create)
 	if err != nil {
 		return nil, err
 	}
@@ -329,6 +330,9 @@ func additionalCreators(c *CreateRoom, given any) ([]string, error) {
 			}
 		}
 	}
+	if len(creators) > limits.AdditionalCreators {
+		return nil, matrix.InvalidParam("creation_content.additional_creators has more than %d users", limits.AdditionalCreators)
+	}
 	if c.Preset == PresetTrustedPrivate {
 		for _, u := range c.Invite {
 			if !seen[string(u)] {
@@ -340,8 +344,8 @@ func additionalCreators(c *CreateRoom, given any) ([]string, error) {
 	return creators, nil
 }
 
-// powerLevels is the content of the first m.room.power_levels.
-func powerLevels(c *CreateRoom, version event.Version) (map[string]any, error) {
+// powerLevels is the content of the first m.room.power_levels, after an m.room.create with the content create.
+func powerLevels(c *CreateRoom, version event.Version, create map[string]any) (map[string]any, error) {
 	users := map[string]any{}
 	if !version.PrivilegedCreators {
 		users[string(c.Creator)] = 100
@@ -379,11 +383,11 @@ func powerLevels(c *CreateRoom, version event.Version) (map[string]any, error) {
 	for k, v := range override {
 		content[k] = v
 	}
-	return content, refuseCreators(c, version, content["users"])
+	return content, refuseCreators(c, version, content["users"], create)
 }
 
 // refuseCreators refuses levels for users who stand above all levels.
-func refuseCreators(c *CreateRoom, version event.Version, users any) error {
+func refuseCreators(c *CreateRoom, version event.Version, users any, create map[string]any) error {
 	levels, ok := users.(map[string]any)
 	if !ok {
 		return matrix.BadJSON("power_level_content_override.users must be an object")
@@ -391,8 +395,11 @@ func refuseCreators(c *CreateRoom, version event.Version, users any) error {
 	if !version.PrivilegedCreators {
 		return nil
 	}
-	if _, ok := levels[string(c.Creator)]; ok {
-		return matrix.InvalidParam("power_level_content_override.users can't name a creator of the room")
+	additional, _ := create["additional_creators"].([]string)
+	for _, creator := range append([]string{string(c.Creator)}, additional...) {
+		if _, ok := levels[creator]; ok {
+			return matrix.InvalidParam("power_level_content_override.users can't name a creator of the room")
+		}
 	}
 	return nil
 }

@@ -240,8 +240,8 @@ func TestSecondCreateEventIsRefused(t *testing.T) {
 			_, err := p.rooms.Send(context.Background(), roomserver.NewEvent{
 				Room: room, Sender: alice, Type: "m.room.create", StateKey: key, Content: []byte(`{}`),
 			})
-			if e, ok := matrix.AsError(err); !ok || e.Code != matrix.ErrForbidden {
-				t.Errorf("version %s: a second m.room.create: %v, want M_FORBIDDEN", version, err)
+			if e, ok := matrix.AsError(err); !ok || e.Code != matrix.ErrInvalidParam {
+				t.Errorf("version %s: a second m.room.create: %v, want M_INVALID_PARAM", version, err)
 			}
 		}
 	}

@@ -34,7 +34,7 @@ type NewEvent struct {
 // what the room's state says already is not sent again: the id of the present event is returned.
 func (s *Server) Send(ctx context.Context, e NewEvent) (matrix.EventID, error) {
 	if e.Type == spec.MRoomCreate {
-		return "", matrix.Forbidden("a room has one m.room.create event, its first")
+		return "", matrix.InvalidParam("a room has one m.room.create event, its first")
 	}
 	room, err := s.Room(ctx, e.Room)
 	if err != nil {

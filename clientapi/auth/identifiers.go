@@ -2,6 +2,7 @@ package auth
 
 import (
 	"context"
+	"fmt"
 	"strings"
 
 	"golang.org/x/text/cases"
@@ -124,6 +125,19 @@ func (a *Accounts) resolve(ctx context.Context, c claim) (matrix.UserID, error) 
 		return "", err
 	}
 	return owners[0], nil
+}
+
+// Named returns the account that an identifier names, "" when there is none or more than one.
+func (a *Accounts) Named(ctx context.Context, id *Identifier) (matrix.UserID, error) {
+	c, err := parseIdentifier(id)
+	if err != nil {
+		return "", err
+	}
+	user, err := a.resolve(ctx, c)
+	if err != nil {
+		return "", fmt.Errorf("look for the account: %w", err)
+	}
+	return user, nil
 }
 
 func lowerLocalpart(user matrix.UserID) matrix.UserID {

@@ -125,6 +125,9 @@ func (i *Interactive) Authenticate(ctx context.Context, ch Challenge, auth json.
 		return reply(matrix.Forbidden("auth: this stage does not come next in any flow"))
 	}
 	if err := i.check(ctx, ch, &data); err != nil {
+		if errors.Is(err, errSomebodyElse) {
+			return nil, nil, err
+		}
 		if e, ok := matrix.AsError(err); ok && e.Code == matrix.ErrForbidden {
 			return reply(e)
 		}
@@ -230,6 +233,14 @@ func (i *Interactive) checkPassword(ctx context.Context, ch Challenge, data *aut
 	if id == nil {
 		id = &Identifier{Type: "m.id.user", User: string(ch.User)}
 	}
+	// Before the password is looked at: the answer does not say whether it is somebody else's.
+	named, err := i.accounts.Named(ctx, id)
+	if err != nil {
+		return err
+	}
+	if named != "" && named != ch.User {
+		return errSomebodyElse
+	}
 	user, err := i.accounts.VerifyPassword(ctx, id, *data.Password, ch.Address)
 	if err != nil {
 		return err
@@ -239,6 +250,10 @@ func (i *Interactive) checkPassword(ctx context.Context, ch Challenge, data *aut
 	}
 	return nil
 }
+
+// errSomebodyElse answers who proves to be another user than the one whose access token it is: no further attempt in the session can
+// mend that, so it is not asked for.
+var errSomebodyElse = matrix.Forbidden("auth: the password has to be that of the user who makes the request")
 
 // allowed reports whether the stages are the beginning of a flow.
 func allowed(flows [][]string, stages []string) bool {

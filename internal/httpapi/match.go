@@ -175,6 +175,11 @@ func (s *server) match(c *Call) (methodSet, error) {
 	if !ok {
 		return 0, matrix.Unrecognized()
 	}
+	// Interop: before v1.1 of the spec the paths began with r0, and old clients still ask for these. What the two versions have in common
+	// is the same.
+	if len(segments) > 3 && segments[2] == "r0" && segments[1] == "client" && segments[0] == "_matrix" {
+		segments[2] = "v3"
+	}
 	q := search{segments: segments, method: c.Request.Method, values: &c.values}
 	c.route = q.find(&s.root, 0, 0)
 	if c.route == nil {

@@ -99,6 +99,14 @@ func (s *Store) ListRoomMembers(ctx context.Context, room int64, memberships []s
 	return scanAll(rows, err, scanMembership)
 }
 
+// GetFirstMember returns the position of the first membership event of a room, or ErrNotFound.
+func (s *Store) GetFirstMember(ctx context.Context, room int64) (int64, error) {
+	var position int64
+	err := s.queryRow(ctx, `
+		SELECT since FROM room_state WHERE room_nid = $1 AND type = 'm.room.member' ORDER BY since LIMIT 1`, room).Scan(&position)
+	return position, err
+}
+
 // ListSomeMembers returns joined members of a room, whichever come first, at most limit.
 func (s *Store) ListSomeMembers(ctx context.Context, room int64, limit int) ([]matrix.UserID, error) {
 	rows, err := s.query(ctx, `

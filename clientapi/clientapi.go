@@ -21,7 +21,9 @@ import (
 	"github.com/roomline/roomline/clientapi/delayed"
 	"github.com/roomline/roomline/clientapi/keys"
 	"github.com/roomline/roomline/clientapi/presence"
+	"github.com/roomline/roomline/clientapi/sso"
 	"github.com/roomline/roomline/internal/journal"
+	"github.com/roomline/roomline/internal/limits"
 	"github.com/roomline/roomline/internal/matrix"
 	"github.com/roomline/roomline/internal/ratelimit"
 	"github.com/roomline/roomline/internal/store"
@@ -51,6 +53,8 @@ type Config struct {
 	Rand         io.Reader
 	Registration RegistrationConfig
 	WellKnown    WellKnownConfig
+	// SSO is signing in through OpenID providers. Providers, Allowed and HTTP are set; the rest comes from this Config.
+	SSO sso.Config
 	// Limiter holds back what routes can't count; nil lets everything through.
 	Limiter *ratelimit.Limiter
 	// MaxDelay and MaxScheduled bound delayed events (MSC4140). Without them there are none.
@@ -76,6 +80,7 @@ type Server struct {
 	presence    *presence.Server
 	keys        *keys.Server
 	delayed     *delayed.Server
+	sso         *sso.Server
 	typists     *typists
 	// directorySizes is shared by the requests.
 	directorySizes directorySizes
@@ -122,6 +127,14 @@ func New(cfg Config) (*Server, error) {
 	s.delayed = delayed.New(delayed.Config{
 		Store: cfg.Store, Log: cfg.Log, Send: s.sendDelayed, Limiter: cfg.Limiter, Rand: cfg.Rand, MaxDelay: cfg.MaxDelay, MaxScheduled: cfg.MaxScheduled,
 	})
+	cfg.SSO.Store, cfg.SSO.Accounts, cfg.SSO.Clock, cfg.SSO.Log = cfg.Store, cfg.Accounts, cfg.Clock, cfg.Log
+	cfg.SSO.BaseURL = cfg.WellKnown.BaseURL
+	cfg.SSO.LoginToken = func(ctx context.Context, user matrix.UserID) (string, error) {
+		return s.newLoginToken(ctx, user, 0, limits.SSOLoginToken)
+	}
+	if s.sso, err = sso.New(cfg.SSO); err != nil {
+		return nil, err
+	}
 	return s, nil
 }
 

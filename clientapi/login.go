@@ -5,6 +5,7 @@ import (
 	"net/http"
 
 	"github.com/roomline/roomline/clientapi/auth"
+	"github.com/roomline/roomline/clientapi/sso"
 	"github.com/roomline/roomline/internal/httpapi"
 	"github.com/roomline/roomline/internal/limits"
 	"github.com/roomline/roomline/internal/matrix"
@@ -14,6 +15,8 @@ type loginFlow struct {
 	Type string `json:"type"`
 	// GetLoginToken says that a signed-in device can ask for the token.
 	GetLoginToken bool `json:"get_login_token,omitempty"`
+	// IdentityProviders are there for m.login.sso.
+	IdentityProviders []sso.IdentityProvider `json:"identity_providers,omitempty"`
 }
 
 type loginFlowsResponse struct {
@@ -24,7 +27,11 @@ type loginFlowsResponse struct {
 //
 // Spec: client-server v1.19 §legacy-login, GET /_matrix/client/v3/login
 func (s *Server) getLoginFlows(ctx context.Context, c *httpapi.Call) (any, error) {
-	return loginFlowsResponse{Flows: []loginFlow{{Type: auth.StagePassword}, {Type: auth.StageToken, GetLoginToken: true}}}, nil
+	flows := []loginFlow{{Type: auth.StagePassword}, {Type: auth.StageToken, GetLoginToken: true}}
+	if providers := s.sso.IdentityProviders(); len(providers) > 0 {
+		flows = append(flows, loginFlow{Type: auth.StageSSO, IdentityProviders: providers})
+	}
+	return loginFlowsResponse{Flows: flows}, nil
 }
 
 type loginRequest struct {

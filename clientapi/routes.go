@@ -3,6 +3,7 @@ package clientapi
 import (
 	"net/http"
 
+	"github.com/roomline/roomline/clientapi/sso"
 	"github.com/roomline/roomline/internal/httpapi"
 	"github.com/roomline/roomline/internal/limits"
 	"github.com/roomline/roomline/internal/ratelimit"
@@ -42,6 +43,9 @@ func (s *Server) Routes() []httpapi.Route {
 		{get, "/_matrix/client/v3/login", nobody, ratelimit.Read, s.getLoginFlows},
 		{post, "/_matrix/client/v3/login", nobody, ratelimit.Login, httpapi.JSON(s.login)},
 		{post, "/_matrix/client/v1/login/get_token", token, ratelimit.LoginToken, httpapi.OptionalJSON(s.generateLoginToken)},
+		{get, "/_matrix/client/v3/login/sso/redirect", nobody, ratelimit.Login, s.sso.Redirect},
+		{get, "/_matrix/client/v3/login/sso/redirect/{idpId}", nobody, ratelimit.Login, s.sso.Redirect},
+		{get, sso.CallbackPath, nobody, ratelimit.Login, s.sso.Callback},
 		{post, "/_matrix/client/v3/refresh", nobody, ratelimit.Refresh, httpapi.JSON(s.refresh)},
 		{post, "/_matrix/client/v3/logout", token, unlimited, s.logout},
 		{post, "/_matrix/client/v3/logout/all", token, unlimited, s.logoutAll},

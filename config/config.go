@@ -49,6 +49,9 @@ type Config struct {
 	// Registration is how accounts come into being without an administrator.
 	Registration Registration `yaml:"registration"`
 
+	// OIDC lets users sign in through OpenID providers.
+	OIDC OIDC `yaml:"oidc"`
+
 	// RateLimits hold back clients that ask too often.
 	RateLimits RateLimits `yaml:"rate_limits"`
 
@@ -182,6 +185,65 @@ const (
 	RegistrationOff   RegistrationMode = "off"
 	RegistrationToken RegistrationMode = "token"
 	RegistrationOpen  RegistrationMode = "open"
+)
+
+// OIDC is signing in through OpenID providers (single sign-on).
+type OIDC struct {
+	// RedirectURLs are addresses of clients, or beginnings of them, such as https://chat.example.org/ or myapp://login. Only they get
+	// the user's login token without asking the user.
+	RedirectURLs []string `yaml:"redirect_urls"`
+
+	// Providers are offered in this order. They need public_base_url: the callback to register with them is
+	// <public_base_url>/_roomline/sso/callback.
+	Providers []OIDCProvider `yaml:"providers"`
+}
+
+// OIDCProvider is an OpenID provider.
+type OIDCProvider struct {
+	// ID is part of URLs: letters, digits, - . _ ~ only. Don't change it.
+	ID string `yaml:"id" example:"example"`
+
+	// Name is what users read.
+	Name string `yaml:"name" example:"Example Ltd"`
+
+	// Icon is an mxc:// URI. Empty: none.
+	Icon string `yaml:"icon"`
+
+	// Issuer is the provider's address, below which /.well-known/openid-configuration is.
+	Issuer string `yaml:"issuer" example:"https://login.example.org"`
+
+	// ClientID is what the provider calls this server.
+	ClientID string `yaml:"client_id" example:"roomline"`
+
+	// ClientSecret is the password that goes with it. Empty: PKCE alone has to do.
+	ClientSecret Secret `yaml:"client_secret"`
+
+	// Scopes are asked for besides openid.
+	Scopes []string `yaml:"scopes" example:"[profile, email]"`
+
+	// Domain is the hosted domain where the users' accounts are. Empty: server_name.
+	Domain string `yaml:"domain"`
+
+	// User is existing-only (the organisation makes the accounts) or create (whoever the provider lets in gets one, named
+	// by localpart_claim). Empty: existing-only.
+	User OIDCUser `yaml:"user"`
+
+	// LocalpartClaim is the claim with the part of the user id before the colon. Use it only if the provider's users can't choose it:
+	// who comes first with the name of an account gets it. Empty: accounts are not found by name.
+	LocalpartClaim string `yaml:"localpart_claim" example:"preferred_username"`
+
+	// EmailClaim is the claim with an e-mail address of the account, which counts if the provider says email_verified.
+	// Empty: accounts are not found by address.
+	EmailClaim string `yaml:"email_claim"`
+}
+
+// OIDCUser says whether accounts are made.
+type OIDCUser string
+
+// The ways.
+const (
+	OIDCExisting OIDCUser = "existing-only"
+	OIDCCreate   OIDCUser = "create"
 )
 
 // RateLimits hold back clients that ask too often.

@@ -77,6 +77,32 @@ func TestDevNeedsNothingElse(t *testing.T) {
 	}
 }
 
+// withProvider is a configuration with one provider, of which one line is replaced; that line is the last.
+func withProvider(line string) string {
+	fields := []string{"id: a", "name: A", "issuer: https://login.example.org", "client_id: c", "localpart_claim: sub"}
+	key, _, _ := strings.Cut(line, ":")
+	kept := []string{}
+	for _, f := range fields {
+		if !strings.HasPrefix(f, key+":") {
+			kept = append(kept, f)
+		}
+	}
+	return "public_base_url: https://m.example.org\noidc:\n  providers:\n    - {" + strings.Join(append(kept, line), ", ") + "}\n"
+}
+
+func TestSecretsOfProvidersComeFromFilesAndTheEnvironment(t *testing.T) {
+	path := write(t, "secret", "from the file\n", 0o600)
+	c := mustLoad(t, minimal+withProvider("client_secret_file: "+path))
+	if got := c.OIDC.Providers[0].ClientSecret.Reveal(); got != "from the file" {
+		t.Errorf("%q", got)
+	}
+	t.Setenv("ROOMLINE_OIDC_PROVIDERS_0_CLIENT_SECRET", "from the environment")
+	c = mustLoad(t, minimal+withProvider("client_secret: text"))
+	if got := c.OIDC.Providers[0].ClientSecret.Reveal(); got != "from the environment" {
+		t.Errorf("%q", got)
+	}
+}
+
 func TestMistakesAreNamedWithFieldAndLine(t *testing.T) {
 	for name, tc := range map[string]struct{ text, want string }{
 		"unknown field":          {minimal + "nonsense: 1\n", ":5: nonsense: there is no such field"},
@@ -122,6 +148,14 @@ func TestMistakesAreNamedWithFieldAndLine(t *testing.T) {
 		"base url":               {minimal + "public_base_url: example.org\n", ":5: public_base_url: must be an http or https URL"},
 		"contact":                {minimal + "support:\n  contacts:\n    - role: m.role.admin\n", ":7: support.contacts[0]: needs a matrix_id or an email"},
 		"log level":              {minimal + "log: {level: loud}\n", ":5: log.level: must be debug"},
+		"oidc issuer":            {minimal + withProvider("issuer: login"), ":8: oidc.providers[0].issuer: must be an http"},
+		"oidc id":                {minimal + withProvider("id: a/b"), ":8: oidc.providers[0].id: must have 1 to 255"},
+		"oidc user":              {minimal + withProvider("user: maybe"), ":8: oidc.providers[0].user: must be existing-only or create"},
+		"oidc domain":            {minimal + withProvider("domain: other.org"), ":8: oidc.providers[0].domain: \"other.org\" is not a hosted"},
+		"oidc icon":              {minimal + withProvider("icon: https://x/y.png"), ":8: oidc.providers[0].icon: must be an mxc"},
+		"oidc claims":            {minimal + withProvider("localpart_claim: \"\""), ":8: oidc.providers[0].localpart_claim: is missing"},
+		"oidc without base url":  {minimal + strings.Replace(withProvider(""), "public_base_url: https://m.example.org\n", "", 1), "oidc.providers: need public_base_url"},
+		"oidc redirect":          {minimal + "oidc: {redirect_urls: [chat]}\n", ":5: oidc.redirect_urls[0]: must be a URL"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := load(t, tc.text)

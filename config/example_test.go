@@ -109,7 +109,7 @@ func (g *generator) field(t *testing.T, v reflect.Value, f reflect.StructField, 
 		g.fields(t, v, path, indent+"  ")
 	case v.Kind() == reflect.Slice && v.Type().Elem().Kind() == reflect.Struct:
 		fmt.Fprintf(&g.out, "%s%s:\n%s  -\n", indent, name, indent)
-		g.fields(t, reflect.New(v.Type().Elem()).Elem(), path+"[]", indent+"    ")
+		g.fields(t, reflect.New(v.Type().Elem()).Elem(), path+"[0]", indent+"    ")
 	case v.Kind() == reflect.Slice:
 		fmt.Fprintf(&g.out, "%s# %s: []\n", indent, name)
 	case v.IsZero() && v.Kind() == reflect.String:

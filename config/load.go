@@ -265,9 +265,9 @@ func fieldNames(t reflect.Type) []string {
 	return names
 }
 
-// variable is the environment variable of the secret at path.
+// variable is the environment variable of the secret at path. An entry of a list stands there by its number, from 0.
 func variable(path string) string {
-	return "ROOMLINE_" + strings.ToUpper(strings.ReplaceAll(path, ".", "_"))
+	return "ROOMLINE_" + strings.ToUpper(strings.NewReplacer(".", "_", "[", "_", "]", "").Replace(path))
 }
 
 // readSecrets sets every secret that a file or the environment holds.
@@ -302,6 +302,10 @@ func eachSecret(v reflect.Value, path string, f func(path string, v reflect.Valu
 			f(field, v.Field(i))
 		case v.Field(i).Kind() == reflect.Struct:
 			eachSecret(v.Field(i), field, f)
+		case v.Field(i).Kind() == reflect.Slice && v.Field(i).Type().Elem().Kind() == reflect.Struct:
+			for j := range v.Field(i).Len() {
+				eachSecret(v.Field(i).Index(j), fmt.Sprintf("%s[%d]", field, j), f)
+			}
 		}
 	}
 }

@@ -39,6 +39,7 @@ func (c *Config) validate() complaints {
 	c.checkSupport(&l)
 	c.checkTURN(&l)
 	c.checkRateLimits(&l)
+	c.checkOIDC(&l)
 	if c.PublicBaseURL != "" && !isBaseURL(c.PublicBaseURL) {
 		l.add("public_base_url", "must be an http or https URL without query, not %q", c.PublicBaseURL)
 	}
@@ -149,6 +150,49 @@ func (c *Config) checkSecurity(l *complaints) {
 	}
 	if n := len(c.Registration.SharedSecret); n > 0 && n < 8 {
 		l.add("registration.shared_secret", "must have at least 8 characters")
+	}
+}
+
+var idpID = regexp.MustCompile(`^[0-9A-Za-z._~-]{1,255}$`)
+
+func (c *Config) checkOIDC(l *complaints) {
+	for i, text := range c.OIDC.RedirectURLs {
+		if u, err := url.Parse(text); err != nil || u.Scheme == "" || u.Host == "" || u.RawQuery != "" || u.Fragment != "" {
+			l.add(fmt.Sprintf("oidc.redirect_urls[%d]", i), "must be a URL with a host and without query, such as https://chat.example.org/, not %q", text)
+		}
+	}
+	if len(c.OIDC.Providers) > 0 && c.PublicBaseURL == "" {
+		l.add("oidc.providers", "need public_base_url, where they send browsers back to")
+	}
+	for i, p := range c.OIDC.Providers {
+		field := fmt.Sprintf("oidc.providers[%d]", i)
+		if !idpID.MatchString(p.ID) {
+			l.add(field+".id", "must have 1 to 255 letters, digits or - . _ ~, not %q", p.ID)
+		}
+		if slices.ContainsFunc(c.OIDC.Providers[:i], func(other OIDCProvider) bool { return other.ID == p.ID }) {
+			l.add(field+".id", "%q is there twice", p.ID)
+		}
+		if p.Name == "" {
+			l.add(field+".name", "is missing")
+		}
+		if p.Icon != "" && !strings.HasPrefix(p.Icon, "mxc://") {
+			l.add(field+".icon", "must be an mxc:// URI, not %q", p.Icon)
+		}
+		if !isBaseURL(p.Issuer) {
+			l.add(field+".issuer", "must be an http or https URL, not %q", p.Issuer)
+		}
+		if p.ClientID == "" {
+			l.add(field+".client_id", "is missing")
+		}
+		if p.Domain != "" && !slices.Contains(c.Domains(), p.Domain) {
+			l.add(field+".domain", "%q is not a hosted domain", p.Domain)
+		}
+		if !slices.Contains([]OIDCUser{"", OIDCExisting, OIDCCreate}, p.User) {
+			l.add(field+".user", "must be existing-only or create, not %q", p.User)
+		}
+		if p.LocalpartClaim == "" && (p.EmailClaim == "" || p.User == OIDCCreate) {
+			l.add(field+".localpart_claim", "is missing: nothing else says which account is meant")
+		}
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/roomline/roomline/clientapi"
 	"github.com/roomline/roomline/clientapi/auth"
 	"github.com/roomline/roomline/clientapi/presence"
+	"github.com/roomline/roomline/clientapi/sso"
 	clientsync "github.com/roomline/roomline/clientapi/sync"
 	"github.com/roomline/roomline/config"
 	"github.com/roomline/roomline/internal/housekeeping"
@@ -111,10 +112,27 @@ func newApp(ctx context.Context, cfg *config.Config, st *store.Store, sealKey [3
 			URIs: cfg.TURN.URIs, SharedSecret: cfg.TURN.SharedSecret.Reveal(),
 			Username: cfg.TURN.Username, Password: cfg.TURN.Password.Reveal(), Lifetime: cfg.TURN.Lifetime,
 		},
+		SSO:     sso.Config{Providers: identityProviders(cfg), Allowed: cfg.OIDC.RedirectURLs, HTTP: a.outbound},
 		Limiter: a.limiter, MaxDelay: cfg.DelayedEvents.MaxDelay, MaxScheduled: cfg.DelayedEvents.MaxScheduled,
 		WellKnown: wellKnown(cfg), PublicProfiles: cfg.PublicProfiles, DefaultRoomVersion: cfg.DefaultRoomVersion,
 	})
 	return a, err
+}
+
+func identityProviders(cfg *config.Config) []sso.Provider {
+	var providers []sso.Provider
+	for _, p := range cfg.OIDC.Providers {
+		domain := p.Domain
+		if domain == "" {
+			domain = cfg.ServerName
+		}
+		providers = append(providers, sso.Provider{
+			ID: p.ID, Name: p.Name, Icon: p.Icon, Issuer: p.Issuer, ClientID: p.ClientID, ClientSecret: p.ClientSecret.Reveal(),
+			Scopes: p.Scopes, Domain: matrix.ServerName(domain), Create: p.User == config.OIDCCreate,
+			LocalpartClaim: p.LocalpartClaim, EmailClaim: p.EmailClaim,
+		})
+	}
+	return providers
 }
 
 func outboundClient(cfg *config.Config) (*http.Client, error) {

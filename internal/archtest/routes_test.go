@@ -21,6 +21,8 @@ func routes() []httpapi.Route {
 
 // extra are routes that the specification's table does not have, with the reason.
 var extra = map[string]string{
+	"GET /_roomline/sso/callback": "where OpenID providers send the browser back to",
+
 	"GET /_synapse/admin/v1/register":  "shared-secret registration, which existing tools use",
 	"POST /_synapse/admin/v1/register": "shared-secret registration, which existing tools use",
 

@@ -171,6 +171,15 @@ const (
 
 	// LoginToken is how long a token is good that signs another device in: the spec's default (client-server §legacy-login).
 	LoginToken = 2 * time.Minute
+	// SSOLogin is how long a user may take at an OpenID provider, with its second factors and new passwords.
+	SSOLogin = 15 * time.Minute
+
+	// SSOLoginToken is how long the token is good with which a client signs in after that. It has gone through the browser's
+	// address bar, and is used at once or never.
+	SSOLoginToken = 2 * time.Minute
+
+	// SSORedirectURL bounds the address that a client is to be called back at.
+	SSORedirectURL = 2 << 10
 
 	// RegistrationToken bounds a token that lets people register (client-server §token-authenticated-registration).
 	RegistrationToken = 64

@@ -33,6 +33,14 @@ func (s *Store) ListThreePIDOwners(ctx context.Context, medium, address string) 
 	})
 }
 
+// GetThreePIDOwner returns the account of an organisation that the address belongs to, or ErrNotFound.
+func (s *Store) GetThreePIDOwner(ctx context.Context, organisation int64, medium, address string) (matrix.UserID, error) {
+	var user matrix.UserID
+	err := s.queryRow(ctx, `SELECT user_id FROM user_threepids WHERE organisation_id = $1 AND medium = $2 AND address = $3`,
+		organisation, medium, address).Scan(&user)
+	return user, err
+}
+
 // InsertThreePID gives an address to an account. It reports false when another account of the organisation has it.
 func (tx *Tx) InsertThreePID(ctx context.Context, t ThreePID) (bool, error) {
 	n, err := tx.exec(ctx, `

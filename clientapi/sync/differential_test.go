@@ -101,7 +101,7 @@ func (sc *scenario) update(user matrix.UserID, room matrix.RoomID) {
 	rnd, nid := sc.rnd, sc.p.nid(room)
 	ts := int64(matrix.TimestampOf(sc.clock.Now()))
 	up := store.Update{UserID: user, RoomNID: nid}
-	switch rnd.IntN(6) {
+	switch rnd.IntN(7) {
 	case 0:
 		up.Kind, up.Key = store.KindReceipt, pick(rnd, "m.read|", "m.read|main", "m.read.private|")
 		up.Body = fmt.Appendf(nil, `{"event_id":"$e%d","ts":%d}`, rnd.IntN(9), ts)
@@ -114,6 +114,8 @@ func (sc *scenario) update(user matrix.UserID, room matrix.RoomID) {
 	case 4:
 		up.RoomNID, up.Kind = 0, store.KindPresence
 		up.Body = fmt.Appendf(nil, `{"presence":%q,"last_active_ts":%d}`, pick(rnd, "online", "offline"), ts)
+	case 6:
+		up.RoomNID, up.Kind, up.Key = 0, store.KindDeviceList, pick(rnd, "", "", string(sc.user()))
 	case 5:
 		up.RoomNID, up.Kind, up.Key = 0, store.KindAccountData, ignoredUsers
 		up.Body = fmt.Appendf(nil, `{"ignored_users":{%q:{}}}`, pick(rnd, string(sc.user()), "@nobody:example.org"))

@@ -72,6 +72,9 @@ func (s *Server) recentSharing(ctx context.Context, e *user, since, now int64) (
 	if found.own {
 		return nil, false, nil
 	}
+	for id := range found.signed {
+		found.ask[id] = struct{}{}
+	}
 	for id := range found.changed {
 		if _, asked := found.ask[id]; asked || id == e.id {
 			continue
@@ -86,11 +89,9 @@ func (s *Server) recentSharing(ctx context.Context, e *user, since, now int64) (
 			list = append(list, store.Sharing{UserID: id, Changed: true, Before: true, After: true})
 		}
 	}
-	if _, self := found.changed[e.id]; self {
+	_, self := found.changed[e.id]
+	if _, asked := found.ask[e.id]; self && !asked {
 		list = append(list, store.Sharing{UserID: e.id, Changed: true})
-	}
-	for id := range found.signed {
-		found.ask[id] = struct{}{}
 	}
 	if len(found.ask) == 0 {
 		return list, true, nil
@@ -282,6 +283,25 @@ func (s *Server) keyCounts(ctx context.Context, e *user, device matrix.DeviceID)
 	counts = &keyCounts{changed: read.Changed, text: renderKeyCounts(read)}
 	e.keys.put(device, counts, drops)
 	return counts, nil
+}
+
+// dropKeys drops what a device has on offer, because its token says that the database is older than what the device knows: its keys
+// may have been given away since. The device uploads others. Nobody can do that to another's device.
+func (s *Server) dropKeys(ctx context.Context, user matrix.UserID, device matrix.DeviceID) error {
+	if device == "" {
+		return nil
+	}
+	err := s.cfg.Journal.Write(ctx, func(tx *store.Tx) ([]store.Update, error) {
+		dropped, err := tx.DeleteOneTimeKeys(ctx, user, device)
+		if err != nil || !dropped {
+			return nil, err
+		}
+		return []store.Update{{Kind: store.KindKeyCount, UserID: user, Key: string(device), Body: []byte("{}")}}, nil
+	})
+	if err != nil {
+		return fmt.Errorf("drop the one-time keys of a device of %s: %w", user, err)
+	}
+	return nil
 }
 
 // Interop: clients take an answer without a count of this algorithm for one that says nothing of it, and so would not notice that

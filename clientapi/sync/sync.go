@@ -152,7 +152,7 @@ func (s *Server) reach(ctx context.Context, r *request) error {
 	}
 	r.since = min(r.since, s.hub.now())
 	r.toDevice = min(r.toDevice, r.since)
-	return nil
+	return s.dropKeys(ctx, r.user, r.device)
 }
 
 // answer builds answers until one has something in it or the time is over.

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 
+	"github.com/roomline/roomline/clientapi/invites"
 	"github.com/roomline/roomline/internal/httpapi"
 	"github.com/roomline/roomline/internal/limits"
 	"github.com/roomline/roomline/internal/matrix"
@@ -194,6 +196,26 @@ func (s *Server) checkInvitees(ctx context.Context, who *httpapi.Requester, user
 	for _, u := range users {
 		if !known[u] {
 			return matrix.NotFound("user %s not found", u)
+		}
+	}
+	return s.checkPolicies(ctx, who.User, users)
+}
+
+// checkPolicies refuses to invite users who do not want to be invited by the inviter.
+//
+// Spec: client-server v1.19 §invite-permission
+func (s *Server) checkPolicies(ctx context.Context, inviter matrix.UserID, users []matrix.UserID) error {
+	settings, err := s.store.ListGlobalAccountData(ctx, users, invites.Types)
+	if err != nil {
+		return fmt.Errorf("look up who may invite: %w", err)
+	}
+	policies := map[matrix.UserID]invites.Policy{}
+	for _, up := range settings {
+		policies[up.UserID] = policies[up.UserID].With(up.Key, up.Body)
+	}
+	for _, u := range users {
+		if policies[u].Decide(inviter) == invites.Block {
+			return matrix.NewError(http.StatusForbidden, matrix.ErrInviteBlocked, "%s does not accept your invites", u)
 		}
 	}
 	return nil

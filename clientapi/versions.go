@@ -33,6 +33,13 @@ var supported = versionsResponse{
 		"org.matrix.msc3440.stable":        true, // threads, v1.4
 		"org.matrix.msc3981":               true, // recursive relations, v1.10
 		"org.matrix.msc4306":               true, // thread subscriptions
+		"org.matrix.msc3827.stable":        true, // room types in the room directory, v1.4
+		"org.matrix.msc4380":               true, // who may invite, v1.18
+		"org.matrix.msc4380.stable":        true,
+		"org.matrix.msc4155":               true, // who may invite, in detail
+		// Mutual rooms, v1.19: clients look for the one name or the other.
+		"uk.half-shot.msc2666.query_mutual_rooms":        true,
+		"uk.half-shot.msc2666.query_mutual_rooms.stable": true,
 	},
 }
 

@@ -5,6 +5,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/roomline/roomline/clientapi/invites"
 	"github.com/roomline/roomline/internal/httpapi"
 	"github.com/roomline/roomline/internal/matrix"
 	"github.com/roomline/roomline/internal/store"
@@ -23,6 +24,7 @@ type build struct {
 
 	now     int64
 	ignored map[matrix.UserID]struct{}
+	policy  invites.Policy
 	// memberships are those that the answer may be about: all, or with ring those that something happened to.
 	memberships []roomMembership
 	// ring: the window's entries are in rooms and updates below, and the database need not be asked for them.

@@ -21,7 +21,7 @@ func (b *build) gather() error {
 		h.mu.RLock()
 		newest := b.e.memberAt
 		if newest <= b.now {
-			b.ignored = b.e.ignored
+			b.ignored, b.policy = b.e.ignored, b.e.invites
 			b.take(entries)
 			h.mu.RUnlock()
 			b.sortGathered()

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	stdsync "sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/tidwall/gjson"
 
+	"github.com/roomline/roomline/clientapi/invites"
 	"github.com/roomline/roomline/internal/journal"
 	"github.com/roomline/roomline/internal/matrix"
 	"github.com/roomline/roomline/internal/store"
@@ -27,7 +29,7 @@ const (
 
 const (
 	typeMember   = "m.room.member"
-	ignoredUsers = "m.ignored_user_list"
+	ignoredUsers = invites.TypeIgnoredUsers
 
 	memberJoin   = "join"
 	memberInvite = "invite"
@@ -76,7 +78,10 @@ type user struct {
 	memberAt int64
 	// ignored is replaced as a whole, never changed.
 	ignored map[matrix.UserID]struct{}
-	polls   []*poll
+	// invites says whose invites the user is told of. settingsAt are the positions that it and ignored were read from.
+	invites    invites.Policy
+	settingsAt map[string]int64
+	polls      []*poll
 
 	// touched is the last position that concerns the user.
 	touched atomic.Int64
@@ -226,6 +231,22 @@ func (h *hub) setMembership(u *user, nid int64, m membership) {
 	}
 }
 
+// setSetting takes over account data about ignored users and invites. It is called with mu held. What is older than what is known changes
+// nothing.
+func (u *user) setSetting(up *store.Update) {
+	if u.settingsAt[up.Key] >= up.Position {
+		return
+	}
+	if u.settingsAt == nil {
+		u.settingsAt = make(map[string]int64, len(invites.Types))
+	}
+	u.settingsAt[up.Key] = up.Position
+	u.invites = u.invites.With(up.Key, up.Body)
+	if up.Key == ignoredUsers {
+		u.ignored = parseIgnored(up.Body)
+	}
+}
+
 func (h *hub) watch(u *user, nid int64) {
 	r := h.rooms[nid]
 	if r == nil {
@@ -249,8 +270,8 @@ func (h *hub) observeUpdate(up *store.Update) {
 	switch up.Kind {
 	case store.KindAccountData:
 		if owner != nil {
-			if up.RoomNID == 0 && up.Key == ignoredUsers {
-				owner.ignored = parseIgnored(up.Body)
+			if up.RoomNID == 0 && slices.Contains(invites.Types, up.Key) {
+				owner.setSetting(up)
 			}
 			h.touch(owner, up.Position)
 		}
@@ -424,12 +445,9 @@ func (h *hub) begin(ctx context.Context, id matrix.UserID) *user {
 // load reads the user's memberships. Member events that are observed meanwhile are newer and stay.
 func (h *hub) load(ctx context.Context, u *user) error {
 	list, err := h.store.ListMemberships(ctx, u.id)
-	var ignored store.Update
+	var settings []store.Update
 	if err == nil {
-		ignored, err = h.store.GetUpdate(ctx, store.KindAccountData, 0, u.id, ignoredUsers)
-		if errors.Is(err, store.ErrNotFound) {
-			err = nil
-		}
+		settings, err = h.store.ListGlobalAccountData(ctx, []matrix.UserID{u.id}, invites.Types)
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -445,8 +463,8 @@ func (h *hub) load(ctx context.Context, u *user) error {
 			room: m.RoomID, value: membershipName(m.Membership), sender: m.Sender, position: m.Position,
 		})
 	}
-	if u.ignored == nil {
-		u.ignored = parseIgnored(ignored.Body)
+	for i := range settings {
+		u.setSetting(&settings[i])
 	}
 	u.touched.Store(h.now())
 	u.toDevice.floor = h.now()

@@ -3,6 +3,7 @@ package sync
 import (
 	"fmt"
 
+	"github.com/roomline/roomline/clientapi/invites"
 	"github.com/roomline/roomline/internal/matrix"
 	"github.com/roomline/roomline/internal/store"
 	"github.com/roomline/roomline/roomserver/event"
@@ -14,14 +15,15 @@ type invitation struct {
 	stripped []*store.Event
 }
 
-// invite takes a room into the answer if the client has not heard of the invitation. Invitations by ignored users are not told.
+// invite takes a room into the answer if the client has not heard of the invitation. Invitations by users who are
+// ignored, or blocked by now, are not told.
 //
-// Spec: client-server v1.19 §ignoring-users
+// Spec: client-server v1.19 §ignoring-users, §invite-permission
 func (b *build) invite(m roomMembership) {
 	if !b.changed(&m) {
 		return
 	}
-	if _, ignored := b.ignored[m.sender]; ignored && m.value == memberInvite {
+	if m.value == memberInvite && b.policy.Decide(m.sender) != invites.Allow {
 		return
 	}
 	b.invites = append(b.invites, &invitation{roomMembership: m})

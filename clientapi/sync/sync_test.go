@@ -332,6 +332,32 @@ func TestIgnoredUsersAreNotHeard(t *testing.T) {
 	}
 }
 
+func TestInvitesThatAreNotWantedAreNotTold(t *testing.T) {
+	t.Parallel()
+	p := startOne(t)
+	for _, setting := range []struct{ typ, body string }{
+		{"m.invite_permission_config", `{"default_action":"block"}`},
+		{"org.matrix.msc4155.invite_permission_config", `{"ignored_users":["@bob:*"]}`},
+		{"org.matrix.msc4155.invite_permission_config", `{"blocked_servers":["example.org"]}`},
+	} {
+		before := p.get(alice)
+		old := p.create(bob, roomserver.PresetPrivate, alice)
+		if !in(p.since(before, alice), "invite", old).Exists() {
+			t.Errorf("%s: an invitation before it is not told", setting.typ)
+		}
+		p.put(store.Update{Kind: store.KindAccountData, UserID: alice, Key: setting.typ, Body: []byte(setting.body)})
+		before = p.get(alice)
+		fresh := p.create(bob, roomserver.PresetPrivate, alice)
+		if in(before, "invite", old).Exists() || in(p.since(before, alice), "invite", fresh).Exists() || in(p.get(alice), "invite", fresh).Exists() {
+			t.Errorf("%s: an invitation is told", setting.typ)
+		}
+		p.put(store.Update{Kind: store.KindAccountData, UserID: alice, Key: setting.typ, Body: []byte(`{}`)})
+		if again := p.get(alice); !in(again, "invite", old).Exists() || !in(again, "invite", fresh).Exists() {
+			t.Errorf("%s: the invitations are not told when they are wanted again", setting.typ)
+		}
+	}
+}
+
 func TestLazyMembersComeOnce(t *testing.T) {
 	t.Parallel()
 	p := startOne(t)

@@ -26,6 +26,14 @@ func (s *Store) GetAccountDataUse(ctx context.Context, user matrix.UserID, room 
 	return u, err
 }
 
+// ListGlobalAccountData returns the account data of the given types of many users.
+func (s *Store) ListGlobalAccountData(ctx context.Context, users []matrix.UserID, types []string) ([]Update, error) {
+	rows, err := s.query(ctx, `
+		SELECT `+updateColumns+` FROM updates
+		WHERE kind = $1 AND room_nid = 0 AND user_id = ANY ($2) AND key = ANY ($3)`, KindAccountData, stringArray(users), stringArray(types))
+	return scanAll(rows, err, scanUpdate)
+}
+
 // ListAccountDataAt returns a user's account data of one scope, oldest first, at most limit: room 0 is global.
 func (s *Store) ListAccountDataAt(ctx context.Context, user matrix.UserID, room int64, limit int) ([]Update, error) {
 	rows, err := s.query(ctx, `

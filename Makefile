@@ -57,6 +57,10 @@ endurance: bin-test ## the faults of make test many times over: at least 50 kill
 spec: ## print how much of the specification is implemented, by chapter
 	@$(GO) run ./internal/archtest/coverage
 
+.PHONY: spec-readme
+spec-readme: ## write what make spec prints into README.md
+	@$(GO) run ./internal/archtest/coverage -readme
+
 .PHONY: config-example
 config-example: ## write config/example.yaml anew from the comments in config/config.go
 	$(GO) test ./config -run TestExampleIsGenerated -update

@@ -45,6 +45,12 @@ func Endpoints() []Endpoint {
 		if i == 0 {
 			continue
 		}
+		// The specification describes two paths twice, and tells them apart by a space at the end. Of these, inviting by a third-party
+		// identifier is an endpoint of its own; the other is not.
+		if f[1] == "third_party_membership" {
+			f[3] += " (third-party identifier)"
+		}
+		f[3] = strings.TrimRight(f[3], " ")
 		all = append(all, Endpoint{Area: f[0], Chapter: f[1], Method: f[2], Path: f[3], Auth: f[4], RateLimited: f[5] == "yes", Deprecated: f[6] == "yes"})
 	}
 	return all

@@ -57,6 +57,16 @@ var acceptable = map[string][]httpapi.AuthClass{
 	"signed":     {httpapi.SignedRequest},
 }
 
+// nameOf is the endpoint that a route serves.
+func nameOf(r httpapi.Route) string {
+	name := r.Method + " " + strings.TrimSuffix(r.Path, "{$}")
+	// An empty state key may be written with or without the last slash.
+	if emptyKey := "/rooms/{roomId}/state/{eventType}"; strings.HasSuffix(strings.TrimSuffix(name, "/"), emptyKey) {
+		name = strings.TrimSuffix(name, "/") + "/{stateKey}"
+	}
+	return name
+}
+
 func TestRoutesAreThoseOfTheSpecification(t *testing.T) {
 	table := map[string]Endpoint{}
 	for _, e := range Endpoints() {
@@ -64,11 +74,7 @@ func TestRoutesAreThoseOfTheSpecification(t *testing.T) {
 	}
 	seen := map[string]bool{}
 	for _, r := range routes() {
-		name := r.Method + " " + strings.TrimSuffix(r.Path, "{$}")
-		// An empty state key may be written with or without the last slash.
-		if emptyKey := "/rooms/{roomId}/state/{eventType}"; strings.HasSuffix(strings.TrimSuffix(name, "/"), emptyKey) {
-			name = strings.TrimSuffix(name, "/") + "/{stateKey}"
-		}
+		name := nameOf(r)
 		e, ok := table[name]
 		if !ok && extra[name] == "" {
 			t.Errorf("%s %s is not in the specification, nor in the list of extras", r.Method, r.Path)

@@ -1,64 +1,37 @@
-// Coverage prints how many endpoints of the specification are implemented, by chapter, and which are not (make spec). An
-// endpoint counts as implemented when a handler's Spec comment names it.
+// Coverage prints, as a table in Markdown, how many endpoints of the specification are served, by chapter, and which are not
+// (make spec). With -readme it writes the table into README.md, between the two comments that name it.
 package main
 
 import (
 	"fmt"
 	"os"
-	"strings"
 
 	"github.com/roomline/roomline/internal/archtest"
 )
 
 func main() {
-	references, err := archtest.References(".")
-	if err != nil {
+	if err := run(os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "coverage:", err)
 		os.Exit(1)
 	}
-	implemented := map[string]bool{}
-	for _, r := range references {
-		if strings.Contains(r.File, "_test.go:") {
-			continue
-		}
-		for _, e := range r.Endpoints {
-			implemented[e] = true
-		}
+}
+
+func run(args []string) error {
+	table, err := archtest.Coverage(".")
+	if err != nil {
+		return err
 	}
-	type chapter struct {
-		done, all int
-		missing   []string
+	if len(args) == 0 {
+		_, err := fmt.Print(table)
+		return err
 	}
-	chapters := map[string]*chapter{}
-	var order []string
-	totals := map[string]*chapter{}
-	for _, e := range archtest.Endpoints() {
-		name := e.Area + " " + e.Chapter
-		if chapters[name] == nil {
-			chapters[name] = &chapter{}
-			order = append(order, name)
-		}
-		if totals[e.Area] == nil {
-			totals[e.Area] = &chapter{}
-		}
-		c, total := chapters[name], totals[e.Area]
-		c.all++
-		total.all++
-		if implemented[e.Name()] {
-			c.done++
-			total.done++
-		} else {
-			c.missing = append(c.missing, e.Name())
-		}
+	text, err := os.ReadFile("README.md")
+	if err != nil {
+		return err
 	}
-	for _, name := range order {
-		c := chapters[name]
-		fmt.Printf("%-45s %3d of %3d\n", name, c.done, c.all)
-		for _, m := range c.missing {
-			fmt.Println("    missing", m)
-		}
+	written, err := archtest.WithCoverage(string(text), table)
+	if err != nil {
+		return err
 	}
-	for _, area := range []string{"client-server", "server-server"} {
-		fmt.Printf("%-45s %3d of %3d\n", "all of "+area, totals[area].done, totals[area].all)
-	}
+	return os.WriteFile("README.md", []byte(written), 0o644)
 }

@@ -135,6 +135,10 @@ func (s *Server) schedule(ctx context.Context, c *httpapi.Call, r *delayedReques
 	if err := s.mustBeJoined(ctx, e.RoomID, e.User); err != nil {
 		return nil, err
 	}
+	var err error
+	if e.Sticky, err = s.stickyFor(ctx, c); err != nil {
+		return nil, err
+	}
 	id, err := s.delayed.Schedule(ctx, *e)
 	if err != nil {
 		return nil, err
@@ -190,7 +194,7 @@ func (s *Server) checkDelayed(ctx context.Context, r *delayedRequest) error {
 // sendDelayed sends a delayed event whose time has come.
 func (s *Server) sendDelayed(ctx context.Context, d *store.DelayedEvent) (matrix.EventID, error) {
 	e := roomserver.NewEvent{
-		Room: d.RoomID, Sender: d.User, Type: d.Type, StateKey: d.StateKey, Content: d.Content, Timestamp: d.Timestamp,
+		Room: d.RoomID, Sender: d.User, Type: d.Type, StateKey: d.StateKey, Content: d.Content, Timestamp: d.Timestamp, Sticky: d.Sticky,
 		Txn: &roomserver.Txn{Device: store.DelayedDevice, Scope: "delayed", ID: d.DelayID},
 	}
 	var sent any

@@ -44,6 +44,9 @@ func (s *Server) sendMessage(ctx context.Context, c *httpapi.Call) (any, error) 
 	if e.Content, err = canonicalContent(room.Version, c.Body); err != nil {
 		return nil, err
 	}
+	if e.Sticky, err = s.stickyFor(ctx, c); err != nil {
+		return nil, err
+	}
 	if e.Type == typeRedaction {
 		id, err := matrix.ParseEventID(gjson.GetBytes(e.Content, "redacts").String())
 		if err != nil {

@@ -37,6 +37,9 @@ func (s *Server) setRoomState(ctx context.Context, c *httpapi.Call) (any, error)
 	if e.Content, err = canonicalContent(room.Version, c.Body); err != nil {
 		return nil, err
 	}
+	if e.Sticky, err = s.stickyFor(ctx, c); err != nil {
+		return nil, err
+	}
 	switch e.Type {
 	case typeMember:
 		return s.setMembership(ctx, c, room, e)

@@ -28,6 +28,7 @@ var supported = versionsResponse{
 		"uk.tcpip.msc4133.stable":          true, // extended profiles, v1.16
 		"org.matrix.msc3026.busy_presence": true,
 		"org.matrix.msc4140":               true, // delayed events
+		"org.matrix.msc4354":               true, // sticky events
 		"org.matrix.msc4222":               true, // state_after in /sync, v1.16
 		"org.matrix.msc3030":               true, // jump to date, v1.6
 		"org.matrix.msc3440.stable":        true, // threads, v1.4

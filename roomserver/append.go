@@ -29,6 +29,8 @@ type draft struct {
 	Redacts *store.Event
 	// Timestamp is zero for now.
 	Timestamp matrix.Timestamp
+	// Sticky is for how long the event is sticky, 0 for not at all.
+	Sticky time.Duration
 }
 
 // compose decides, from the room's state, which events to append. It may run several times. It asks for state through

@@ -125,7 +125,7 @@ func (s *Server) buildEvent(v *view, at *place, d *draft) (store.NewEvent, error
 	version := v.tip.room.Version
 	p := &event.Proto{
 		Version: version, RoomID: v.tip.room.ID, Sender: d.Sender, Type: d.Type, StateKey: d.StateKey, Content: d.Content,
-		PrevEvents: at.prev, Depth: at.depth + 1, OriginServerTS: d.Timestamp,
+		PrevEvents: at.prev, Depth: at.depth + 1, OriginServerTS: d.Timestamp, Sticky: d.Sticky,
 	}
 	if d.Redacts != nil {
 		p.Redacts = d.Redacts.EventID
@@ -163,6 +163,9 @@ func (s *Server) buildEvent(v *view, at *place, d *draft) (store.NewEvent, error
 		}
 	}
 	e.Relation = relationOf(d)
+	if d.Sticky > 0 {
+		e.StickyUntil = min(p.OriginServerTS, s.now()) + matrix.Timestamp(d.Sticky.Milliseconds())
+	}
 	if d.Redacts != nil {
 		if e.RedactedJSON, err = event.Redact(version, d.Redacts.JSON); err != nil {
 			return store.NewEvent{}, fmt.Errorf("redact %s: %w", d.Redacts.EventID, err)

@@ -116,6 +116,13 @@ func TestEveryVersionMakesARoomOfCompleteEvents(t *testing.T) {
 			t.Fatalf("version %s: join: %v", version.ID, err)
 		}
 		id := p.send(room, bob, "hello", nil)
+		if version.ID != "1" && version.ID != "2" {
+			if _, err := p.rooms.Send(context.Background(), roomserver.NewEvent{
+				Room: room, Sender: bob, Type: "m.call", Content: []byte(`{}`), Sticky: time.Minute,
+			}); err != nil {
+				t.Fatalf("version %s: sticky event: %v", version.ID, err)
+			}
+		}
 		if _, err := p.rooms.Send(context.Background(), roomserver.NewEvent{
 			Room: room, Sender: alice, Type: "m.room.redaction", Content: []byte(`{}`), Redacts: id,
 		}); err != nil {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/matrix-org/gomatrixserverlib/spec"
 	"github.com/tidwall/gjson"
@@ -28,6 +29,8 @@ type NewEvent struct {
 	Txn     *Txn
 	// Timestamp is zero for now.
 	Timestamp matrix.Timestamp
+	// Sticky is for how long the event is sticky (MSC4354), 0 for not at all.
+	Sticky time.Duration
 }
 
 // Send appends an event of a local user to a room and returns its id. The same transaction gives the same id. State that says
@@ -40,7 +43,7 @@ func (s *Server) Send(ctx context.Context, e NewEvent) (matrix.EventID, error) {
 	if err != nil {
 		return "", err
 	}
-	d := draft{Type: e.Type, StateKey: e.StateKey, Sender: e.Sender, Content: e.Content, Timestamp: e.Timestamp}
+	d := draft{Type: e.Type, StateKey: e.StateKey, Sender: e.Sender, Content: e.Content, Timestamp: e.Timestamp, Sticky: e.Sticky}
 	if e.Type == spec.MRoomRedaction && e.StateKey == nil {
 		if d.Redacts, err = s.redactionTarget(ctx, room, e); err != nil {
 			return "", err
@@ -57,7 +60,8 @@ func (s *Server) Send(ctx context.Context, e NewEvent) (matrix.EventID, error) {
 				return nil, err
 			}
 		}
-		if e.StateKey != nil {
+		// What is sticky is sent again, so that it is sticky for longer.
+		if e.StateKey != nil && e.Sticky == 0 {
 			if same = v.same(&d); same != "" {
 				return nil, nil
 			}

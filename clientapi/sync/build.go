@@ -75,7 +75,7 @@ func (b *build) run() (any, error) {
 // loadRooms reads what is to be told of the rooms. Who knows nothing yet is told of all rooms, which is a lot of reading: what does
 // not depend on the timelines is read beside them.
 func (b *build) loadRooms() error {
-	rooms := []func() error{b.loadTimelines, b.loadState}
+	rooms := []func() error{b.loadTimelines, b.loadState, b.loadSticky}
 	beside := []func() error{b.loadSummaries, b.loadEphemeral, b.loadAccountData, b.loadInvites}
 	if !b.first() {
 		return inOrder(append(rooms, beside...)...)

@@ -47,7 +47,11 @@ func (sc *scenario) step() {
 	other := roomserver.Membership{Room: room, Sender: user, Target: sc.user()}
 	content := func(key, value string) []byte { return fmt.Appendf(nil, `{%q:%q}`, key, value) }
 	send := func(typ string, key *string, content []byte) {
-		id, err := p.rooms.Send(ctx, roomserver.NewEvent{Room: room, Sender: user, Type: typ, StateKey: key, Content: content})
+		e := roomserver.NewEvent{Room: room, Sender: user, Type: typ, StateKey: key, Content: content}
+		if rnd.IntN(4) == 0 {
+			e.Sticky = time.Duration(1+rnd.IntN(60)) * time.Second
+		}
+		id, err := p.rooms.Send(ctx, e)
 		if err == nil {
 			sc.sent[room] = append(sc.sent[room], id)
 		}
@@ -169,7 +173,7 @@ func TestRingAndDatabaseTellTheSame(t *testing.T) {
 		if rnd.IntN(3) > 0 {
 			since = tokens[max(0, len(tokens)-1-rnd.IntN(3))]
 		}
-		parameters := []string{"since", fmt.Sprintf("s%d", since), "filter", pick(rnd, someFilters...), "use_state_after", pick(rnd, "true", "false")}
+		parameters := []string{"since", fmt.Sprintf("s%d", since), "filter", pick(rnd, someFilters...), "use_state_after", pick(rnd, "true", "false"), stickyQuery, pick(rnd, "true", "false")}
 		switch rnd.IntN(12) {
 		case 0:
 			parameters = parameters[2:]

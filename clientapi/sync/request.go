@@ -25,6 +25,8 @@ type request struct {
 	toDevice  int64
 	timeout   time.Duration
 	fullState bool
+	// sticky asks for sticky events.
+	sticky bool
 	// presence is what the device says of itself, "" if it says nothing.
 	presence string
 	filter   *filter.Filter
@@ -58,6 +60,7 @@ func (s *Server) parse(ctx context.Context, c *httpapi.Call) (*request, error) {
 	if err != nil {
 		return nil, err
 	}
+	r.sticky = c.QueryBool(stickyQuery)
 	r.timeout = time.Duration(timeout) * time.Millisecond
 	switch full := c.Query("full_state"); full {
 	case "", "true", "false":

@@ -38,6 +38,8 @@ type room struct {
 	typing      bool
 	typists     []string
 	accountData []*store.Update
+	// sticky are events that are told beside the timeline.
+	sticky []*store.Event
 	// all: the room is told of even if nothing happened.
 	all bool
 }
@@ -45,7 +47,7 @@ type room struct {
 // speaks reports whether there is anything to tell of the room.
 func (rm *room) speaks() bool {
 	return rm.all || rm.fresh || rm.stranger || len(rm.events) > 0 || rm.limited || len(rm.state) > 0 || rm.summary != nil ||
-		len(rm.receipts) > 0 || rm.typing || len(rm.accountData) > 0
+		len(rm.receipts) > 0 || len(rm.sticky) > 0 || rm.typing || len(rm.accountData) > 0
 }
 
 // start is the position of the first event of the timeline, or behind the window.

@@ -66,6 +66,9 @@ func (b *build) detailedEvents() (list []*store.Event, size int) {
 				list = append(list, e)
 			}
 		}
+		for _, e := range rm.sticky {
+			size += len(e.JSON) + 128
+		}
 		for _, e := range rm.state {
 			size += len(e.JSON)
 			if b.detailed(rm, e) {
@@ -186,6 +189,7 @@ func (w *writer) room(rm *room) {
 	w.text(`"},"account_data":{"events":[`)
 	w.accountData(rm.accountData)
 	w.text(`]}`)
+	w.sticky(rm)
 	if !rm.left {
 		w.text(`,"ephemeral":{"events":[`)
 		if rm.typing {

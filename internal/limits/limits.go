@@ -377,3 +377,13 @@ const (
 	DelayedKept        = 7 * 24 * time.Hour
 	DelayedKeptPerUser = 1000
 )
+
+// Sticky events.
+const (
+	// StickyFor is the longest time that an event may be sticky; set by MSC4354.
+	StickyFor = time.Hour
+
+	// SyncSticky bounds the sticky events of one room in one answer: the newest ones. A large call has one of each participant's
+	// devices; senders are held back by a rate of their own.
+	SyncSticky = 2000
+)

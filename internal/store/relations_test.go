@@ -124,7 +124,7 @@ func TestStickyEventsAreListedWhileTheyAreSticky(t *testing.T) {
 	c.append(redaction("$redaction", "$gone"))
 	list := func(after int64, now matrix.Timestamp, limit int) string {
 		t.Helper()
-		events, err := c.st.ListStickyEvents(t.Context(), []int64{7, 8}, after, 1<<62, now, limit)
+		events, err := c.st.ListStickyWindows(t.Context(), []store.Window{{RoomNID: 7, After: after, UpTo: 1 << 62}, {RoomNID: 8, After: after, UpTo: 1 << 62}}, now, limit)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -139,7 +139,7 @@ func TestStickyEventsAreListedWhileTheyAreSticky(t *testing.T) {
 		now   matrix.Timestamp
 		limit int
 		want  string
-	}{{0, 999, 10, "$short $long"}, {0, 999, 1, "$short"}, {0, 1000, 10, "$long"}, {0, 2000, 10, ""}, {first + 1, 1, 10, "$long"}} {
+	}{{0, 999, 10, "$short $long"}, {0, 999, 1, "$long"}, {0, 1000, 10, "$long"}, {0, 2000, 10, ""}, {first + 1, 1, 10, "$long"}} {
 		if got := list(x.after, x.now, x.limit); got != x.want {
 			t.Errorf("sticky after %d at %d: got %q, want %q", x.after, x.now, got, x.want)
 		}

@@ -3,19 +3,23 @@ package store
 import (
 	"context"
 
-	"github.com/lib/pq"
-
 	"github.com/roomline/roomline/internal/matrix"
 )
 
-// ListStickyEvents returns the rooms' events with after < position <= upTo that are still sticky at now, oldest first, at
-// most limit.
-func (s *Store) ListStickyEvents(ctx context.Context, rooms []int64, after, upTo int64, now matrix.Timestamp, limit int) ([]Event, error) {
+// ListStickyWindows returns for each window its newest events that are still sticky at now, at most limit a window, oldest first.
+func (s *Store) ListStickyWindows(ctx context.Context, windows []Window, now matrix.Timestamp, limit int) ([]Event, error) {
+	rooms, after, upTo := windowColumns(windows)
 	rows, err := s.query(ctx, `
 		SELECT `+eventColumns+`
-		FROM sticky_events s JOIN events ON events.position = s.position JOIN rooms ON rooms.room_nid = s.room_nid
-		WHERE s.room_nid = ANY ($1) AND s.position > $2 AND s.position <= $3 AND s.sticky_until > $4
-		ORDER BY s.position LIMIT $5`, pq.Array(rooms), after, upTo, int64(now), limit)
+		FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS w (nid, after, up_to)
+		CROSS JOIN LATERAL (
+			SELECT position FROM sticky_events
+			WHERE sticky_events.room_nid = w.nid AND position > w.after AND position <= w.up_to AND sticky_until > $4
+			ORDER BY position DESC LIMIT $5
+		) s
+		JOIN events ON events.position = s.position
+		JOIN rooms ON rooms.room_nid = w.nid
+		ORDER BY events.position`, rooms, after, upTo, int64(now), limit)
 	return scanAll(rows, err, scanEvent)
 }
 

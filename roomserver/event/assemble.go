@@ -24,6 +24,7 @@ import (
 //	content       ×       what redaction keeps   ×
 //	depth         ×              ×               ×
 //	hashes                       ×               ×
+//	sticky        ×                              ×     msc4354_sticky, of few events
 //	middle        ×              ×               ×     origin_server_ts, prev_events
 //	redacts       ×                              ×     room versions 3–10 only
 //	place         ×              ×               ×     room_id, sender
@@ -34,7 +35,7 @@ import (
 // written once, hashed, and copied.
 
 // pieces are the ends of the pieces in the hashed text.
-type pieces struct{ head, content, depth, middle, redacts, place, tail int }
+type pieces struct{ head, content, depth, sticky, middle, redacts, place, tail int }
 
 // scratch buffers hold the hashed and the signed text while an event is made.
 var scratch = sync.Pool{New: func() any { b := make([]byte, 0, 4096); return &b }}
@@ -118,6 +119,11 @@ func appendHashed(dst []byte, p *Proto) ([]byte, pieces) {
 	dst = append(dst, `,"depth":`...)
 	dst = strconv.AppendInt(dst, p.depth(), 10)
 	at.depth = len(dst)
+	if p.Sticky > 0 {
+		dst = append(dst, `,"msc4354_sticky":{"duration_ms":`...)
+		dst = append(strconv.AppendInt(dst, p.Sticky.Milliseconds(), 10), '}')
+	}
+	at.sticky = len(dst)
 	dst = append(dst, `,"origin_server_ts":`...)
 	dst = strconv.AppendInt(dst, int64(p.OriginServerTS), 10)
 	dst = append(dst, `,"prev_events":`...)
@@ -159,7 +165,7 @@ func appendRedacted(buf []byte, p *Proto, at pieces, hash []byte) ([]byte, error
 	}
 	buf = append(buf, buf[at.content:at.depth]...)
 	buf = appendHashes(buf, hash)
-	buf = append(buf, buf[at.depth:at.middle]...)
+	buf = append(buf, buf[at.sticky:at.middle]...)
 	return append(buf, buf[at.redacts:at.tail]...), nil
 }
 
@@ -181,6 +187,9 @@ func appendIDs(dst []byte, ids []matrix.EventID) []byte {
 
 // buildWithLibrary makes events of room versions 1 and 2, whose references are pairs and whose IDs are random.
 func buildWithLibrary(p *Proto, server matrix.ServerName, keyID string, key ed25519.PrivateKey) (*Built, error) {
+	if p.Sticky > 0 {
+		return nil, matrix.InvalidParam("events of room version %s can't be sticky", p.Version.ID)
+	}
 	// Why: the library writes keys without their escapes. Such content would be broken, or another than the sender's.
 	if same, err := gomatrixserverlib.CanonicalJSON(p.Content); err != nil || !bytes.Equal(same, p.Content) {
 		return nil, matrix.BadJSON("content has keys or numbers that room version %s cannot hold here", p.Version.ID)

@@ -15,6 +15,8 @@ type ClientEvent struct {
 	Sender         matrix.UserID
 	StateKey       *string
 	OriginServerTS matrix.Timestamp
+	// Sticky is what the event says of its being sticky, nil for an event that is not.
+	Sticky []byte
 	// PDU is the event as stored.
 	PDU []byte
 }
@@ -36,6 +38,9 @@ func AppendClient(dst []byte, e ClientEvent, unsigned []byte) []byte {
 	dst = append(append(dst, `{"content":`...), content...)
 	dst = append(dst, `,"event_id":`...)
 	dst = appendString(dst, string(e.EventID))
+	if e.Sticky != nil {
+		dst = append(append(dst, `,"msc4354_sticky":`...), e.Sticky...)
+	}
 	dst = append(dst, `,"origin_server_ts":`...)
 	dst = strconv.AppendInt(dst, int64(e.OriginServerTS), 10)
 	if redacts != "" {

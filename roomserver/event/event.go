@@ -18,6 +18,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/matrix-org/gomatrixserverlib"
@@ -68,6 +69,8 @@ type Proto struct {
 	AuthEvents     []matrix.EventID
 	Depth          int64
 	OriginServerTS matrix.Timestamp
+	// Sticky is for how long the event is sticky (MSC4354), 0 for not at all.
+	Sticky time.Duration
 }
 
 // Built is a finished event.

@@ -52,7 +52,8 @@ func Render(dst []byte, e *store.Event, opts Options) []byte {
 		return append(dst, e.JSON...)
 	}
 	var space [512]byte
-	return event.AppendClient(dst, clientEvent(e, opts.IncludeRoomID), appendUnsigned(space[:0], e, &opts))
+	c := clientEvent(e, opts.IncludeRoomID)
+	return event.AppendClient(dst, c, appendUnsigned(space[:0], e, c.Sticky != nil, &opts))
 }
 
 // RenderStripped appends a state event in stripped form, for invites and knocks.
@@ -63,6 +64,7 @@ func RenderStripped(dst []byte, e *store.Event) []byte {
 func clientEvent(e *store.Event, roomID bool) event.ClientEvent {
 	c := event.ClientEvent{
 		EventID: e.EventID, Type: e.Type, Sender: e.Sender, StateKey: e.StateKey, OriginServerTS: e.OriginServerTS, PDU: e.JSON,
+		Sticky: event.Sticky(e.JSON),
 	}
 	if roomID {
 		c.RoomID = e.RoomID
@@ -71,7 +73,7 @@ func clientEvent(e *store.Event, roomID bool) event.ClientEvent {
 }
 
 // appendUnsigned appends the unsigned object, or nothing when it would be empty.
-func appendUnsigned(dst []byte, e *store.Event, opts *Options) []byte {
+func appendUnsigned(dst []byte, e *store.Event, sticky bool, opts *Options) []byte {
 	start := len(dst)
 	if opts.Now != 0 {
 		dst = append(dst, `,"age":`...)
@@ -83,6 +85,12 @@ func appendUnsigned(dst []byte, e *store.Event, opts *Options) []byte {
 	if opts.Membership != "" {
 		dst = append(dst, `,"membership":`...)
 		dst = appendText(dst, opts.Membership)
+	}
+	if sticky {
+		if left := stickyLeft(e, opts.Now); left > 0 {
+			dst = append(dst, `,"msc4354_sticky_duration_ttl_ms":`...)
+			dst = strconv.AppendInt(dst, left, 10)
+		}
 	}
 	if opts.PrevContent != nil {
 		dst = append(append(dst, `,"prev_content":`...), opts.PrevContent...)
@@ -107,6 +115,15 @@ func appendUnsigned(dst []byte, e *store.Event, opts *Options) []byte {
 	}
 	dst[start] = '{'
 	return append(dst, '}')
+}
+
+// stickyLeft is for how many ms the event is still sticky, 0 for one that is not.
+func stickyLeft(e *store.Event, now matrix.Timestamp) int64 {
+	if now == 0 {
+		return 0
+	}
+	// An event from the future has not been sticky for a while already, but is no longer so than it says.
+	return max(0, event.StickyFor(e.JSON).Milliseconds()-max(0, int64(now-e.OriginServerTS)))
 }
 
 // appendText appends a JSON string.

@@ -167,6 +167,13 @@ func (s *Server) Routes() []httpapi.Route {
 		{get, "/_matrix/client/v3/room_keys/keys", token, ratelimit.Read, s.keys.GetRoomKeys},
 		{remove, "/_matrix/client/v3/room_keys/keys", token, ratelimit.Read, s.keys.DeleteRoomKeys},
 
+		// MSC3814 (dehydrated devices)
+		{put, "/_matrix/client/unstable/org.matrix.msc3814.v1/dehydrated_device", token, ratelimit.Keys, httpapi.JSON(s.keys.PutDehydratedDevice)},
+		{get, "/_matrix/client/unstable/org.matrix.msc3814.v1/dehydrated_device", token, ratelimit.Keys, s.keys.GetDehydratedDevice},
+		{remove, "/_matrix/client/unstable/org.matrix.msc3814.v1/dehydrated_device", token, ratelimit.Keys, s.keys.DeleteDehydratedDevice},
+		{post, "/_matrix/client/unstable/org.matrix.msc3814.v1/dehydrated_device/{deviceId}/events", token, ratelimit.Keys, httpapi.OptionalJSON(s.keys.PostDehydratedEvents)},
+		{get, "/_matrix/client/unstable/org.matrix.msc3814.v1/dehydrated_device/{deviceId}/events", token, ratelimit.Keys, s.keys.GetDehydratedEvents},
+
 		// §client-config
 		{put, "/_matrix/client/v3/user/{userId}/account_data/{type}", token, ratelimit.Read, s.setAccountData},
 		{get, "/_matrix/client/v3/user/{userId}/account_data/{type}", token, ratelimit.Read, s.getAccountData},

@@ -27,6 +27,7 @@ var supported = versionsResponse{
 		"org.matrix.msc3771":               true, // receipts for threads, v1.4
 		"uk.tcpip.msc4133.stable":          true, // extended profiles, v1.16
 		"org.matrix.msc3026.busy_presence": true,
+		"org.matrix.msc3814":               true, // dehydrated devices
 		"org.matrix.msc4140":               true, // delayed events
 		"org.matrix.msc4354":               true, // sticky events
 		"org.matrix.msc4222":               true, // state_after in /sync, v1.16

@@ -41,6 +41,12 @@ var extra = map[string]string{
 	"DELETE /_matrix/client/unstable/io.element.msc4306/rooms/{roomId}/thread/{eventId}/subscription": "MSC4306",
 	"GET /_matrix/client/unstable/io.element.msc4306/rooms/{roomId}/thread/{eventId}/subscription":    "MSC4306",
 	"GET /_matrix/client/unstable/io.element.msc4308/thread_subscriptions":                            "MSC4308, the subscriptions that sliding sync had no room for",
+
+	"PUT /_matrix/client/unstable/org.matrix.msc3814.v1/dehydrated_device":                    "MSC3814, dehydrated devices",
+	"GET /_matrix/client/unstable/org.matrix.msc3814.v1/dehydrated_device":                    "MSC3814",
+	"DELETE /_matrix/client/unstable/org.matrix.msc3814.v1/dehydrated_device":                 "MSC3814",
+	"POST /_matrix/client/unstable/org.matrix.msc3814.v1/dehydrated_device/{deviceId}/events": "MSC3814, as SDKs call it",
+	"GET /_matrix/client/unstable/org.matrix.msc3814.v1/dehydrated_device/{deviceId}/events":  "MSC3814, as the proposal has it by now",
 }
 
 // differing are endpoints whose access differs from the specification's table, with the reason.

@@ -324,6 +324,9 @@ const (
 	ClaimedKeys = 7 * 24 * time.Hour
 )
 
+// DehydratedDevice bounds what a dehydrated device is made from: its private keys, encrypted, which have 32 bytes each.
+const DehydratedDevice = 64 << 10
+
 // Backups of room keys.
 const (
 	// KeyBackupVersions bounds the versions that a user keeps. Clients delete the old one when they begin another.

@@ -37,6 +37,7 @@ func (s *Server) Routes() []httpapi.Route {
 		{get, "/.well-known/matrix/client", nobody, unlimited, s.getWellKnownClient},
 		{get, "/.well-known/matrix/server", nobody, unlimited, s.getWellKnownServer},
 		{get, "/.well-known/matrix/support", nobody, unlimited, s.getWellKnownSupport},
+		{get, "/.well-known/matrix/policy_server", nobody, unlimited, s.getWellKnownPolicyServer},
 		{get, "/_matrix/client/versions", nobody, unlimited, s.getVersions},
 
 		// §client-authentication

@@ -15,6 +15,8 @@ type WellKnownConfig struct {
 	FederationServer string
 	SupportContacts  []SupportContact
 	SupportPage      string
+	// PolicyKeys are the public keys of the policy server, by algorithm.
+	PolicyKeys map[string]string
 }
 
 // SupportContact is a way to reach the people who run the server.
@@ -77,4 +79,18 @@ func (s *Server) getWellKnownSupport(ctx context.Context, c *httpapi.Call) (any,
 		return nil, matrix.NotFound("no support information is configured")
 	}
 	return doc, nil
+}
+
+type policyServerResponse struct {
+	PublicKeys map[string]string `json:"public_keys"`
+}
+
+// getWellKnownPolicyServer names the keys of the policy server that goes by this domain.
+//
+// Spec: client-server v1.19 §policy-servers, GET /.well-known/matrix/policy_server
+func (s *Server) getWellKnownPolicyServer(ctx context.Context, c *httpapi.Call) (any, error) {
+	if len(s.cfg.WellKnown.PolicyKeys) == 0 {
+		return nil, matrix.NotFound("there is no policy server here")
+	}
+	return policyServerResponse{s.cfg.WellKnown.PolicyKeys}, nil
 }

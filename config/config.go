@@ -80,6 +80,9 @@ type Config struct {
 	// DelayedEvents are events that clients have sent later; a call ends by one when its device goes away.
 	DelayedEvents DelayedEvents `yaml:"delayed_events"`
 
+	// PolicyServer is announced in /.well-known/matrix/policy_server, if there is one.
+	PolicyServer PolicyServer `yaml:"policy_server"`
+
 	// Support is announced in /.well-known/matrix/support.
 	Support Support `yaml:"support"`
 
@@ -338,6 +341,12 @@ type DelayedEvents struct {
 
 	// MaxScheduled is how many a user may have waiting. 0: events can't be delayed.
 	MaxScheduled int `yaml:"max_scheduled"`
+}
+
+// PolicyServer is a server that judges events before rooms take them (m.room.policy), under the name of this one.
+type PolicyServer struct {
+	// PublicKeys are its keys by algorithm, in unpadded base64; ed25519 has to be among them. Empty: nothing is announced.
+	PublicKeys map[string]string `yaml:"public_keys"`
 }
 
 // Support says whom to ask for help.

@@ -148,6 +148,8 @@ func TestMistakesAreNamedWithFieldAndLine(t *testing.T) {
 		"base url":               {minimal + "public_base_url: example.org\n", ":5: public_base_url: must be an http or https URL"},
 		"contact":                {minimal + "support:\n  contacts:\n    - role: m.role.admin\n", ":7: support.contacts[0]: needs a matrix_id or an email"},
 		"log level":              {minimal + "log: {level: loud}\n", ":5: log.level: must be debug"},
+		"policy key":             {minimal + "policy_server:\n  public_keys: {ed25519: short}\n", ":6: policy_server.public_keys.ed25519: must be a key"},
+		"policy without a key":   {minimal + "policy_server:\n  public_keys: {other: 6yhHGKhCiXTSEN2ksjV7}\n", ":6: policy_server.public_keys: need one for ed25519"},
 		"oidc issuer":            {minimal + withProvider("issuer: login"), ":8: oidc.providers[0].issuer: must be an http"},
 		"oidc id":                {minimal + withProvider("id: a/b"), ":8: oidc.providers[0].id: must have 1 to 255"},
 		"oidc user":              {minimal + withProvider("user: maybe"), ":8: oidc.providers[0].user: must be existing-only or create"},

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"maps"
@@ -235,6 +236,16 @@ func (c *Config) checkTURN(l *complaints) {
 }
 
 func (c *Config) checkSupport(l *complaints) {
+	keys := c.PolicyServer.PublicKeys
+	if _, ok := keys["ed25519"]; len(keys) > 0 && !ok {
+		l.add("policy_server.public_keys", "need one for ed25519")
+	}
+	for _, algorithm := range slices.Sorted(maps.Keys(keys)) {
+		raw, err := base64.RawStdEncoding.DecodeString(strings.NewReplacer("-", "+", "_", "/").Replace(keys[algorithm]))
+		if err != nil || len(raw) == 0 || algorithm == "ed25519" && len(raw) != 32 {
+			l.add("policy_server.public_keys."+algorithm, "must be a key in unpadded base64, not %q", keys[algorithm])
+		}
+	}
 	for i, contact := range c.Support.Contacts {
 		field := fmt.Sprintf("support.contacts[%d]", i)
 		if contact.Role == "" {

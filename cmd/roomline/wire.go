@@ -169,6 +169,7 @@ func hostedDomains(cfg *config.Config) []matrix.ServerName {
 func wellKnown(cfg *config.Config) clientapi.WellKnownConfig {
 	w := clientapi.WellKnownConfig{
 		BaseURL: cfg.PublicBaseURL, FederationServer: cfg.Federation.WellKnownServer, SupportPage: cfg.Support.Page,
+		PolicyKeys: cfg.PolicyServer.PublicKeys,
 	}
 	for _, c := range cfg.Support.Contacts {
 		w.SupportContacts = append(w.SupportContacts, clientapi.SupportContact{

@@ -31,7 +31,6 @@ var missing = map[string]string{
 	"old_sync":                  owed,
 	"peeking_events":            owed,
 	"room_initial_sync":         owed,
-	"policy_server":             owed,
 	"pusher":                    owed,
 	"pushrules":                 owed,
 	"search":                    owed,

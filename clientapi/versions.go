@@ -42,6 +42,8 @@ var supported = versionsResponse{
 		// Mutual rooms, v1.19: clients look for the one name or the other.
 		"uk.half-shot.msc2666.query_mutual_rooms":        true,
 		"uk.half-shot.msc2666.query_mutual_rooms.stable": true,
+		// MSC4186, simplified sliding sync: Element X does not sign in without it.
+		"org.matrix.simplified_msc3575": true,
 	},
 }
 

@@ -92,6 +92,7 @@ type user struct {
 	keys    deviceKeyCounts
 
 	toDevice toDeviceMemory
+	sliding  slidingMemory
 }
 
 // membership is a user's present membership of a room.
@@ -109,6 +110,7 @@ type watchedRoom struct {
 	summary   *summary
 	summaryAt int64
 	typing    typists
+	activity  activity
 }
 
 func newHub(st *store.Store, j *journal.Journal, clock matrix.Clock, members *memberCache) *hub {
@@ -180,6 +182,9 @@ func (h *hub) touch(u *user, position int64) {
 
 func (h *hub) observeEvent(e *store.Event) {
 	h.touchedRooms[e.RoomNID] = e.Position
+	if r := h.rooms[e.RoomNID]; r != nil {
+		r.activity.observe(e)
+	}
 	switch e.Type {
 	case "m.room.redaction":
 		h.members.redact(e)
@@ -222,6 +227,7 @@ func (h *hub) setMembership(u *user, nid int64, m membership) {
 		return
 	}
 	u.rooms[nid] = m
+	delete(u.sliding.former, nid)
 	u.memberAt = max(u.memberAt, m.position)
 	switch {
 	case m.value == memberJoin:
@@ -273,6 +279,7 @@ func (h *hub) observeUpdate(up *store.Update) {
 			if up.RoomNID == 0 && slices.Contains(invites.Types, up.Key) {
 				owner.setSetting(up)
 			}
+			owner.sliding.observe(up)
 			h.touch(owner, up.Position)
 		}
 	case store.KindReceipt:

@@ -21,9 +21,9 @@ const maxHeroes = 5
 // Spec: client-server v1.19 §syncing, RoomSummary
 type summary struct {
 	joined, invited int
-	// nameless: the room has neither a name nor a canonical alias, so heroes are told.
-	nameless     bool
-	heroes, gone []matrix.UserID
+	// unnamed: the room has no name, so sliding sync tells heroes; nameless: it has no canonical alias either, so /sync does.
+	unnamed, nameless bool
+	heroes, gone      []matrix.UserID
 }
 
 // heroesFor are the heroes as one of the members is told them: without himself. They are nil if the room has a name.
@@ -31,6 +31,11 @@ func (s *summary) heroesFor(user matrix.UserID) []matrix.UserID {
 	if !s.nameless {
 		return nil
 	}
+	return s.othersThan(user)
+}
+
+// othersThan are the members that a room is called by, without one of them.
+func (s *summary) othersThan(user matrix.UserID) []matrix.UserID {
 	for _, list := range [][]matrix.UserID{s.heroes, s.gone} {
 		heroes := make([]matrix.UserID, 0, maxHeroes)
 		for _, id := range list {
@@ -105,17 +110,18 @@ func (s *Server) readSummaries(ctx context.Context, nids []int64) (map[int64]*su
 		return nil, fmt.Errorf("load summaries: %w", err)
 	}
 	all := make(map[int64]*summary, len(list))
-	var nameless []int64
+	var unnamed []int64
 	for _, r := range list {
 		sum := &summary{joined: r.Joined, invited: r.Invited}
-		if gjson.GetBytes(r.Name, "content.name").String() == "" && gjson.GetBytes(r.Alias, "content.alias").String() == "" {
-			sum.nameless = true
-			nameless = append(nameless, r.RoomNID)
+		if gjson.GetBytes(r.Name, "content.name").String() == "" {
+			sum.unnamed = true
+			sum.nameless = gjson.GetBytes(r.Alias, "content.alias").String() == ""
+			unnamed = append(unnamed, r.RoomNID)
 		}
 		all[r.RoomNID] = sum
 	}
-	if len(nameless) > 0 {
-		heroes, err := s.cfg.Store.ListHeroes(ctx, nameless, maxHeroes+1)
+	if len(unnamed) > 0 {
+		heroes, err := s.cfg.Store.ListHeroes(ctx, unnamed, maxHeroes+1)
 		if err != nil {
 			return nil, fmt.Errorf("load heroes: %w", err)
 		}

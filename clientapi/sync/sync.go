@@ -18,6 +18,8 @@
 // order. An answer holds what the user may see at its position, or something newer where only the present value exists
 // (typing, counts, presence); what is newer comes again.
 //
+// Sliding sync is another way to tell the same: sliding.go. It shares the hub and what reads the database.
+//
 // Not done: a cache of the events' bytes. Rendering a stored event copies its content and costs about a microsecond; what
 // many receivers would ask the database for at the same moment (replaced state, counts) is asked once (flights).
 //
@@ -68,6 +70,9 @@ type Server struct {
 	replaced *recent[int64, string]
 	flights  singleflight.Group
 
+	slidingConfigs *recent[slidingKey, *slidingConfig]
+	connections    *recent[connectionKey, *connection]
+
 	// large has room for the builds of whole states that may run at a time: the others' queries must get through.
 	large chan struct{}
 
@@ -85,6 +90,9 @@ func New(cfg Config) *Server {
 		members: newMemberCache(), replaced: newRecent[int64, string](maxReplaced),
 		large: make(chan struct{}, maxLargeBuilds),
 		stop:  make(chan struct{}),
+
+		slidingConfigs: newRecent[slidingKey, *slidingConfig](maxSlidingConfigs),
+		connections:    newRecent[connectionKey, *connection](maxConnections),
 	}
 	s.hub = newHub(cfg.Store, cfg.Journal, cfg.Clock, s.members)
 	cfg.Journal.Observe(s.hub.observe)
@@ -94,9 +102,12 @@ func New(cfg Config) *Server {
 // Routes are the endpoints of this package.
 func (s *Server) Routes() []httpapi.Route {
 	const v3 = "/_matrix/client/v3"
+	const unstable = "/_matrix/client/unstable/org.matrix.simplified_msc3575/sync"
 	return []httpapi.Route{
 		{Method: "GET", Path: v3 + "/sync", Auth: httpapi.AccessToken, Handle: s.sync},
 		{Method: "GET", Path: threadSubscriptionsPath, Auth: httpapi.AccessToken, Limit: "read", Handle: s.listThreadSubscriptions},
+		{Method: "POST", Path: "/_matrix/client/v4/sync", Auth: httpapi.AccessToken, Handle: httpapi.OptionalJSON(s.slidingSync)},
+		{Method: "POST", Path: unstable, Auth: httpapi.AccessToken, Handle: httpapi.OptionalJSON(s.slidingSyncUnstable)},
 		{Method: "POST", Path: v3 + "/user/{userId}/filter", Auth: httpapi.AccessToken, Limit: "read", Handle: s.defineFilter},
 		{Method: "GET", Path: v3 + "/user/{userId}/filter/{filterId}", Auth: httpapi.AccessToken, Limit: "read", Handle: s.getFilter},
 	}

@@ -47,6 +47,8 @@ var extra = map[string]string{
 	"DELETE /_matrix/client/unstable/org.matrix.msc3814.v1/dehydrated_device":                 "MSC3814",
 	"POST /_matrix/client/unstable/org.matrix.msc3814.v1/dehydrated_device/{deviceId}/events": "MSC3814, as SDKs call it",
 	"GET /_matrix/client/unstable/org.matrix.msc3814.v1/dehydrated_device/{deviceId}/events":  "MSC3814, as the proposal has it by now",
+	"POST /_matrix/client/v4/sync":                                     "MSC4186, simplified sliding sync",
+	"POST /_matrix/client/unstable/org.matrix.simplified_msc3575/sync": "MSC4186 in the form that Element X speaks",
 }
 
 // differing are endpoints whose access differs from the specification's table, with the reason.

@@ -52,6 +52,9 @@ func Tasks(s *store.Store) []Task {
 		{"registration nonces", func(ctx context.Context, now time.Time, limit int) (int64, error) {
 			return s.DeleteRegistrationNoncesBefore(ctx, matrix.TimestampOf(now), limit)
 		}},
+		{"sliding sync connections", func(ctx context.Context, now time.Time, limit int) (int64, error) {
+			return s.DeleteSlidingStatesBefore(ctx, matrix.TimestampOf(now.Add(-limits.SlidingUnused)), limit)
+		}},
 		{"login tokens", func(ctx context.Context, now time.Time, limit int) (int64, error) {
 			return s.DeleteLoginTokensBefore(ctx, matrix.TimestampOf(now), limit)
 		}},

@@ -275,8 +275,10 @@ func AppendSyncToken(dst []byte, position, toDevice int64) []byte {
 // ErrToken says that a token was not made here.
 var ErrToken = errors.New("journal: not a token of this server")
 
-// ParseToken returns the position that a token stands for.
+// ParseToken returns the position that a token stands for. The tokens of sliding sync begin with one of these and "~": they can be used
+// where these can.
 func ParseToken(token string) (int64, error) {
+	token, _, _ = strings.Cut(token, "~")
 	position, _, err := ParseSyncToken(token)
 	return position, err
 }

@@ -346,6 +346,49 @@ const (
 	KeyAlgorithm       = 255
 )
 
+// Sliding sync.
+const (
+	// SlidingLists and SlidingSubscriptions bound one request (MSC4186); clients have one list and about twenty rooms at a time.
+	SlidingLists         = 100
+	SlidingSubscriptions = 100
+
+	// SlidingRanges bounds the ranges of one list: clients have one, or one for each screenful.
+	SlidingRanges = 20
+
+	// SlidingRequiredState bounds the elements of one required_state; Element X has twenty.
+	SlidingRequiredState = 500
+
+	// SlidingFilterList bounds each list in a list's filters: the spaces or tags that somebody looks at.
+	SlidingFilterList = 100
+
+	// SlidingName bounds a connection's id and a list's name: they are sent with every request.
+	SlidingName = 255
+
+	// SlidingConnections bounds the connections of a device: a room list, encryption, notifications, and some to spare.
+	SlidingConnections = 20
+
+	// SlidingSiblings is how many answers to one position are remembered: a client that gives up a request and asks again
+	// gets at most one of them.
+	SlidingSiblings = 3
+
+	// SlidingState bounds what is remembered of one connection, in bytes. It is ten for each room, and about as much for
+	// the members that were sent; a client beyond it starts afresh.
+	SlidingState = 4 << 20
+
+	// SlidingMembers bounds the member events that are remembered as sent, of one room. Beyond it they are sent again.
+	SlidingMembers = 100
+
+	// SlidingUnused is for how long a connection is kept that nobody uses. A client that comes back later starts afresh, which
+	// costs no more than to catch up.
+	SlidingUnused = 30 * 24 * time.Hour
+
+	// SlidingReceipts bounds the receipts of a room that a client has not seen before: its own and the newest ones.
+	SlidingReceipts = 50
+
+	// SlidingBumpScan bounds the events that are looked at to find a room's last message.
+	SlidingBumpScan = 5000
+)
+
 // Account data, tags, receipts, typing, presence.
 const (
 	// AccountDataValue bounds one value. The largest that clients keep is m.direct, one line for each direct chat.

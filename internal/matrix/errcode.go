@@ -177,6 +177,9 @@ const (
 	// The profile would be larger than 64 KiB.
 	ErrProfileTooLarge ErrCode = "M_PROFILE_TOO_LARGE"
 
+	// The position of a sliding sync connection is not known, or no longer (MSC4186): the client has to start afresh.
+	ErrUnknownPos ErrCode = "M_UNKNOWN_POS"
+
 	// The application service has no URL set.
 	ErrURLNotSet ErrCode = "M_URL_NOT_SET"
 

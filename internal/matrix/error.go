@@ -158,6 +158,11 @@ func UserDeactivated(format string, a ...any) *Error {
 	return NewError(http.StatusForbidden, ErrUserDeactivated, format, a...)
 }
 
+// UnknownPos: the position of a connection of sliding sync is not known, or no longer (400).
+func UnknownPos() *Error {
+	return NewError(http.StatusBadRequest, ErrUnknownPos, "pos is not known, or no longer; start without it")
+}
+
 // Unavailable: the server cannot reach something it needs; the same request may succeed after the given time (503).
 func Unavailable(after time.Duration) *Error {
 	e := NewError(http.StatusServiceUnavailable, ErrUnknown, "the server is not able to answer at the moment; try again")

@@ -118,7 +118,7 @@ func (tx *Tx) DeleteStaleDevices(ctx context.Context, user matrix.UserID, keep m
 	return tx.deletedDevices(ctx, user, rows, err)
 }
 
-// deletedDevices reads which devices a statement deleted, and removes the messages that waited for them.
+// deletedDevices reads which devices a statement deleted, and removes the messages that waited for them and their connections.
 func (tx *Tx) deletedDevices(ctx context.Context, user matrix.UserID, rows *sql.Rows, err error) ([]DeletedDevice, error) {
 	deleted, err := scanAll(rows, err, scanDeletedDevice)
 	if err != nil {
@@ -127,6 +127,9 @@ func (tx *Tx) deletedDevices(ctx context.Context, user matrix.UserID, rows *sql.
 	ids := make([]matrix.DeviceID, len(deleted))
 	for i, d := range deleted {
 		ids[i] = d.DeviceID
+	}
+	if err := tx.deleteSlidingStatesOf(ctx, user, ids); err != nil {
+		return nil, err
 	}
 	return deleted, tx.deleteToDeviceOf(ctx, user, ids...)
 }

@@ -136,7 +136,7 @@ func (b *slide) toldOf(rm *slidingRoom) byte {
 }
 
 // missed reports whether something may have happened outside the windows that an extension would have to tell of.
-func (x *extensionAnswers) missed(b *slide, m *listed) bool {
+func (x *extensionAnswers) missed(b *slide, m *listedRoom) bool {
 	if !b.ring {
 		return m.sent.told != 0
 	}

@@ -13,8 +13,8 @@ import (
 	"github.com/roomline/roomline/internal/store"
 )
 
-// listed is a room of the user's, with what lists are made of.
-type listed struct {
+// listedRoom is a room of the user's, with what lists are made of.
+type listedRoom struct {
 	roomMembership
 	// activity is the position of the last event, or of the membership where the user is no member.
 	activity int64
@@ -70,10 +70,10 @@ func (b *slide) take(entries []journal.Entry) (missing []int64, newest int64) {
 	h := b.s.hub
 	h.mu.RLock()
 	defer h.mu.RUnlock()
-	b.all = make([]*listed, 0, len(b.e.rooms))
-	list := make([]listed, 0, len(b.e.rooms))
+	b.all = make([]*listedRoom, 0, len(b.e.rooms))
+	list := make([]listedRoom, 0, len(b.e.rooms))
 	for nid, m := range b.e.rooms {
-		list = append(list, listed{roomMembership: roomMembership{nid, m}, activity: m.position, sent: b.base.rooms[nid]})
+		list = append(list, listedRoom{roomMembership: roomMembership{nid, m}, activity: m.position, sent: b.base.rooms[nid]})
 		room := &list[len(list)-1]
 		b.all = append(b.all, room)
 		if m.value != memberJoin {
@@ -138,28 +138,28 @@ func (b *slide) findRooms() error {
 	for _, rm := range b.found {
 		b.rooms = append(b.rooms, rm)
 	}
-	slices.SortFunc(b.rooms, func(x, y *slidingRoom) int { return byActivity(x.listed, y.listed) })
+	slices.SortFunc(b.rooms, func(x, y *slidingRoom) int { return byActivity(x.listedRoom, y.listedRoom) })
 	return nil
 }
 
 // byActivity sorts rooms, that in which something happened last first.
 //
 // Spec: MSC4186 §activity-ordering
-func byActivity(x, y *listed) int {
+func byActivity(x, y *listedRoom) int {
 	return cmp.Or(cmp.Compare(y.activity, x.activity), cmp.Compare(y.nid, x.nid))
 }
 
-func (b *slide) room(m *listed) *slidingRoom {
+func (b *slide) room(m *listedRoom) *slidingRoom {
 	rm := b.found[m.nid]
 	if rm == nil {
-		rm = &slidingRoom{listed: m}
+		rm = &slidingRoom{listedRoom: m}
 		b.found[m.nid] = rm
 	}
 	return rm
 }
 
 // ended reports whether the user is neither a member, nor invited, nor knocking.
-func (m *listed) ended() bool { return m.value == memberLeave || m.value == memberBan }
+func (m *listedRoom) ended() bool { return m.value == memberLeave || m.value == memberBan }
 
 // loadFormer finds out in which rooms that the client does not know the user had been before it ended.
 func (b *slide) loadFormer() (err error) {
@@ -178,7 +178,7 @@ func (b *slide) loadFormer() (err error) {
 // mayShow reports whether the user may know of the room. Invitations by ignored users are not told.
 //
 // Spec: client-server v1.19 §ignoring-users
-func (b *slide) mayShow(m *listed) bool {
+func (b *slide) mayShow(m *listedRoom) bool {
 	if m.value == memberInvite {
 		_, ignored := b.ignored[m.sender]
 		return !ignored
@@ -187,7 +187,7 @@ func (b *slide) mayShow(m *listed) bool {
 }
 
 // isListed reports whether lists can have the room: one that the user left is only there if the client knows it.
-func (b *slide) isListed(m *listed) bool {
+func (b *slide) isListed(m *listedRoom) bool {
 	if m.ended() && m.sent == nil && m.sender == b.e.id {
 		return false
 	}
@@ -196,7 +196,7 @@ func (b *slide) isListed(m *listed) bool {
 
 // findListed sorts the rooms and takes those that lie in a list's ranges.
 func (b *slide) findListed() error {
-	rooms := make([]*listed, 0, len(b.all))
+	rooms := make([]*listedRoom, 0, len(b.all))
 	for _, m := range b.all {
 		if b.isListed(m) {
 			rooms = append(rooms, m)
@@ -238,16 +238,16 @@ func (b *slide) count(name string, n int) {
 // filter returns the rooms that filters let through.
 //
 // Spec: MSC4186, SlidingRoomFilter
-func (b *slide) filter(rooms []*listed, f *slidingFilters) ([]*listed, error) {
+func (b *slide) filter(rooms []*listedRoom, f *slidingFilters) ([]*listedRoom, error) {
 	if f == nil {
 		return rooms, nil
 	}
-	var tests []func(m *listed) bool
+	var tests []func(m *listedRoom) bool
 	if f.DM != nil {
-		tests = append(tests, func(m *listed) bool { return b.direct[m.room] == *f.DM })
+		tests = append(tests, func(m *listedRoom) bool { return b.direct[m.room] == *f.DM })
 	}
 	if f.Invited != nil {
-		tests = append(tests, func(m *listed) bool { return (m.value == memberInvite) == *f.Invited })
+		tests = append(tests, func(m *listedRoom) bool { return (m.value == memberInvite) == *f.Invited })
 	}
 	if f.Encrypted != nil || f.RoomTypes != nil || len(f.NotRoomTypes) > 0 {
 		nids := make([]int64, len(rooms))
@@ -258,28 +258,28 @@ func (b *slide) filter(rooms []*listed, f *slidingFilters) ([]*listed, error) {
 		if err != nil {
 			return nil, err
 		}
-		tests = append(tests, func(m *listed) bool { return kinds[m.nid] != nil && f.matchesKind(kinds[m.nid]) })
+		tests = append(tests, func(m *listedRoom) bool { return kinds[m.nid] != nil && f.matchesKind(kinds[m.nid]) })
 	}
 	if f.Tags != nil || len(f.NotTags) > 0 {
 		tags, err := b.s.hub.tags(b.ctx, b.e)
 		if err != nil {
 			return nil, err
 		}
-		has := func(m *listed, list []string) bool {
+		has := func(m *listedRoom, list []string) bool {
 			return slices.ContainsFunc(tags[m.nid], func(tag string) bool { return slices.Contains(list, tag) })
 		}
-		tests = append(tests, func(m *listed) bool { return (f.Tags == nil || has(m, f.Tags)) && !has(m, f.NotTags) })
+		tests = append(tests, func(m *listedRoom) bool { return (f.Tags == nil || has(m, f.Tags)) && !has(m, f.NotTags) })
 	}
 	if f.Spaces != nil {
 		children, err := b.children(f.Spaces)
 		if err != nil {
 			return nil, err
 		}
-		tests = append(tests, func(m *listed) bool { return children[m.room] })
+		tests = append(tests, func(m *listedRoom) bool { return children[m.room] })
 	}
-	var filtered []*listed
+	var filtered []*listedRoom
 	for _, m := range rooms {
-		if !slices.ContainsFunc(tests, func(matches func(*listed) bool) bool { return !matches(m) }) {
+		if !slices.ContainsFunc(tests, func(matches func(*listedRoom) bool) bool { return !matches(m) }) {
 			filtered = append(filtered, m)
 		}
 	}

@@ -30,7 +30,7 @@ type slide struct {
 	events  map[int64][]*store.Event
 	updates []*store.Update
 
-	all    []*listed // the user's rooms
+	all    []*listedRoom // the user's rooms
 	looked bool
 	former map[int64]bool
 	found  map[int64]*slidingRoom // those that match a rule
@@ -44,7 +44,7 @@ type slide struct {
 
 // slidingRoom is a room that matches a rule.
 type slidingRoom struct {
-	*listed
+	*listedRoom
 	lists      []string
 	subscribed bool
 	want       *combined

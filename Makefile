@@ -25,7 +25,7 @@ run: postgresql build ## build and start a server to try out; its data is in ./d
 	bin/roomline serve --dev
 
 .PHONY: test
-test: check bin-test tests/jssdk/node_modules ## everything that has to hold: check, then all tests
+test: check bin-test chromium tests/jssdk/node_modules tests/hydrogen/node_modules ## everything that has to hold: check, then all tests
 	$(WITHPOSTGRES) $(GO) test -timeout 10m -parallel 4 $(TESTFLAGS) ./...
 
 .PHONY: check
@@ -86,7 +86,19 @@ postgresql: ## install PostgreSQL if it is missing (Debian, as root), or say wha
 bin-test: postgresql build
 	@$(GO) build -o $(WITHPOSTGRES) ./internal/pgcluster/cmd/withpostgres
 
-tests/jssdk/node_modules: tests/jssdk/package-lock.json
+.PHONY: chromium
+chromium: ## install the browser of the tests if it is missing (Debian, as root), or say what to install
+	@command -v chromium >/dev/null || \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  set -ex; export DEBIAN_FRONTEND=noninteractive; \
+	  apt-get update -q; \
+	  apt-get install -qy --no-install-recommends chromium; \
+	else \
+	  echo "Chromium is not installed. On Debian or Ubuntu: sudo apt-get install chromium"; \
+	  exit 1; \
+	fi
+
+tests/%/node_modules: tests/%/package-lock.json
 	@command -v npm >/dev/null || { echo "npm is not installed. On Debian or Ubuntu: sudo apt-get install nodejs npm"; exit 1; }
-	cd tests/jssdk && npm ci --no-audit --no-fund
+	cd $(@D) && npm ci --no-audit --no-fund
 	@touch $@

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -14,11 +13,8 @@ import (
 
 // TestJSSDKClientsChatThroughTwoProcesses runs jssdk/chat.test.mjs, which says what is tested.
 func TestJSSDKClientsChatThroughTwoProcesses(t *testing.T) {
-	node, err := exec.LookPath("node")
-	if err != nil {
-		t.Fatal("node is missing: install Node.js 20 or newer (Debian: apt-get install nodejs npm)")
-	}
-	installJSSDK(t)
+	node := program(t, "node", "nodejs npm")
+	installNodeModules(t, "jssdk", "matrix-js-sdk")
 	dep := hstest.Start(t, hstest.Options{Processes: 2})
 	type account struct {
 		User     string `json:"user"`
@@ -42,21 +38,4 @@ func TestJSSDKClientsChatThroughTwoProcesses(t *testing.T) {
 		t.Fatalf("matrix-js-sdk: %v\n%s", err, out)
 	}
 	t.Logf("matrix-js-sdk:\n%s", out)
-}
-
-// installJSSDK installs what package-lock.json names, if make test has not.
-func installJSSDK(t *testing.T) {
-	t.Helper()
-	if _, err := os.Stat(filepath.Join("jssdk", "node_modules", "matrix-js-sdk", "package.json")); err == nil {
-		return
-	}
-	npm, err := exec.LookPath("npm")
-	if err != nil {
-		t.Fatal("npm is missing: install it (Debian: apt-get install npm)")
-	}
-	cmd := exec.CommandContext(t.Context(), npm, "ci", "--no-audit", "--no-fund")
-	cmd.Dir = "jssdk"
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("npm ci: %v\n%s", err, out)
-	}
 }

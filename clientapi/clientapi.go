@@ -21,6 +21,7 @@ import (
 	"github.com/roomline/roomline/clientapi/delayed"
 	"github.com/roomline/roomline/clientapi/keys"
 	"github.com/roomline/roomline/clientapi/presence"
+	"github.com/roomline/roomline/clientapi/search"
 	"github.com/roomline/roomline/clientapi/sso"
 	"github.com/roomline/roomline/internal/journal"
 	"github.com/roomline/roomline/internal/limits"
@@ -79,6 +80,7 @@ type Server struct {
 	interactive *auth.Interactive
 	presence    *presence.Server
 	keys        *keys.Server
+	search      *search.Server
 	delayed     *delayed.Server
 	sso         *sso.Server
 	typists     *typists
@@ -135,15 +137,18 @@ func New(cfg Config) (*Server, error) {
 	if s.sso, err = sso.New(cfg.SSO); err != nil {
 		return nil, err
 	}
+	s.search = search.New(search.Config{
+		Store: cfg.Store, Journal: cfg.Journal, Rooms: cfg.Rooms, Clock: cfg.Clock, Log: cfg.Log, Ignored: s.ignored,
+	})
 	return s, nil
 }
 
 // Run does what has its time, until ctx ends: it stops typing notifications that are over, sends delayed events, and keeps the
-// directories up to date.
+// directories and the index of messages up to date.
 func (s *Server) Run(ctx context.Context) error {
 	var parts sync.WaitGroup
-	var errs [4]error
-	for i, part := range []func(context.Context) error{s.typists.run, s.delayed.Run, s.runDirectory, s.keys.Run} {
+	var errs [5]error
+	for i, part := range []func(context.Context) error{s.typists.run, s.delayed.Run, s.runDirectory, s.keys.Run, s.search.Run} {
 		parts.Go(func() { errs[i] = part(ctx) })
 	}
 	parts.Wait()

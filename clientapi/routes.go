@@ -203,6 +203,9 @@ func (s *Server) Routes() []httpapi.Route {
 
 		{get, "/_matrix/client/v1/rooms/{roomId}/timestamp_to_event", token, ratelimit.Read, s.getEventByTimestamp},
 
+		// §server-side-search
+		{post, "/_matrix/client/v3/search", token, ratelimit.Search, httpapi.JSON(s.search.Search)},
+
 		// §threading
 		{get, "/_matrix/client/v1/rooms/{roomId}/threads", token, ratelimit.Read, s.getThreadRoots},
 

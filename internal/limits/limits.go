@@ -128,6 +128,20 @@ const (
 	ThreadSubscriptions     = 100_000
 	ThreadSubscriptionsPage = 100
 
+	// QueryText bounds what messages are searched for, in bytes, and QueryTerms its words. SearchWord bounds a word in bytes, SearchWords the
+	// words of a message that are found: the places in PostgreSQL's index end at 16,383.
+	QueryText   = 1 << 10
+	QueryTerms  = 20
+	SearchWord  = 64
+	SearchWords = 5000
+
+	// SearchPage bounds the results in one answer, SearchContext the events on each side of one, SearchRanked the newest matches
+	// among which the best are found, SearchHighlights the words to highlight.
+	SearchPage       = 50
+	SearchContext    = 25
+	SearchRanked     = 1000
+	SearchHighlights = 100
+
 	// BundledReferences bounds the references that are told with the event that they refer to; a poll has one for each vote. The
 	// newest are told, and /relations has all.
 	BundledReferences = 500

@@ -678,6 +678,24 @@ CREATE INDEX sticky_events_until ON sticky_events (sticky_until);
 
 -- The event nearest to a moment (timestamp_to_event).
 CREATE INDEX events_room_ts ON events (room_nid, origin_server_ts, position);
+
+-- What can be searched for: the words of messages, room names and topics, by the position of their event; of an edited message the
+-- words of its latest edit. Filled by a follower of the journal (clientapi/search). Encrypted rooms have none.
+CREATE TABLE search_documents (
+    position  bigint   PRIMARY KEY,
+    room_nid  bigint   NOT NULL,
+    sender    text     COLLATE "C" NOT NULL,
+    -- Which key was indexed: search.go.
+    kind      smallint NOT NULL,
+    has_url   boolean  NOT NULL,
+    -- Position of the edit whose words these are, or null.
+    edit      bigint,
+    -- And four lexemes that no word can be: the room, its organisation, the stretch of positions twice. See search.go.
+    words     tsvector NOT NULL
+);
+-- The list of what is not yet sorted in is read by every search, so it is kept short.
+CREATE INDEX search_documents_words ON search_documents USING gin (words) WITH (gin_pending_list_limit = 512);
+CREATE INDEX search_documents_edit ON search_documents (edit) WHERE edit IS NOT NULL;
 -- Delayed events, OpenID tokens and login tokens
 
 -- Events that are sent later (MSC4140). Whoever sends one holds its row locked meanwhile. Times are those of the database's clock, the

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/roomline/roomline/internal/journal"
 	"github.com/roomline/roomline/internal/store"
 )
 
@@ -332,4 +333,33 @@ func TestChangesOfDevicesAreTold(t *testing.T) {
 		again := p.login("alice", nil).text("access_token")
 		p.want(200, "", "POST", "/_matrix/client/v3/account/deactivate", again, object{"auth": proof("", "alice", password)})
 	})
+}
+
+func TestChangesOfKeysAreListed(t *testing.T) {
+	t.Parallel()
+	p := newDeployment(t).process()
+	for _, name := range []string{"alice", "bob"} {
+		p.user(name)
+	}
+	alice, bob := p.cryptoDevice("alice", "A"), p.cryptoDevice("bob", "B")
+	const changes = "/_matrix/client/v3/keys/changes"
+	token := func() string { return journal.Token(p.journal.Head()) }
+	before := token()
+	alice.upload(object{"device_keys": alice.deviceKeys()})
+	bob.upload(object{"device_keys": bob.deviceKeys()})
+	after := token()
+	mine := object{"changed": []string{alice.user}, "left": []string{}}
+	none := object{"changed": []string{}, "left": []string{}}
+	for query, want := range map[string]object{
+		"?from=" + before: mine, "?from=" + after: none, "?from=" + before + "&to=" + after: mine, "?from=" + after + "&to=" + after: none,
+	} {
+		sameJSON(t, query, p.want(200, "", "GET", changes+query, alice.token, nil), want)
+	}
+	for query, code := range map[string]string{
+		"": "M_MISSING_PARAM", "?to=" + after: "M_MISSING_PARAM", "?from=x": "M_INVALID_PARAM", "?from=s-1": "M_INVALID_PARAM",
+		"?from=" + before + "&to=x": "M_INVALID_PARAM", "?from=" + after + "&to=s0": "M_INVALID_PARAM",
+	} {
+		p.want(400, code, "GET", changes+query, alice.token, nil)
+	}
+	p.want(401, "M_MISSING_TOKEN", "GET", changes+"?from="+before, "", nil)
 }

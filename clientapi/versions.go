@@ -35,6 +35,7 @@ var supported = versionsResponse{
 		"org.matrix.msc3440.stable":        true, // threads, v1.4
 		"org.matrix.msc3981":               true, // recursive relations, v1.10
 		"org.matrix.msc4306":               true, // thread subscriptions
+		"org.matrix.e2e_cross_signing":     true, // cross-signing, v1.1
 		"org.matrix.msc3827.stable":        true, // room types in the room directory, v1.4
 		"org.matrix.msc4380":               true, // who may invite, v1.18
 		"org.matrix.msc4380.stable":        true,

@@ -3,7 +3,27 @@
 //
 // Spec: client-server v1.19 §end-to-end-encryption
 //
-// A file is a section of that chapter. Start reading there.
+// A file is a section of that chapter:
+//
+//   - upload.go, query.go, claim.go: the keys of devices, and one-time keys that are given to one person each.
+//   - crosssigning.go, signatures.go: users' identities, and who has signed what. signed.go takes signed objects apart.
+//   - changes.go: whose devices changed between two syncs. What a sync itself says of devices and counts is in clientapi/sync.
+//   - backup.go, restore.go, dehydrated.go: what devices leave with the server, encrypted.
+//   - epoch.go: what becomes of one-time keys when the database is restored.
+//
+// Invariants:
+//
+//   - Stored keys are canonical JSON that everybody may see as it is: only the owner's signatures are in it. What a user has signed of
+//     another's identity lies apart, and is told to the signer alone. So an answer to /keys/query is put together from stored bytes.
+//   - A one-time key that was given away is never offered again: the row stays a while as a hash, and another incarnation of the
+//     database gives none of its keys away.
+//   - Whatever others see of a user's devices changes in one transaction with the journal's KindDeviceList that tells them, and what a
+//     device has on offer with the KindKeyCount that tells the device, whichever process it waits at.
+//   - A signature that comes by itself is verified before it is stored. Those in device keys are not: whoever uses the keys has to.
+//
+// Not done: counting one-time keys in a column. Counting the rows of a device takes less than the lock that a counter would need.
+//
+// Start reading at UploadKeys.
 package keys
 
 import (

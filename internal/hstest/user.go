@@ -132,6 +132,13 @@ func (u *User) On(process int) *User {
 	return &other
 }
 
+// Session is a session of another deployment on this one, whose database is a copy of the other's.
+func (d *Deployment) Session(u *User) *User {
+	copied := *u
+	copied.dep, copied.process = d, 0
+	return &copied
+}
+
 // BaseURL is that of the user's process.
 func (u *User) BaseURL() string { return u.dep.BaseURL(u.process) }
 

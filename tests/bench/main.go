@@ -59,6 +59,7 @@ var rows = []row{
 	{"initial sync, 500 rooms", (*bench).initialSync},
 	{"messages back through 10,000 events", (*bench).history},
 	{"join a room of 1,000 members", (*bench).joins},
+	{"keys/query, 1,000 users", (*bench).keyQuery},
 	{"ready after start", (*bench).startUp},
 	{"memory and CPU while idle", (*bench).idle},
 }

@@ -64,7 +64,8 @@ type Config struct {
 	// DefaultRoomVersion is that of rooms for which the client names none; the spec's default if empty.
 	DefaultRoomVersion string
 	// TURN relays calls between two.
-	TURN TURNConfig
+	TURN          TURNConfig
+	ServerNotices ServerNoticesConfig
 	// PublicProfiles lets anybody look up profiles, without an access token.
 	PublicProfiles bool
 }

@@ -117,6 +117,9 @@ func (s *Server) leaveRoom(ctx context.Context, c *httpapi.Call, req *reasonRequ
 	if err := checkReason(req.Reason); err != nil {
 		return nil, err
 	}
+	if err := s.mayReject(ctx, c.Requester.User, room); err != nil {
+		return nil, err
+	}
 	return empty{}, sameForUnknown(s.rooms.Leave(ctx, roomserver.Membership{
 		Room: room, Sender: c.Requester.User, Target: c.Requester.User, Reason: req.Reason,
 	}))

@@ -232,6 +232,10 @@ func (s *Server) Routes() []httpapi.Route {
 		{remove, threadSubscriptions, token, ratelimit.Read, s.unsubscribeThread},
 		{get, threadSubscriptions, token, ratelimit.Read, s.getThreadSubscription},
 
+		// §server-notices, through the endpoint that existing tools use
+		{post, "/_synapse/admin/v1/send_server_notice", token, ratelimit.Read, httpapi.OptionalJSON(s.sendServerNotice)},
+		{put, "/_synapse/admin/v1/send_server_notice/{txnId}", token, ratelimit.Read, httpapi.OptionalJSON(s.sendServerNoticeOnce)},
+
 		// Not in the spec: what existing tools make accounts with.
 		{get, "/_synapse/admin/v1/register", secret, ratelimit.Register, s.getRegistrationNonce},
 		{post, "/_synapse/admin/v1/register", secret, ratelimit.Register, httpapi.JSON(s.registerWithSecret)},

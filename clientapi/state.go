@@ -129,6 +129,10 @@ func (s *Server) setMembership(ctx context.Context, c *httpapi.Call, room roomse
 		if present.Membership != joined {
 			return s.joinByState(ctx, room, target, e.Content, m.Reason)
 		}
+	case m.Membership == "leave" && target == e.Sender:
+		if err := s.mayReject(ctx, target, room.ID); err != nil {
+			return nil, err
+		}
 	case m.Membership == "invite":
 		if err := s.mustBeJoined(ctx, room.ID, e.Sender); err != nil {
 			return nil, err

@@ -83,6 +83,9 @@ type Config struct {
 	// PolicyServer is announced in /.well-known/matrix/policy_server, if there is one.
 	PolicyServer PolicyServer `yaml:"policy_server"`
 
+	// ServerNotices is how the server looks to users whom an administrator writes to in its name.
+	ServerNotices ServerNotices `yaml:"server_notices"`
+
 	// Support is announced in /.well-known/matrix/support.
 	Support Support `yaml:"support"`
 
@@ -349,6 +352,18 @@ type PolicyServer struct {
 	PublicKeys map[string]string `yaml:"public_keys"`
 }
 
+// ServerNotices is how the server looks to its users.
+type ServerNotices struct {
+	// DisplayName is the name of the sender.
+	DisplayName string `yaml:"display_name"`
+
+	// AvatarURL is the sender's picture, an mxc:// URI.
+	AvatarURL string `yaml:"avatar_url" example:"mxc://example.org/abcdef"`
+
+	// RoomName is what the room is called in which a user gets notices.
+	RoomName string `yaml:"room_name"`
+}
+
 // Support says whom to ask for help.
 type Support struct {
 	// Contacts are people to write to.
@@ -410,6 +425,7 @@ func Defaults() *Config {
 		RateLimits:    RateLimits{Enabled: true},
 		Federation:    Federation{Enabled: true},
 		TURN:          TURN{Lifetime: time.Hour},
+		ServerNotices: ServerNotices{DisplayName: "Server notices", RoomName: "Server notices"},
 		Presence:      Presence{Enabled: true},
 		DelayedEvents: DelayedEvents{MaxDelay: 24 * time.Hour, MaxScheduled: 100},
 		Log:           Log{Level: "info", Format: "text"},

@@ -23,7 +23,8 @@ func (b *build) invite(m roomMembership) {
 	if !b.changed(&m) {
 		return
 	}
-	if m.value == memberInvite && b.policy.Decide(m.sender) != invites.Allow {
+	wanted := b.policy.Decide(m.sender) == invites.Allow || m.sender == matrix.ServerNoticesUser(b.e.id.Domain())
+	if m.value == memberInvite && !wanted {
 		return
 	}
 	b.invites = append(b.invites, &invitation{roomMembership: m})

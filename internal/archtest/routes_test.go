@@ -33,6 +33,8 @@ var extra = map[string]string{
 	"POST /_matrix/client/unstable/org.matrix.msc4140/delayed_events/{delayId}/send":                   "MSC4140",
 	"POST /_matrix/client/unstable/org.matrix.msc4140/delayed_events/{delayId}/restart":                "MSC4140",
 	"POST /_matrix/client/unstable/org.matrix.msc4140/delayed_events/{delayId}/cancel":                 "MSC4140",
+	"POST /_synapse/admin/v1/send_server_notice":                                                       "server notices, which existing tools send",
+	"PUT /_synapse/admin/v1/send_server_notice/{txnId}":                                                "server notices, which existing tools send",
 	"GET /_matrix/client/unstable/uk.half-shot.msc2666/user/mutual_rooms":                              "mutual rooms as clients of the proposal ask for them",
 	"GET /_matrix/client/unstable/im.nheko.summary/summary/{roomIdOrAlias}":                            "room summaries as clients of the proposal ask for them",
 	"GET /_matrix/client/unstable/im.nheko.summary/rooms/{roomIdOrAlias}/summary":                      "room summaries as clients of the proposal ask for them",

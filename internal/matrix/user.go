@@ -14,6 +14,11 @@ const maxIdentifier = 255
 // ServerNoticesLocalpart is the name under which the server itself writes to its users. Nobody can register it.
 const ServerNoticesLocalpart = "_server"
 
+// ServerNoticesUser is who writes to the users of a domain in the name of the server.
+func ServerNoticesUser(domain ServerName) UserID {
+	return UserID("@" + ServerNoticesLocalpart + ":" + string(domain))
+}
+
 // UserID is "@localpart:domain".
 type UserID string
 

@@ -146,6 +146,8 @@ type page struct {
 	more bool
 	// scanned is how many events were looked at.
 	scanned int
+	// bytes is the size of the events.
+	bytes int
 }
 
 // end is the token where the following page begins.
@@ -186,7 +188,7 @@ func (p *page) collect(ctx context.Context, r *reader, q pageQuery, low, high in
 			p.more = true
 			return true, nil
 		}
-		events, err := r.list(ctx, q.direction, low, high, size)
+		events, cut, err := r.list(ctx, q.direction, low, high, size)
 		if err != nil {
 			return true, err
 		}
@@ -196,7 +198,7 @@ func (p *page) collect(ctx context.Context, r *reader, q pageQuery, low, high in
 		for i := range events {
 			e := &events[i]
 			if all || q.filter.Match(e) {
-				if len(p.events) == q.limit {
+				if len(p.events) == q.limit || p.bytes >= limits.PageBytes {
 					p.more = true
 					return true, nil
 				}
@@ -205,14 +207,15 @@ func (p *page) collect(ctx context.Context, r *reader, q pageQuery, low, high in
 					e = &kept
 				}
 				p.events = append(p.events, e)
+				p.bytes += len(e.JSON)
 			}
 			p.pass(e.Position)
 		}
-		if len(events) < size {
+		if len(events) < size && !cut {
 			p.scanned += max(len(events), smallScan)
 			return false, nil
 		}
-		p.scanned += size
+		p.scanned += len(events)
 		if q.direction == backwards {
 			high = p.next
 		} else {
@@ -234,16 +237,17 @@ func (p *page) pass(position int64) {
 	}
 }
 
-func (r *reader) list(ctx context.Context, d direction, after, upTo int64, limit int) ([]store.Event, error) {
+// list reads events; cut says that limits.PageBytes left some out.
+func (r *reader) list(ctx context.Context, d direction, after, upTo int64, limit int) (events []store.Event, cut bool, err error) {
 	list := r.s.store.ListRoomEvents
 	if d == backwards {
 		list = r.s.store.ListRoomEventsBack
 	}
-	events, err := list(ctx, r.room.NID, after, upTo, limit)
+	events, cut, err = list(ctx, r.room.NID, after, upTo, limit)
 	if err != nil {
-		return nil, fmt.Errorf("list events of %s: %w", r.room.ID, err)
+		return nil, false, fmt.Errorf("list events of %s: %w", r.room.ID, err)
 	}
-	return events, nil
+	return events, cut, nil
 }
 
 // members loads the member events of the events' senders, as they were at a position.

@@ -1,11 +1,15 @@
 package clientapi_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
+
+	"github.com/roomline/roomline/internal/limits"
 )
 
 // all pages through a room and returns the ids in the order in which they came. Every page but the last must have an end.
@@ -178,5 +182,50 @@ func TestContextIsSplitAroundItsEvent(t *testing.T) {
 	next = alice.messages(id, "dir=f&limit=1&from="+none.text("end"))
 	if got := ids(next.list("chunk")); !slices.Equal(got, sent[6:7]) {
 		t.Errorf("forwards from end, limit 0: %v", got)
+	}
+}
+
+// LIM-13: a page is bounded in bytes as well, and nothing is lost between pages.
+func TestPagesOfLargeEventsAreBounded(t *testing.T) {
+	t.Parallel()
+	d := newRoomDeployment(t)
+	p := d.process()
+	alice := p.client("alice")
+	id := alice.create(object{})
+	text := strings.Repeat("x", 60_000)
+	var said []string
+	for range limits.PageBytes/60_000 + 30 {
+		said = append(said, alice.say(id, text))
+	}
+	for _, dir := range []string{"f", "b"} {
+		var got []string
+		pages, from := 0, ""
+		for {
+			query := "dir=" + dir + "&limit=1000&filter=" + url.QueryEscape(`{"types":["m.room.message"]}`)
+			if pages%2 == 1 {
+				query = "dir=" + dir + "&limit=1000"
+			}
+			answer := alice.messages(id, query+"&from="+from)
+			raw, err := json.Marshal(answer)
+			must(t, err)
+			if len(raw) > limits.PageBytes+2*limits.Event {
+				t.Errorf("%s: a page of %d bytes", dir, len(raw))
+			}
+			for _, e := range answer.list("chunk") {
+				if e.text("type") == "m.room.message" {
+					got = append(got, e.text("event_id"))
+				}
+			}
+			if pages++; answer.text("end") == "" {
+				break
+			}
+			from = answer.text("end")
+		}
+		if dir == "b" {
+			slices.Reverse(got)
+		}
+		if !slices.Equal(got, said) || pages < 2 {
+			t.Errorf("%s: %d of %d events on %d pages", dir, len(got), len(said), pages)
+		}
 	}
 }

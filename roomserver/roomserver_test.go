@@ -98,7 +98,7 @@ func (p *process) events(room matrix.RoomID) []store.Event {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	events, err := p.store.ListRoomEvents(context.Background(), info.NID, 0, store.CurrentState, 100_000)
+	events, _, err := p.store.ListRoomEvents(context.Background(), info.NID, 0, store.CurrentState, 100_000)
 	if err != nil {
 		p.t.Fatal(err)
 	}

@@ -29,17 +29,21 @@ func (p *poll) end() {
 	p.wake()
 }
 
-// wait makes a poll of the user's. A device that has too many already loses its oldest.
+// wait makes a poll of the user's. A device, or a user, that has too many already loses its oldest.
 func (h *hub) wait(u *user, device matrix.DeviceID) *poll {
 	p := &poll{entry: u, device: device, news: make(chan struct{}, 1)}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	same := 0
+	same, all := 0, 0
 	for i := len(u.polls) - 1; i >= 0; i-- {
-		if u.polls[i].device == device && !u.polls[i].ended.Load() {
-			if same++; same >= limits.PollsPerDevice {
-				u.polls[i].end()
-			}
+		if u.polls[i].ended.Load() {
+			continue
+		}
+		if all++; u.polls[i].device == device {
+			same++
+		}
+		if u.polls[i].device == device && same >= limits.PollsPerDevice || all >= limits.PollsPerUser {
+			u.polls[i].end()
 		}
 	}
 	u.polls = append(u.polls, p)

@@ -3,6 +3,7 @@ package sync
 import (
 	"context"
 	"net/http"
+	"strconv"
 	"testing"
 	"time"
 
@@ -172,6 +173,20 @@ func TestNewestPollEndsTheOldest(t *testing.T) {
 	want(t, "oldest", next(all[0].get()), since)
 	all[1].asleep()
 	other.asleep()
+}
+
+func TestNewestPollOfAUserEndsTheOldest(t *testing.T) {
+	t.Parallel()
+	p := startOne(t)
+	since := next(p.get(alice))
+	var all []*waiting
+	for i := range limits.PollsPerUser {
+		all = append(all, p.poll(t, alice, "D"+strconv.Itoa(i/10), since))
+	}
+	go p.request(context.Background(), "GET", query("since", since, "timeout", "100000"), alice, "ONE MORE", "")
+	want(t, "oldest", next(all[0].get()), since)
+	all[1].asleep()
+	all[len(all)-1].asleep()
 }
 
 func TestLogoutEndsPollsOfTheDevice(t *testing.T) {

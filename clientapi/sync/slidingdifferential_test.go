@@ -208,7 +208,7 @@ func (c *slidingClient) checkRoom(nid int64, id matrix.RoomID, known *toldRoom) 
 	}
 	want(c.t, "joined members told", known.joined, joined)
 	want(c.t, "name told", known.name, name)
-	events, err := c.p.store.ListRoomEvents(ctx, nid, 0, store.CurrentState, 10_000)
+	events, _, err := c.p.store.ListRoomEvents(ctx, nid, 0, store.CurrentState, 10_000)
 	c.p.must(err)
 	var ids []string
 	for _, e := range events {

@@ -153,7 +153,7 @@ func TestPrevBatchIsBeforeTheTimeline(t *testing.T) {
 		p.say(alice, room, text)
 	}
 	timeline := in(p.get(alice, "filter", `{"room":{"timeline":{"limit":1}}}`), "join", room).Get("timeline")
-	events, err := p.store.ListRoomEvents(context.Background(), p.nid(room), 0, store.CurrentState, 100)
+	events, _, err := p.store.ListRoomEvents(context.Background(), p.nid(room), 0, store.CurrentState, 100)
 	p.must(err)
 	last := events[len(events)-1]
 	want(t, "last", timeline.Get("events.0.event_id"), last.EventID)

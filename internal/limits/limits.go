@@ -117,6 +117,10 @@ const (
 	PageDefault = 10
 	PageMax     = 1000
 
+	// PageBytes bounds the events of one page, give or take the last: a thousand of the largest would be 64 MiB of memory for one
+	// request. The client asks on with the token that it gets.
+	PageBytes = 4 << 20
+
 	// RelationDepth is how far recurse=true goes (client-server §relationships-api: at least 3).
 	RelationDepth = 3
 
@@ -277,9 +281,10 @@ const (
 
 // Sync.
 const (
-	// PollsPerDevice bounds the requests that a device lets wait at a time. A client needs one; tabs of a browser that share
-	// a login have one each.
+	// PollsPerDevice bounds the requests that a device lets wait at a time on a process. A client needs one; tabs of a browser that
+	// share a login have one each. PollsPerUser bounds those of all devices together.
 	PollsPerDevice = 20
+	PollsPerUser   = 100
 
 	// TimelineScan bounds the events that are looked at for one timeline, when a filter lets few through.
 	TimelineScan = 1000

@@ -6,6 +6,7 @@ import (
 
 	"github.com/lib/pq"
 
+	"github.com/roomline/roomline/internal/limits"
 	"github.com/roomline/roomline/internal/matrix"
 )
 
@@ -83,20 +84,41 @@ func (s *Store) ListEventsByID(ctx context.Context, room int64, ids []matrix.Eve
 	return scanAll(rows, err, scanEvent)
 }
 
-// ListRoomEvents returns the room's events with after < position <= upTo, oldest first, at most limit.
-func (s *Store) ListRoomEvents(ctx context.Context, room, after, upTo int64, limit int) ([]Event, error) {
+// ListRoomEvents returns the room's events with after < position <= upTo, oldest first, at most limit and about limits.PageBytes. cut
+// says that there would have been more but for the bytes.
+func (s *Store) ListRoomEvents(ctx context.Context, room, after, upTo int64, limit int) (events []Event, cut bool, err error) {
 	rows, err := s.query(ctx, `
 		SELECT `+eventColumns+` FROM events JOIN rooms USING (room_nid)
 		WHERE room_nid = $1 AND position > $2 AND position <= $3 ORDER BY position LIMIT $4`, room, after, upTo, limit)
-	return scanAll(rows, err, scanEvent)
+	return scanPage(rows, err)
 }
 
-// ListRoomEventsBack returns the room's events with after < position <= upTo, newest first, at most limit.
-func (s *Store) ListRoomEventsBack(ctx context.Context, room, after, upTo int64, limit int) ([]Event, error) {
+// scanPage reads events until there are no more, or they would fill too much memory.
+func scanPage(rows *sql.Rows, err error) (events []Event, cut bool, _ error) {
+	if err != nil {
+		return nil, false, err
+	}
+	defer rows.Close()
+	for size := 0; rows.Next(); {
+		if size >= limits.PageBytes {
+			return events, true, nil
+		}
+		e, err := scanEvent(rows)
+		if err != nil {
+			return nil, false, wrap(err)
+		}
+		size += len(e.JSON)
+		events = append(events, e)
+	}
+	return events, false, wrap(rows.Err())
+}
+
+// ListRoomEventsBack is ListRoomEvents, newest first.
+func (s *Store) ListRoomEventsBack(ctx context.Context, room, after, upTo int64, limit int) (events []Event, cut bool, err error) {
 	rows, err := s.query(ctx, `
 		SELECT `+eventColumns+` FROM events JOIN rooms USING (room_nid)
 		WHERE room_nid = $1 AND position > $2 AND position <= $3 ORDER BY position DESC LIMIT $4`, room, after, upTo, limit)
-	return scanAll(rows, err, scanEvent)
+	return scanPage(rows, err)
 }
 
 // ListTimelines returns for each room its newest events with after < position <= upTo, at most limit a room, newest first

@@ -60,6 +60,8 @@ var rows = []row{
 	{"messages back through 10,000 events", (*bench).history},
 	{"join a room of 1,000 members", (*bench).joins},
 	{"keys/query, 1,000 users", (*bench).keyQuery},
+	{"room directory of 100,000", (*bench).roomDirectory},
+	{"user directory of 100,000", (*bench).userDirectory},
 	{"ready after start", (*bench).startUp},
 	{"memory and CPU while idle", (*bench).idle},
 }

@@ -53,13 +53,17 @@ func (s *Server) slideOn(ctx context.Context, c *httpapi.Call, body *slidingBody
 	if err != nil {
 		return nil, err
 	}
-	return s.slideUntil(ctx, r, base)
+	toDevice, err := s.toDeviceAfter(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	return s.slideUntil(ctx, r, base, toDevice)
 }
 
 // reachSliding waits until this process has seen the position that the request begins at. One that does not exist, as after a
 // database was restored from an older copy, is not known.
 func (s *Server) reachSliding(ctx context.Context, r *slidingRequest) error {
-	at := &request{since: r.pos.position, timeout: r.timeout}
+	at := &request{since: r.pos.position, timeout: r.timeout, user: r.conn.User, device: r.conn.Device}
 	if err := s.reach(ctx, at); err != nil {
 		return err
 	}
@@ -70,7 +74,9 @@ func (s *Server) reachSliding(ctx context.Context, r *slidingRequest) error {
 }
 
 // slideUntil builds answers until one has something in it or the time is over.
-func (s *Server) slideUntil(ctx context.Context, r *slidingRequest, base *connection) (any, error) {
+//
+// toDevice is up to where the device has been sent its messages.
+func (s *Server) slideUntil(ctx context.Context, r *slidingRequest, base *connection, toDevice int64) (any, error) {
 	var p *poll
 	var timeout <-chan time.Time
 	defer func() { s.hub.leave(p) }()
@@ -85,21 +91,21 @@ func (s *Server) slideUntil(ctx context.Context, r *slidingRequest, base *connec
 		}
 		now := s.hub.now()
 		counts, counted := s.hub.counts(e, r.hash)
-		if settled && counted && s.hub.quiet(e, seen) {
+		if settled && counted && s.hub.quiet(e, seen) && !s.messagesWait(e, r, toDevice) {
 			if seen == next.position {
 				next.position = max(now, seen)
 			}
 			seen = max(now, seen)
 		} else {
-			b := &slide{s: s, ctx: ctx, r: r, e: e, base: base, since: r.since()}
+			b := &slide{s: s, ctx: ctx, r: r, e: e, base: base, since: r.since(), toDeviceAfter: toDevice}
 			answer, err := s.runSlide(b)
 			if err != nil || answer != nil {
 				return answer, err
 			}
-			seen, next, counts, settled = b.now, b.next, b.counts, true
+			seen, next, counts, settled, toDevice = b.now, b.next, b.counts, true, b.extensions.reached
 		}
 		if r.timeout == 0 {
-			return appendNothingSliding(r, next, counts), nil
+			return s.nothingSliding(ctx, e, r, next, counts, toDevice)
 		}
 		if p == nil || p.entry != e {
 			// Nothing may slip through between the look and the wait: look again as one who waits.
@@ -122,7 +128,7 @@ func (s *Server) slideUntil(ctx context.Context, r *slidingRequest, base *connec
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
-		return appendNothingSliding(r, next, counts), nil
+		return s.nothingSliding(ctx, e, r, next, counts, toDevice)
 	}
 }
 

@@ -18,6 +18,8 @@ const (
 	toldAccountData = 1 << iota
 	toldReceipts
 	toldTyping
+	toldDevices
+	toldThreads
 )
 
 // slidingExtensions is which extensions a request turns on.
@@ -25,6 +27,10 @@ type slidingExtensions struct {
 	AccountData *roomExtension `json:"account_data"`
 	Receipts    *roomExtension `json:"receipts"`
 	Typing      *roomExtension `json:"typing"`
+
+	ToDevice *toDeviceExtension `json:"to_device"`
+	E2EE     *switchedExtension `json:"e2ee"`
+	Threads  *switchedExtension `json:"io.element.msc4308.thread_subscriptions"`
 }
 
 // roomExtension is an extension that concerns rooms: those of the lists and subscriptions that it names, nil for all.
@@ -43,7 +49,7 @@ func (x *slidingExtensions) parse(raw json.RawMessage) error {
 			return matrix.InvalidParam("extensions: too many lists or rooms")
 		}
 	}
-	return nil
+	return x.ToDevice.parse()
 }
 
 // on reports whether the extension is turned on; no extension is not.
@@ -77,6 +83,8 @@ type extensionAnswers struct {
 
 	// covered are, for each room, the bits of the extensions that cover it; news those that have news of the room.
 	covered, news map[int64]byte
+
+	deviceAnswers
 }
 
 // perRoom are the extensions whose news of rooms are told by a bit.
@@ -106,7 +114,7 @@ func (b *slide) loadExtensions() error {
 		return err
 	}
 	x.tell = len(x.global) > 0 || len(x.accountData) > 0 || len(x.receipts) > 0 || len(x.typing) > 0
-	return nil
+	return b.loadDevice()
 }
 
 // toldAt is the position up to which an extension has told of a room, 0 if it has told nothing. Of a room that the user came

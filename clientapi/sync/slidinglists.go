@@ -8,6 +8,7 @@ import (
 
 	"github.com/tidwall/gjson"
 
+	"github.com/roomline/roomline/clientapi/invites"
 	"github.com/roomline/roomline/internal/journal"
 	"github.com/roomline/roomline/internal/matrix"
 	"github.com/roomline/roomline/internal/store"
@@ -85,7 +86,7 @@ func (b *slide) take(entries []journal.Entry) (missing []int64, newest int64) {
 			missing = append(missing, nid)
 		}
 	}
-	b.ignored = b.e.ignored
+	b.ignored, b.policy, b.threadNews = b.e.ignored, b.e.invites, false
 	b.events, b.updates = make(map[int64][]*store.Event), nil
 	for i := range entries {
 		if e := entries[i].Event; e != nil {
@@ -94,6 +95,8 @@ func (b *slide) take(entries []journal.Entry) (missing []int64, newest int64) {
 			}
 		} else if up := entries[i].Update; b.concerns(up) {
 			b.updates = append(b.updates, up)
+		} else if up.Kind == store.KindThreadSubscription && up.UserID == b.e.id {
+			b.threadNews = true
 		}
 	}
 	return missing, b.e.memberAt
@@ -175,13 +178,12 @@ func (b *slide) loadFormer() (err error) {
 	return err
 }
 
-// mayShow reports whether the user may know of the room. Invitations by ignored users are not told.
+// mayShow reports whether the user may know of the room. Invitations by users who are ignored, or blocked by now, are not told.
 //
-// Spec: client-server v1.19 §ignoring-users
+// Spec: client-server v1.19 §ignoring-users, §invite-permission
 func (b *slide) mayShow(m *listedRoom) bool {
 	if m.value == memberInvite {
-		_, ignored := b.ignored[m.sender]
-		return !ignored
+		return b.policy.Decide(m.sender) == invites.Allow
 	}
 	return !m.ended() || m.sent != nil || b.former[m.nid]
 }

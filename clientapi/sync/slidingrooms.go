@@ -7,6 +7,7 @@ import (
 	"math"
 	"slices"
 
+	"github.com/roomline/roomline/clientapi/invites"
 	"github.com/roomline/roomline/internal/httpapi"
 	"github.com/roomline/roomline/internal/limits"
 	"github.com/roomline/roomline/internal/matrix"
@@ -24,11 +25,16 @@ type slide struct {
 	// since is the position up to which the client was told, -1 for nothing; now the one that the answer is for.
 	since, now int64
 	ignored    map[matrix.UserID]struct{}
+	policy     invites.Policy
 	direct     map[matrix.RoomID]bool
 	// ring: what happened between the two is in events and updates, and the database need not be asked for it.
 	ring    bool
 	events  map[int64][]*store.Event
 	updates []*store.Update
+	// threadNews: a thread subscription is among what happened.
+	threadNews bool
+	// toDeviceAfter is up to where the device has been sent its messages, -1 for nowhere.
+	toDeviceAfter int64
 
 	all    []*listedRoom // the user's rooms
 	looked bool

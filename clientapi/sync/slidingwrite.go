@@ -1,6 +1,7 @@
 package sync
 
 import (
+	"context"
 	"maps"
 	"slices"
 	"strconv"
@@ -22,9 +23,17 @@ type slidingWriter struct {
 	opts    view.Options
 }
 
-// appendNothingSliding is the answer that there is nothing new.
-func appendNothingSliding(r *slidingRequest, next slidingPos, counts []byte) httpapi.Raw {
-	return append(appendSlidingStart(make([]byte, 0, 256), r, next, counts), `,"rooms":{},"extensions":{}}`...)
+// nothingSliding is the answer that there is nothing new. Messages to the device have been sent up to reached.
+func (s *Server) nothingSliding(ctx context.Context, e *user, r *slidingRequest, next slidingPos, counts []byte, reached int64) (any, error) {
+	d := deviceAnswers{reached: max(reached, 0)}
+	if r.extensions.E2EE.on() {
+		var err error
+		if d.counts, err = s.keyCounts(ctx, e, r.conn.Device); err != nil {
+			return nil, err
+		}
+	}
+	body := append(appendSlidingStart(make([]byte, 0, 512), r, next, counts), `,"rooms":{},"extensions":{`...)
+	return httpapi.Raw(append(d.appendDevice(body, r, true), `}}`...)), nil
 }
 
 func appendSlidingStart(dst []byte, r *slidingRequest, next slidingPos, counts []byte) []byte {
@@ -40,6 +49,9 @@ func appendSlidingStart(dst []byte, r *slidingRequest, next slidingPos, counts [
 func (b *slide) write() ([]byte, error) {
 	var detailed []*store.Event
 	size := 1024
+	for i := range b.extensions.messages {
+		size += len(b.extensions.messages[i].Content) + 128
+	}
 	for _, rm := range b.rooms {
 		for _, e := range rm.events {
 			size += len(e.JSON) + 128
@@ -57,6 +69,9 @@ func (b *slide) write() ([]byte, error) {
 	}
 	related, err := b.s.related(b.ctx, detailed)
 	if err != nil {
+		return nil, err
+	}
+	if err := b.aggregate(&related); err != nil {
 		return nil, err
 	}
 	w := &slidingWriter{
@@ -78,6 +93,29 @@ func (b *slide) write() ([]byte, error) {
 	w.extensions()
 	w.text(`}}`)
 	return w.dst, nil
+}
+
+// aggregate adds to related what later events say of those in the timelines, as in /sync: where the client may have missed them.
+//
+// Spec: MSC4186, RoomResult, timeline; client-server v1.19 §aggregations-of-child-events
+func (b *slide) aggregate(related *view.Related) error {
+	var events []*store.Event
+	sights := make(map[int64]store.Sight)
+	for _, rm := range b.rooms {
+		if !rm.limited && !rm.fresh && !rm.expanded {
+			continue
+		}
+		events = append(events, rm.events...)
+		if rm.visible != nil {
+			sights[rm.nid] = rm.visible.Sight()
+		}
+	}
+	return related.Aggregate(b.ctx, b.s.cfg.Store, view.Viewer{
+		User:      b.e.id,
+		Ignored:   func(context.Context) ([]matrix.UserID, error) { return slices.Collect(maps.Keys(b.ignored)), nil },
+		Sight:     func(room int64) store.Sight { return sights[room] },
+		Childless: b.s.cfg.Rooms.Childless,
+	}, events...)
 }
 
 // detailed reports whether an event of a room's state is told with what it replaced, as in /sync.
@@ -254,6 +292,7 @@ func (w *slidingWriter) extensions() {
 		eachRoom(w, x.typing, func(_ *slidingRoom, users []string) { w.dst = appendTyping(w.dst, users) })
 		w.text(`}}`)
 	}
+	w.dst = x.appendDevice(w.dst, w.b.r, len(w.dst) == start)
 }
 
 func (w *slidingWriter) accountData(list []*store.Update) {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 
+	"github.com/roomline/roomline/clientapi/push"
 	"github.com/roomline/roomline/internal/httpapi"
 	"github.com/roomline/roomline/internal/limits"
 	"github.com/roomline/roomline/internal/matrix"
@@ -16,7 +17,7 @@ import (
 // Types of account data that the server has a part in.
 const (
 	typeFullyRead = "m.fully_read"
-	typePushRules = "m.push_rules"
+	typePushRules = push.TypeRules
 	typeTag       = "m.tag"
 )
 
@@ -141,6 +142,10 @@ func checkAccountData(typ string, content []byte) error {
 
 func (s *Server) readAccountData(ctx context.Context, user matrix.UserID, room int64, typ string) (any, error) {
 	value, err := s.store.GetUpdate(ctx, store.KindAccountData, room, user, typ)
+	if room == 0 && typ == typePushRules && (err == nil || errors.Is(err, store.ErrNotFound)) {
+		body, err := push.Content(user, value.Body)
+		return httpapi.Raw(body), err
+	}
 	if errors.Is(err, store.ErrNotFound) || err == nil && len(value.Body) == 0 {
 		return nil, matrix.NotFound("no account data of this type")
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/roomline/roomline/clientapi/delayed"
 	"github.com/roomline/roomline/clientapi/keys"
 	"github.com/roomline/roomline/clientapi/presence"
+	"github.com/roomline/roomline/clientapi/push"
 	"github.com/roomline/roomline/clientapi/search"
 	"github.com/roomline/roomline/clientapi/sso"
 	"github.com/roomline/roomline/internal/journal"
@@ -50,6 +51,8 @@ type Config struct {
 
 	// Presence is shared with sync; one of its own if nil.
 	Presence *presence.Server
+	// Push is shared with sync; one of its own if nil.
+	Push *push.Server
 	// Rand is crypto/rand if nil.
 	Rand         io.Reader
 	Registration RegistrationConfig
@@ -84,6 +87,7 @@ type Server struct {
 	search      *search.Server
 	delayed     *delayed.Server
 	sso         *sso.Server
+	push        *push.Server
 	typists     *typists
 	// directorySizes is shared by the requests.
 	directorySizes directorySizes
@@ -118,12 +122,15 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Presence == nil {
 		cfg.Presence = presence.New(presence.Config{Store: cfg.Store, Journal: cfg.Journal, Clock: cfg.Clock, Log: cfg.Log})
 	}
+	if cfg.Push == nil {
+		cfg.Push = push.New(push.Config{Store: cfg.Store, Journal: cfg.Journal, Clock: cfg.Clock, Log: cfg.Log})
+	}
 	deviceKeys, err := keys.New(keys.Config{Store: cfg.Store, Journal: cfg.Journal, Interactive: cfg.Interactive, Clock: cfg.Clock, Log: cfg.Log})
 	if err != nil {
 		return nil, err
 	}
 	s := &Server{
-		keys: deviceKeys, presence: cfg.Presence, typists: newTypists(cfg.Store, cfg.Journal, cfg.Clock, cfg.Log),
+		keys: deviceKeys, presence: cfg.Presence, push: cfg.Push, typists: newTypists(cfg.Store, cfg.Journal, cfg.Clock, cfg.Log),
 		cfg: cfg, store: cfg.Store, journal: cfg.Journal, rooms: cfg.Rooms, accounts: cfg.Accounts, sessions: cfg.Sessions, interactive: cfg.Interactive,
 		clock: cfg.Clock, rand: cfg.Rand, log: cfg.Log,
 	}

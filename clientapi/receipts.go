@@ -130,9 +130,10 @@ func (m marker) update(target store.MarkerTarget, now matrix.Timestamp) store.Up
 	var body []byte
 	if m.kind == store.KindReceipt {
 		body, _ = json.Marshal(struct {
-			EventID matrix.EventID   `json:"event_id"`
-			TS      matrix.Timestamp `json:"ts"`
-		}{m.event, now})
+			EventID  matrix.EventID   `json:"event_id"`
+			TS       matrix.Timestamp `json:"ts"`
+			Position int64            `json:"position"`
+		}{m.event, now, target.EventPosition})
 	} else {
 		body, _ = json.Marshal(struct {
 			EventID matrix.EventID `json:"event_id"`

@@ -195,8 +195,15 @@ func (s *Server) Routes() []httpapi.Route {
 		{get, "/_matrix/client/v3/keys/changes", token, ratelimit.Keys, s.keys.GetKeysChanges},
 
 		// §push-rules-api
-		{get, "/_matrix/client/v3/pushrules/{$}", token, ratelimit.Read, s.getPushRules},
-		{get, "/_matrix/client/v3/pushrules/global/{$}", token, ratelimit.Read, s.getPushRulesGlobal},
+		{get, "/_matrix/client/v3/pushrules/{$}", token, ratelimit.Read, s.push.GetAll},
+		{get, "/_matrix/client/v3/pushrules/global/{$}", token, ratelimit.Read, s.push.GetGlobal},
+		{get, "/_matrix/client/v3/pushrules/global/{kind}/{ruleId}", token, ratelimit.Read, s.push.GetRule},
+		{put, "/_matrix/client/v3/pushrules/global/{kind}/{ruleId}", token, ratelimit.Read, httpapi.JSON(s.push.PutRule)},
+		{remove, "/_matrix/client/v3/pushrules/global/{kind}/{ruleId}", token, ratelimit.Read, s.push.DeleteRule},
+		{get, "/_matrix/client/v3/pushrules/global/{kind}/{ruleId}/enabled", token, ratelimit.Read, s.push.GetEnabled},
+		{put, "/_matrix/client/v3/pushrules/global/{kind}/{ruleId}/enabled", token, ratelimit.Read, httpapi.JSON(s.push.PutEnabled)},
+		{get, "/_matrix/client/v3/pushrules/global/{kind}/{ruleId}/actions", token, ratelimit.Read, s.push.GetActions},
+		{put, "/_matrix/client/v3/pushrules/global/{kind}/{ruleId}/actions", token, ratelimit.Read, httpapi.JSON(s.push.PutActions)},
 
 		// §event-context
 		{get, "/_matrix/client/v3/rooms/{roomId}/context/{eventId}", token, ratelimit.Read, s.getEventContext},

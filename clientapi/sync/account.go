@@ -2,8 +2,10 @@ package sync
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/roomline/roomline/clientapi/filter"
+	"github.com/roomline/roomline/clientapi/push"
 	"github.com/roomline/roomline/internal/store"
 )
 
@@ -39,8 +41,13 @@ func (b *build) loadAccountData() error {
 		}
 		list = append(list, pointers(read)...)
 	}
+	list, err := b.withPushRules(list)
+	if err != nil {
+		return err
+	}
 	for _, up := range list {
 		rm := rooms[up.RoomNID]
+		b.recount = b.recount || !b.first() && changesCounts(up)
 		// What was deleted before the client knew it is nothing to tell.
 		if len(up.Body) == 0 && (b.first() || rm != nil && rm.fresh) {
 			continue
@@ -55,6 +62,28 @@ func (b *build) loadAccountData() error {
 		}
 	}
 	return nil
+}
+
+// withPushRules replaces the user's push rules by all that hold. Who never changed any has the predefined ones.
+//
+// Spec: client-server v1.19 §push-rules-events
+func (b *build) withPushRules(list []*store.Update) ([]*store.Update, error) {
+	i := slices.IndexFunc(list, func(up *store.Update) bool { return up.RoomNID == 0 && up.Key == push.TypeRules })
+	rules := store.Update{Kind: store.KindAccountData, UserID: b.e.id, Key: push.TypeRules}
+	switch {
+	case i >= 0:
+		rules = *list[i]
+		list[i] = &rules
+	case b.first():
+		list = append(list, &rules)
+	default:
+		return list, nil
+	}
+	var err error
+	if rules.Body, err = push.Content(b.e.id, rules.Body); err != nil {
+		return nil, fmt.Errorf("push rules of %s: %w", b.e.id, err)
+	}
+	return list, nil
 }
 
 // matchesType reports whether a filter lets a type through, whoever the sender is.

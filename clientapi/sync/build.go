@@ -35,6 +35,9 @@ type build struct {
 	rooms   []*room
 	invites []*invitation
 
+	// unread are the counts of the joined rooms. recount: the user's rules changed, so that all rooms' are told.
+	unread      map[int64]Unread
+	recount     bool
 	accountData []*store.Update
 	presence    []*store.Update
 	// toDevice are messages for the device, all up to toDeviceReached.
@@ -61,6 +64,9 @@ func (b *build) run() (any, error) {
 		return nil, err
 	}
 	b.dropSilentRooms()
+	if err := b.loadUnread(); err != nil {
+		return nil, err
+	}
 	if b.empty() && !b.r.immediate() {
 		return nil, nil
 	}
@@ -105,7 +111,7 @@ func (b *build) empty() bool {
 func (b *build) dropSilentRooms() {
 	kept := b.rooms[:0]
 	for _, rm := range b.rooms {
-		if rm.speaks() {
+		if rm.speaks() || b.recount && !rm.left {
 			kept = append(kept, rm)
 		}
 	}

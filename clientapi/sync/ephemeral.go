@@ -38,10 +38,8 @@ func (b *build) loadEphemeral() error {
 			read = append(read, rm)
 		}
 	}
-	if matchesType(&f.EventFilter, typeReceipt) {
-		if err := b.loadReceipts(rooms, read); err != nil {
-			return err
-		}
+	if err := b.loadReceipts(rooms, read); err != nil {
+		return err
 	}
 	if matchesType(&f.EventFilter, typeTyping) {
 		return b.loadTyping(rooms, read)
@@ -78,6 +76,7 @@ func (b *build) loadReceipts(rooms map[int64]*room, read []*room) error {
 	}
 	f := &b.r.filter.Room.Ephemeral
 	for _, rm := range rooms {
+		rm.read = !rm.fresh && slices.ContainsFunc(rm.receipts, func(up *store.Update) bool { return up.UserID == b.e.id })
 		rm.receipts = slices.DeleteFunc(rm.receipts, func(up *store.Update) bool { return !f.EventFilter.Match(typeReceipt, up.UserID) })
 	}
 	return nil

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 
+	"github.com/roomline/roomline/clientapi/push"
 	"github.com/roomline/roomline/internal/journal"
 	"github.com/roomline/roomline/internal/store"
 )
@@ -52,7 +53,7 @@ func (b *build) ringEntries() ([]journal.Entry, error) {
 
 // take copies what concerns the user. It is called with hub.mu held for reading.
 func (b *build) take(entries []journal.Entry) {
-	b.memberships, b.events, b.updates = nil, nil, nil
+	b.memberships, b.events, b.updates, b.recount = nil, nil, nil, false
 	if !b.ring {
 		b.memberships = make([]roomMembership, 0, len(b.e.rooms))
 		for nid, m := range b.e.rooms {
@@ -72,10 +73,11 @@ func (b *build) take(entries []journal.Entry) {
 		}
 		if up := entries[i].Update; b.concerns(up) {
 			b.updates = append(b.updates, up)
+			b.recount = b.recount || changesCounts(up)
 			concerned[up.RoomNID] = struct{}{}
 		}
 	}
-	if b.r.fullState {
+	if b.r.fullState || b.recount {
 		for nid := range b.e.rooms {
 			concerned[nid] = struct{}{}
 		}
@@ -85,6 +87,11 @@ func (b *build) take(entries []journal.Entry) {
 			b.memberships = append(b.memberships, roomMembership{nid, m})
 		}
 	}
+}
+
+// changesCounts reports whether an update of the user changes the counts of all rooms.
+func changesCounts(up *store.Update) bool {
+	return up.Kind == store.KindAccountData && up.RoomNID == 0 && (up.Key == push.TypeRules || up.Key == ignoredUsers)
 }
 
 // concerns reports whether the user may learn of an update. Presence is judged later, because it may need other users' rooms.

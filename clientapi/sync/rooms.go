@@ -40,6 +40,8 @@ type room struct {
 	accountData []*store.Update
 	// sticky are events that are told beside the timeline.
 	sticky []*store.Event
+	// read: the user has read something, so that the counts are others.
+	read bool
 	// all: the room is told of even if nothing happened.
 	all bool
 }
@@ -47,7 +49,7 @@ type room struct {
 // speaks reports whether there is anything to tell of the room.
 func (rm *room) speaks() bool {
 	return rm.all || rm.fresh || rm.stranger || len(rm.events) > 0 || rm.limited || len(rm.state) > 0 || rm.summary != nil ||
-		len(rm.receipts) > 0 || len(rm.sticky) > 0 || rm.typing || len(rm.accountData) > 0
+		len(rm.receipts) > 0 || len(rm.sticky) > 0 || rm.read || rm.typing || len(rm.accountData) > 0
 }
 
 // start is the position of the first event of the timeline, or behind the window.

@@ -35,6 +35,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"github.com/roomline/roomline/clientapi/filter"
+	"github.com/roomline/roomline/clientapi/push"
 	"github.com/roomline/roomline/internal/httpapi"
 	"github.com/roomline/roomline/internal/journal"
 	"github.com/roomline/roomline/internal/matrix"
@@ -56,8 +57,10 @@ type Config struct {
 	Journal  *journal.Journal
 	Rooms    *roomserver.Server
 	Presence Presence
-	Clock    matrix.Clock
-	Log      *slog.Logger
+	// Push counts what is unread; one of its own if nil.
+	Push  *push.Server
+	Clock matrix.Clock
+	Log   *slog.Logger
 }
 
 // Server is /sync. It is safe for concurrent use.
@@ -84,6 +87,9 @@ type Server struct {
 
 // New returns a Server; it must be made before the journal runs.
 func New(cfg Config) *Server {
+	if cfg.Push == nil {
+		cfg.Push = push.New(push.Config{Store: cfg.Store, Journal: cfg.Journal, Clock: cfg.Clock, Log: cfg.Log})
+	}
 	s := &Server{
 		cfg:     cfg,
 		filters: newRecent[filterKey, *filter.Filter](maxFilters),

@@ -35,7 +35,7 @@ func TestFirstSyncTellsStateAndTimeline(t *testing.T) {
 	}
 	want(t, "joined", joined.Get(`summary.m\.joined_member_count`), 2)
 	want(t, "heroes", joined.Get(`summary.m\.heroes`).Raw, `["@bob:example.org"]`)
-	want(t, "notifications", joined.Get("unread_notifications").Raw, `{"highlight_count":0,"notification_count":0}`)
+	want(t, "notifications", joined.Get("unread_notifications").Raw, `{"highlight_count":0,"notification_count":3}`)
 	for _, path := range []string{"to_device.events", "device_lists.changed", "device_lists.left", "device_unused_fallback_key_types"} {
 		want(t, path, answer.Get(path).Raw, "[]")
 	}

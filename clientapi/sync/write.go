@@ -196,7 +196,8 @@ func (w *writer) room(rm *room) {
 			w.dst = appendTyping(w.dst, rm.typists)
 		}
 		w.dst = appendReceipts(w.dst, rm.receipts, !rm.typing)
-		w.text(`]},"unread_notifications":{"highlight_count":0,"notification_count":0}`)
+		w.text(`]}`)
+		w.unread(rm)
 	}
 	w.dst = append(w.dst, '}')
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/roomline/roomline/clientapi"
 	"github.com/roomline/roomline/clientapi/auth"
 	"github.com/roomline/roomline/clientapi/presence"
+	"github.com/roomline/roomline/clientapi/push"
 	"github.com/roomline/roomline/clientapi/sso"
 	clientsync "github.com/roomline/roomline/clientapi/sync"
 	"github.com/roomline/roomline/config"
@@ -45,6 +46,7 @@ type app struct {
 	sessions *auth.Sessions
 	rooms    *roomserver.Server
 	presence *presence.Server
+	push     *push.Server
 	sync     *clientsync.Server
 	client   *clientapi.Server
 	metrics  *prometheus.Registry
@@ -98,12 +100,13 @@ func newApp(ctx context.Context, cfg *config.Config, st *store.Store, sealKey [3
 	a.presence = presence.New(presence.Config{
 		Store: st, Journal: a.journal, Clock: a.clock, Log: log, Disabled: !cfg.Presence.Enabled,
 	})
+	a.push = push.New(push.Config{Store: st, Journal: a.journal, Clock: a.clock, Log: log})
 	a.sync = clientsync.New(clientsync.Config{
-		Store: st, Journal: a.journal, Rooms: a.rooms, Presence: a.presence, Clock: a.clock, Log: log,
+		Store: st, Journal: a.journal, Rooms: a.rooms, Presence: a.presence, Push: a.push, Clock: a.clock, Log: log,
 	})
 	a.client, err = clientapi.New(clientapi.Config{
 		Store: st, Journal: a.journal, Accounts: a.accounts, Sessions: a.sessions, Interactive: auth.NewInteractive(a.accounts),
-		Rooms: a.rooms, Presence: a.presence, Clock: a.clock, Log: log,
+		Rooms: a.rooms, Presence: a.presence, Push: a.push, Clock: a.clock, Log: log,
 		PropagateProfile: a.rooms.PropagateProfile, LeaveRooms: a.rooms.LeaveRooms,
 		Registration: clientapi.RegistrationConfig{
 			Mode: clientapi.RegistrationMode(cfg.Registration.Mode), SharedSecret: cfg.Registration.SharedSecret.Reveal(),
@@ -259,7 +262,7 @@ func (a *app) run(ctx context.Context) error {
 		}
 	})
 	for name, part := range map[string]func(context.Context) error{
-		"sessions": a.sessions.Run, "presence": a.presence.Run, "client API": a.client.Run, "signing keys": a.keys.Run,
+		"sessions": a.sessions.Run, "presence": a.presence.Run, "push": a.push.Run, "client API": a.client.Run, "signing keys": a.keys.Run,
 		"rate limits": a.limiter.Run,
 	} {
 		parts.Go(func() {

@@ -22,6 +22,8 @@ type Follower struct {
 	// Handle does the work. After an error the same entries come again, after a pause. ctx ends when the lease is lost; what
 	// Handle does in the moment until then another process may be doing, too.
 	Handle func(ctx context.Context, entries []Entry) error
+	// While, if given, runs beside Handle for as long as this process has the lease. It has to return when ctx ends.
+	While func(ctx context.Context)
 }
 
 const (
@@ -62,6 +64,9 @@ func (j *Journal) followUnder(ctx context.Context, lease *store.Lease, f Followe
 	ctx, lose := context.WithCancelCause(ctx)
 	var watch sync.WaitGroup
 	watch.Go(func() { watchLease(ctx, lease, lose) })
+	if f.While != nil {
+		watch.Go(func() { f.While(ctx) })
+	}
 	defer watch.Wait()
 	defer lose(nil)
 	err := j.work(ctx, lease, f)

@@ -452,3 +452,49 @@ const (
 	// devices; senders are held back by a rate of their own.
 	SyncSticky = 2000
 )
+
+// Push.
+const (
+	// PushRules bounds the rules that a user makes: one for each muted room, and some words. All of them are looked at for each
+	// event of the user's rooms.
+	PushRules = 1000
+
+	// PushRulesBytes bounds the content of m.push_rules, which every first sync carries.
+	PushRulesBytes = 512 << 10
+
+	// PushRuleID bounds the id of a rule: a room id or user id at most.
+	PushRuleID = 255
+
+	// PushPattern bounds a pattern: words, not texts. A pattern is looked for in every message.
+	PushPattern = 512
+
+	// PushConditions bounds the conditions of a rule, and its actions; PushCondition each of them, in bytes.
+	PushConditions = 20
+	PushCondition  = 2 << 10
+
+	// PushMentions bounds the users that one event can mention: what an event of 64 KiB holds.
+	PushMentions = 5000
+
+	// UnreadScan is how many of a room's newest events are looked at for a count. Nobody tells 5,000 unread messages from more.
+	UnreadScan = 5000
+
+	// PushersPerUser bounds a user's pushers: some for each device.
+	PushersPerUser = 200
+
+	// PushKey and PushAppID are set by the spec (client-server §push-notifications); PushName bounds the names of a pusher.
+	PushKey   = 512
+	PushAppID = 64
+	PushName  = 255
+
+	// PusherData bounds the object that a client wants its gateway to be sent.
+	PusherData = 4 << 10
+
+	// PushQueue bounds what waits for one pusher while its gateway is away: the newest notifications.
+	PushQueue = 500
+
+	// PushKept is how long a notification is worth sending.
+	PushKept = 24 * time.Hour
+
+	// GatewayAnswer bounds the answer of a push gateway: a list of push keys.
+	GatewayAnswer = 64 << 10
+)

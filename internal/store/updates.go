@@ -17,7 +17,7 @@ const (
 	// body was deleted.
 	KindAccountData Kind = 1
 	// KindReceipt is a user's read receipt in a room: the key is the receipt type, "|" and the thread ("" if unthreaded);
-	// the body is {"event_id", "ts"}.
+	// the body is {"event_id", "ts", "position"}, the position being the event's.
 	KindReceipt Kind = 2
 	// KindTyping says until when a user is typing in a room: {"until": ms since the epoch}, 0 when the user stopped.
 	KindTyping Kind = 3

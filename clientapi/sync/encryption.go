@@ -63,64 +63,46 @@ func (s *Server) recentSharing(ctx context.Context, e *user, since, now int64) (
 	if !ok {
 		return nil, false, nil
 	}
-	found := s.sharingNews(e, entries)
-	if len(found.members) > 0 {
-		if err := s.dropUnmoved(ctx, found); err != nil {
+	news := s.sharingNews(e, entries)
+	if len(news.members) > 0 {
+		if err := s.replay(ctx, news); err != nil || news.own {
 			return nil, false, err
 		}
 	}
-	if found.own {
-		return nil, false, nil
-	}
-	for id := range found.signed {
-		found.ask[id] = struct{}{}
-	}
-	for id := range found.changed {
-		if _, asked := found.ask[id]; asked || id == e.id {
-			continue
-		}
-		shared, sure, err := s.sharesNow(ctx, e, id, now, len(found.changed))
+	var unsure []matrix.UserID
+	for id := range news.users {
+		sh, sure, err := s.sharing(ctx, news, id, now)
 		if err != nil {
 			return nil, false, err
 		}
-		if !sure {
-			found.ask[id] = struct{}{}
-		} else if shared {
-			list = append(list, store.Sharing{UserID: id, Changed: true, Before: true, After: true})
+		if sure {
+			list = append(list, sh)
+		} else {
+			unsure = append(unsure, id)
 		}
 	}
-	_, self := found.changed[e.id]
-	if _, asked := found.ask[e.id]; self && !asked {
-		list = append(list, store.Sharing{UserID: e.id, Changed: true})
-	}
-	if len(found.ask) == 0 {
+	if len(unsure) == 0 {
 		return list, true, nil
 	}
-	asked := make([]matrix.UserID, 0, len(found.ask))
-	for id := range found.ask {
-		asked = append(asked, id)
-	}
-	judged, err := s.cfg.Store.ListSharing(ctx, e.id, asked, since, now)
+	asked, err := s.cfg.Store.ListSharing(ctx, e.id, unsure, since, now)
 	if err != nil {
 		return nil, false, err
 	}
-	for _, sh := range judged {
-		_, sh.Changed = found.changed[sh.UserID]
-		_, sh.Signed = found.signed[sh.UserID]
+	for _, sh := range asked {
+		sh.Changed, sh.Signed = news.users[sh.UserID].changed, news.users[sh.UserID].signed
 		list = append(list, sh)
 	}
 	return list, true, nil
 }
 
-// sharingNews is what a window has about device lists.
+// sharingNews is what a window says of device lists and of who shares rooms with a user.
 type sharingNews struct {
-	changed, signed map[matrix.UserID]struct{}
-	// members are the member events that may have changed who shares a room with the user.
+	e *user
+	// members are the member events in the user's rooms, in order.
 	members []memberNews
-	// ask are users of whom the database has to say whether they share a room. own: the user's own rooms changed.
-	ask map[matrix.UserID]struct{}
-	own bool
-	me  matrix.UserID
+	// own: the user has joined or left a room.
+	own   bool
+	users map[matrix.UserID]*userNews
 }
 
 type memberNews struct {
@@ -128,11 +110,25 @@ type memberNews struct {
 	joined bool
 }
 
+// userNews is what a window says of another user.
+type userNews struct {
+	changed, signed bool
+	// before has, for the rooms that the user joined or left, whether the user was in them at the beginning.
+	before map[int64]bool
+}
+
+func (n *sharingNews) of(id matrix.UserID) *userNews {
+	u := n.users[id]
+	if u == nil {
+		u = &userNews{before: make(map[int64]bool)}
+		n.users[id] = u
+	}
+	return u
+}
+
 // sharingNews reads a window.
 func (s *Server) sharingNews(e *user, entries []journal.Entry) *sharingNews {
-	found := &sharingNews{
-		changed: make(map[matrix.UserID]struct{}), signed: make(map[matrix.UserID]struct{}), ask: make(map[matrix.UserID]struct{}), me: e.id,
-	}
+	news := &sharingNews{e: e, users: make(map[matrix.UserID]*userNews)}
 	s.hub.mu.RLock()
 	defer s.hub.mu.RUnlock()
 	for i := range entries {
@@ -140,9 +136,9 @@ func (s *Server) sharingNews(e *user, entries []journal.Entry) *sharingNews {
 			switch {
 			case up.Kind != store.KindDeviceList:
 			case up.Key == "":
-				found.changed[up.UserID] = struct{}{}
+				news.of(up.UserID).changed = true
 			case up.UserID == e.id:
-				found.signed[matrix.UserID(up.Key)] = struct{}{}
+				news.of(matrix.UserID(up.Key)).signed = true
 			}
 			continue
 		}
@@ -150,29 +146,27 @@ func (s *Server) sharingNews(e *user, entries []journal.Entry) *sharingNews {
 		if ev == nil || ev.Type != typeMember || ev.StateKey == nil {
 			continue
 		}
-		who := matrix.UserID(*ev.StateKey)
-		if _, known := e.rooms[ev.RoomNID]; !known && who != e.id {
-			continue
+		if _, known := e.rooms[ev.RoomNID]; known {
+			news.members = append(news.members, memberNews{
+				store.MembershipAt{RoomNID: ev.RoomNID, UserID: matrix.UserID(*ev.StateKey), Position: ev.Position},
+				gjson.GetBytes(ev.JSON, "content.membership").String() == memberJoin,
+			})
 		}
-		found.members = append(found.members, memberNews{
-			store.MembershipAt{RoomNID: ev.RoomNID, UserID: who, Position: ev.Position},
-			gjson.GetBytes(ev.JSON, "content.membership").String() == memberJoin,
-		})
 	}
-	return found
+	return news
 }
 
 // maxReplaced is how many replaced memberships are remembered, times two.
 const maxReplaced = 4000
 
-// dropUnmoved looks up what the member events replaced, and notes those users who have really joined or left.
-func (s *Server) dropUnmoved(ctx context.Context, found *sharingNews) error {
+// replay finds out what the member events replaced: most are new names and avatars.
+func (s *Server) replay(ctx context.Context, news *sharingNews) error {
 	var missing []store.MembershipAt
 	var positions []int64
-	before := make(map[int64]string, len(found.members))
-	for _, m := range found.members {
+	replaced := make(map[int64]string, len(news.members))
+	for _, m := range news.members {
 		if membership, ok := s.replaced.get(m.Position); ok {
-			before[m.Position] = membership
+			replaced[m.Position] = membership
 		} else {
 			missing = append(missing, m.MembershipAt)
 			positions = append(positions, m.Position)
@@ -186,36 +180,58 @@ func (s *Server) dropUnmoved(ctx context.Context, found *sharingNews) error {
 			return err
 		}
 		for _, m := range missing {
-			before[m.Position] = membershipName(read[m.Position])
-			s.replaced.put(m.Position, before[m.Position])
+			replaced[m.Position] = membershipName(read[m.Position])
+			s.replaced.put(m.Position, replaced[m.Position])
 		}
 	}
-	for _, m := range found.members {
+	for _, m := range news.members {
+		before := replaced[m.Position] == memberJoin
 		switch {
-		case (before[m.Position] == memberJoin) == m.joined:
-		case m.UserID == found.me:
-			found.own = true
+		case before == m.joined:
+		case m.UserID == news.e.id:
+			news.own = true
 		default:
-			found.ask[m.UserID] = struct{}{}
+			u := news.of(m.UserID)
+			if _, later := u.before[m.RoomNID]; !later {
+				u.before[m.RoomNID] = before
+			}
 		}
 	}
 	return nil
 }
 
-// sharesNow reports whether the user shares a room with another one, and whether that is sure to be so at now.
-func (s *Server) sharesNow(ctx context.Context, e *user, id matrix.UserID, now int64, many int) (shared, sure bool, err error) {
+// sharing says whether somebody shared a room with the user at the beginning of the window, in which the user's own rooms did not
+// change, and shares one at its end. It is not sure when the hub would have to load too many users, or knows more than the window.
+func (s *Server) sharing(ctx context.Context, news *sharingNews, id matrix.UserID, now int64) (sh store.Sharing, sure bool, err error) {
+	u := news.users[id]
+	sh = store.Sharing{UserID: id, Changed: u.changed, Signed: u.signed}
+	if id == news.e.id {
+		return sh, true, nil
+	}
 	s.hub.mu.RLock()
 	other := s.hub.users[id]
 	s.hub.mu.RUnlock()
-	if other == nil && many > maxPresenceLoads {
-		return false, false, nil
+	if other == nil && len(news.users) > maxPresenceLoads {
+		return sh, false, nil
 	}
 	if other, err = s.hub.user(ctx, id); err != nil {
-		return false, false, err
+		return sh, false, err
 	}
 	s.hub.mu.RLock()
 	defer s.hub.mu.RUnlock()
-	return share(e, other), e.memberAt <= now && other.memberAt <= now, nil
+	if news.e.memberAt > now || other.memberAt > now {
+		return sh, false, nil
+	}
+	for nid, m := range news.e.rooms {
+		if m.value != memberJoin {
+			continue
+		}
+		in := other.rooms[nid].value == memberJoin
+		before, moved := u.before[nid]
+		sh.After = sh.After || in
+		sh.Before = sh.Before || moved && before || !moved && in
+	}
+	return sh, true, nil
 }
 
 // keyCounts is what a device has on offer, as bytes of an answer.

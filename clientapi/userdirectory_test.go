@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/roomline/roomline/clientapi/auth"
 	"github.com/roomline/roomline/internal/matrix"
 	"github.com/roomline/roomline/internal/store"
 )
@@ -93,8 +94,6 @@ func TestPeopleOfOtherOrganisationsAreFoundThroughRooms(t *testing.T) {
 	d := newRoomDeployment(t)
 	p := d.process()
 	p.tidy()
-	alice, stranger := p.client("alice"), p.client("stranger")
-	id := alice.create(object{"preset": "public_chat"})
 	db, err := sql.Open("postgres", d.dsn)
 	must(t, err)
 	defer db.Close()
@@ -102,20 +101,22 @@ func TestPeopleOfOtherOrganisationsAreFoundThroughRooms(t *testing.T) {
 		INSERT INTO organisations (organisation_id, name, created_ts) VALUES (7, 'other', 0);
 		UPDATE hosted_domains SET organisation_id = 7 WHERE server_name = 'two.test'`)
 	must(t, err)
-	_, err = db.Exec(`
-		INSERT INTO users (user_id, organisation_id, created_ts) VALUES ('@friend:two.test', 7, 0), ('@foe:two.test', 7, 0);
-		INSERT INTO user_directory (user_id, word, organisation_id) VALUES ('@friend:two.test', 'friend', 7), ('@foe:two.test', 'foe', 7)`)
-	must(t, err)
+	elsewhere := func(localpart string) *client {
+		user, err := p.accounts.Create(t.Context(), auth.NewAccount{Localpart: localpart, Domain: "two.test", Password: password})
+		must(t, err)
+		return &client{p: p, user: string(user), token: p.login(string(user), nil).text("access_token")}
+	}
+	alice, stranger, friend := p.client("alice"), p.client("stranger"), elsewhere("friend")
+	elsewhere("friendless")
+	id := alice.create(object{"preset": "public_chat"})
 	same(t, "no room yet", alice.people("friend"), []string{})
-	// Rooms across the wall come with linked organisations; the member event is all that the directory looks at.
-	_, err = db.Exec(`INSERT INTO memberships (user_id, room_nid, membership, sender, position)
-		SELECT '@friend:two.test', room_nid, 'join', '@friend:two.test', 1 FROM rooms WHERE room_id = $1`, id)
-	must(t, err)
-	_, err = db.Exec(`INSERT INTO mixed_rooms SELECT room_nid FROM rooms WHERE room_id = $1`, id)
-	must(t, err)
-	same(t, "in a room with alice", alice.people("friend"), []string{"@friend:two.test"})
-	same(t, "not with the stranger", stranger.people("friend"), []string{})
-	same(t, "not in a room with alice", alice.people("foe"), []string{})
+	friend.join(id)
+	eventually(t, "who is in a room with alice is found", func() bool { return slices.Equal(alice.people("friend"), []string{friend.user}) })
+	same(t, "the other way", friend.people("alice"), []string{alice.user})
+	same(t, "not in a room with the stranger", stranger.people("friend"), []string{})
+	same(t, "not the stranger", friend.people("stranger"), []string{})
+	friend.leave(id)
+	same(t, "not any more", alice.people("friend"), []string{})
 }
 
 // mutual asks for the rooms shared with another user.

@@ -41,10 +41,15 @@ const (
 
 // Policy says by whom a user may be invited. The zero value lets everybody. It does not change; With makes another.
 type Policy struct {
+	// server is who writes to the user in the name of the server, and may always invite.
+	server               matrix.UserID
 	block, blockUnstable bool
 	filter               *filter
 	ignored              map[matrix.UserID]struct{}
 }
+
+// Of is the policy of a user who has said nothing.
+func Of(user matrix.UserID) Policy { return Policy{server: matrix.ServerNoticesUser(user.Domain())} }
 
 // With returns the policy with one of the Types set to the content body; an empty one is as none. Other types change nothing.
 func (p Policy) With(typ string, body []byte) Policy {
@@ -67,6 +72,9 @@ func (p Policy) With(typ string, body []byte) Policy {
 
 // Decide says what becomes of an invite by a user.
 func (p Policy) Decide(inviter matrix.UserID) Decision {
+	if inviter == p.server {
+		return Allow
+	}
 	if p.block || p.blockUnstable {
 		return Block
 	}

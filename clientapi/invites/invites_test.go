@@ -49,6 +49,12 @@ func TestDecisionsFollowTheOrderOfTheProposal(t *testing.T) {
 	if got := p.With(TypePermission, []byte(`{"default_action":"block"}`)).Decide(bob); got != Block {
 		t.Errorf("nobody may invite: %d", got)
 	}
+	nobody := Of("@alice:good.test").With(TypePermission, []byte(`{"default_action":"block"}`))
+	for inviter, want := range map[matrix.UserID]Decision{"@_server:good.test": Allow, "@_server:bad.test": Block, bob: Block} {
+		if got := nobody.Decide(inviter); got != want {
+			t.Errorf("%s: %d, want %d", inviter, got, want)
+		}
+	}
 	if got := p.Decide(bob); got != Ignore {
 		t.Errorf("With changed the policy that it was made from: %d", got)
 	}

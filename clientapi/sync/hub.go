@@ -438,7 +438,7 @@ func (h *hub) begin(ctx context.Context, id matrix.UserID) *user {
 		h.mu.Unlock()
 		return nil
 	}
-	u := &user{id: id, ready: make(chan struct{}), rooms: make(map[int64]membership)}
+	u := &user{id: id, ready: make(chan struct{}), rooms: make(map[int64]membership), invites: invites.Of(id)}
 	h.users[id] = u
 	h.mu.Unlock()
 	// The load is for everyone who waits, so it does not end with this request.

@@ -23,8 +23,7 @@ func (b *build) invite(m roomMembership) {
 	if !b.changed(&m) {
 		return
 	}
-	wanted := b.policy.Decide(m.sender) == invites.Allow || m.sender == matrix.ServerNoticesUser(b.e.id.Domain())
-	if m.value == memberInvite && !wanted {
+	if m.value == memberInvite && b.policy.Decide(m.sender) != invites.Allow {
 		return
 	}
 	b.invites = append(b.invites, &invitation{roomMembership: m})

@@ -486,4 +486,10 @@ func TestKeysOfAnotherEpochAreDropped(t *testing.T) {
 	if name := bob.on(two).claim(alice); name != "4" {
 		t.Errorf("a new key is not given: %q", name)
 	}
+	// The operator says that the files were put back, of which the database itself knows nothing.
+	alice.offer("5")
+	must(t, p.store.EndKeyEpoch(t.Context()))
+	if name := bob.claim(alice); name != "f" {
+		t.Errorf("key %s was given away after the database was put back", name)
+	}
 }

@@ -153,3 +153,22 @@ func writeSecret(path, text string) error {
 	// Link, not rename: the secret of another process that was faster must not be overwritten.
 	return os.Link(f.Name(), path)
 }
+
+// databaseRestored is for an operator who has put back a copy of the database's files. A restored dump and a recovery to a point in
+// time are noticed without it.
+func databaseRestored(c *call) error {
+	fs := c.flags()
+	var from source
+	from.register(fs)
+	_, cfg, err := c.parseWithConfig(fs, &from, 0)
+	if err != nil {
+		return err
+	}
+	return c.withApp(cfg, func(ctx context.Context, a *app) error {
+		if err := a.store.EndKeyEpoch(ctx); err != nil {
+			return err
+		}
+		_, err := fmt.Fprintln(c.stdout, "one-time keys are dropped; devices will upload new ones")
+		return err
+	})
+}

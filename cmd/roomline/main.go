@@ -30,6 +30,7 @@ func commands() []command {
 		{"user create", "[--admin] [--display-name NAME] [--password-stdin] USER", "make an account", createUser},
 		{"user password", "[--password-stdin] [--keep-sessions] USER", "give an account a new password", setPassword},
 		{"user list", "", "list the accounts", listUsers},
+		{"database restored", "", "say that the database was put back from a copy of its files", databaseRestored},
 		{"config check", "FILE", "say whether a configuration file is right, and what is wrong with it", checkConfig},
 		{"config example", "", "print a documented configuration file", printExample},
 		{"version", "", "print the version", printVersion},
@@ -80,7 +81,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 func printUsage(w io.Writer) {
 	fmt.Fprint(w, "Roomline is a Matrix homeserver.\n\nusage:\n")
 	for _, c := range commands() {
-		fmt.Fprintf(w, "  roomline %-15s %s\n", c.name, c.summary)
+		fmt.Fprintf(w, "  roomline %-17s %s\n", c.name, c.summary)
 	}
 	fmt.Fprint(w, "\nTo try it out:            roomline serve --dev\nHelp on a command:        roomline COMMAND --help\n")
 }

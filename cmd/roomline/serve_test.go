@@ -182,6 +182,9 @@ func TestTryingItOut(t *testing.T) {
 	if _, out, _ := first.command("", "user", "list"); !regexp.MustCompile(`(?m)^@carol:localhost +\S+ +administrator`).MatchString(out) {
 		t.Errorf("user list:\n%s", out)
 	}
+	if code, out, errs := first.command("", "database", "restored"); code != 0 || !strings.Contains(out, "dropped") {
+		t.Errorf("database restored: %d %s%s", code, out, errs)
+	}
 	first.end()
 
 	second := start(t, developmentConfig(dir))

@@ -16,7 +16,8 @@ import (
 //   - recovery to a point in time, and the promotion of a standby: the timeline. A standby that was promoted may have missed the last
 //     claims as well.
 //
-// A copy of the data directory that was put back leaves no trace here; clients do, who come with tokens from after the copy.
+// A copy of the data directory that was put back leaves no trace here. Clients do, who come with tokens from after the copy; and the
+// operator says so (EndKeyEpoch).
 type Incarnation string
 
 const (
@@ -44,6 +45,12 @@ func (tx *Tx) SameEpoch(ctx context.Context, in Incarnation) (bool, error) {
 	}
 	_, err = tx.exec(ctx, `INSERT INTO key_epoch (epoch) SELECT `+string(in)+` ON CONFLICT DO NOTHING`)
 	return true, err
+}
+
+// EndKeyEpoch notes that the one-time keys belong to no database any more, so that every process drops them when it next looks.
+func (s *Store) EndKeyEpoch(ctx context.Context) error {
+	_, err := s.exec(ctx, `INSERT INTO key_epoch (epoch) VALUES ('') ON CONFLICT (one) DO UPDATE SET epoch = ''`)
+	return err
 }
 
 // BeginEpoch drops every one-time key if they belong to another incarnation of the database, and marks the fallback keys used. It

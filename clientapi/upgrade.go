@@ -104,6 +104,9 @@ func (s *Server) carryOverSettings(ctx context.Context, user matrix.UserID, id m
 			return err
 		}
 	}
+	if err := s.push.CopyRoomRules(ctx, user, old.ID, id); err != nil {
+		return fmt.Errorf("copy push rules: %w", err)
+	}
 	return s.carryOverDirect(ctx, user, old.ID, id)
 }
 

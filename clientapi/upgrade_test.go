@@ -263,8 +263,12 @@ func TestSettingsGoWithTheUserIntoTheNewRoom(t *testing.T) {
 	bob.ok("PUT", tags(bob, id)+"/m.favourite", object{"order": 0.5})
 	alice.ok("PUT", tags(alice, id)+"/u.work", object{})
 	bob.ok("PUT", direct, object{alice.user: []string{id, "!other:one.test"}, "@x:one.test": []string{"!y:one.test"}})
+	rule := func(id string) string { return "/pushrules/global/room/" + esc(id) }
+	bob.ok("PUT", rule(id), object{"actions": []string{}})
 	next := alice.upgrade(id, "12")
+	bob.refused(404, "M_NOT_FOUND", "GET", rule(next), nil)
 	bob.join(next)
+	bob.ok("GET", rule(next), nil)
 	for c, tag := range map[*client]string{alice: "u.work", bob: "m.favourite"} {
 		if got := c.ok("GET", tags(c, next), nil).inner("tags"); len(got) != 1 || got[tag] == nil {
 			t.Errorf("tags of %s: %v", c.user, got)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/roomline/roomline/clientapi/invites"
 	"github.com/roomline/roomline/internal/journal"
 	"github.com/roomline/roomline/internal/matrix"
 	"github.com/roomline/roomline/internal/store"
@@ -233,7 +234,7 @@ func (p *part) queuePushes() error {
 	if err := p.loadPrograms(users); err != nil {
 		return err
 	}
-	ignored, err := p.loadIgnored(users)
+	ignored, policies, err := p.loadIgnored(users)
 	if err != nil {
 		return err
 	}
@@ -244,6 +245,10 @@ func (p *part) queuePushes() error {
 		}
 		for _, t := range pushers[f.RoomNID] {
 			if t.UserID == f.Sender || t.Since > f.Position || ignored[t.UserID][f.Sender] || !p.concerned(f, t) {
+				continue
+			}
+			// Sync does not tell of an invite that the user does not want; neither does a notification.
+			if t.Membership != memberJoin && policies[t.UserID].Decide(f.Sender) != invites.Allow {
 				continue
 			}
 			o, _, err := p.decide(p.programs[t.UserID], f, t.UserID)
@@ -285,16 +290,24 @@ func (p *part) loadPrograms(users []matrix.UserID) error {
 	return err
 }
 
-func (p *part) loadIgnored(users []matrix.UserID) (map[matrix.UserID]map[matrix.UserID]bool, error) {
-	list, err := p.s.cfg.Store.ListGlobalAccountData(p.ctx, users, []string{typeIgnored})
+// loadIgnored reads whom the users ignore, and by whom they may be invited.
+func (p *part) loadIgnored(users []matrix.UserID) (map[matrix.UserID]map[matrix.UserID]bool, map[matrix.UserID]invites.Policy, error) {
+	list, err := p.s.cfg.Store.ListGlobalAccountData(p.ctx, users, invites.Types)
 	if err != nil {
-		return nil, fmt.Errorf("load ignored users: %w", err)
+		return nil, nil, fmt.Errorf("load ignored users: %w", err)
 	}
 	ignored := make(map[matrix.UserID]map[matrix.UserID]bool)
+	policies := make(map[matrix.UserID]invites.Policy)
 	for _, up := range list {
-		ignored[up.UserID] = parseIgnored(up.Body)
+		if up.Key == typeIgnored {
+			ignored[up.UserID] = parseIgnored(up.Body)
+		}
+		if _, ok := policies[up.UserID]; !ok {
+			policies[up.UserID] = invites.Of(up.UserID)
+		}
+		policies[up.UserID] = policies[up.UserID].With(up.Key, up.Body)
 	}
-	return ignored, nil
+	return ignored, policies, nil
 }
 
 // queueBadges lets the gateways of those who have read something know what is left.

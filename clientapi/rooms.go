@@ -58,15 +58,20 @@ func (s *Server) readRoom(ctx context.Context, c *httpapi.Call) (*reader, error)
 	if err != nil {
 		return nil, err
 	}
+	return s.readRoomByID(ctx, c.Requester, id)
+}
+
+// readRoomByID is readRoom for a room that is not in the path.
+func (s *Server) readRoomByID(ctx context.Context, who *httpapi.Requester, id matrix.RoomID) (*reader, error) {
 	room, err := s.rooms.Room(ctx, id)
 	if err != nil {
 		return nil, sameForUnknown(err)
 	}
-	r := &reader{s: s, who: c.Requester, room: room, upTo: store.CurrentState}
+	r := &reader{s: s, who: who, room: room, upTo: store.CurrentState}
 	if err := r.look(ctx); err != nil || r.isMember() {
 		return r, err
 	}
-	_, r.upTo, err = s.rooms.MayRead(ctx, id, c.Requester.User)
+	_, r.upTo, err = s.rooms.MayRead(ctx, id, who.User)
 	return r, err
 }
 

@@ -84,6 +84,12 @@ func (s *Server) Routes() []httpapi.Route {
 		{post, delayedEvents + "/delayed_events/{delayId}/restart", optional, ratelimit.Read, s.delayed.Restart},
 		{post, delayedEvents + "/delayed_events/{delayId}/cancel", optional, ratelimit.Read, s.delayed.Cancel},
 
+		// §syncing, the deprecated forms
+		{get, "/_matrix/client/v3/events", token, ratelimit.Read, s.getEvents},
+		{get, "/_matrix/client/v3/events/{eventId}", token, ratelimit.Read, s.getOneEvent},
+		{get, "/_matrix/client/v3/initialSync", token, ratelimit.Read, s.initialSync},
+		{get, "/_matrix/client/v3/rooms/{roomId}/initialSync", token, ratelimit.Read, s.roomInitialSync},
+
 		// §relationships-api
 		{get, "/_matrix/client/v1/rooms/{roomId}/relations/{eventId}", token, ratelimit.Read, s.getRelatingEvents},
 		{get, "/_matrix/client/v1/rooms/{roomId}/relations/{eventId}/{relType}", token, ratelimit.Read, s.getRelatingEvents},

@@ -68,6 +68,20 @@ func (s *Store) GetEvent(ctx context.Context, room int64, id matrix.EventID) (Ev
 	return one(scanAll(rows, err, scanEvent))
 }
 
+// GetEventByID returns an event of whichever room, or ErrNotFound.
+func (s *Store) GetEventByID(ctx context.Context, id matrix.EventID) (Event, error) {
+	rows, err := s.query(ctx, `SELECT `+eventColumns+` FROM events JOIN rooms USING (room_nid) WHERE event_id = $1`, string(id))
+	return one(scanAll(rows, err, scanEvent))
+}
+
+// ListEventsIn returns the events of the rooms with after < position <= upTo, oldest first, at most limit.
+func (s *Store) ListEventsIn(ctx context.Context, rooms []int64, after, upTo int64, limit int) ([]Event, error) {
+	rows, err := s.query(ctx, `
+		SELECT `+eventColumns+` FROM events JOIN rooms USING (room_nid)
+		WHERE room_nid = ANY ($1) AND position > $2 AND position <= $3 ORDER BY position LIMIT $4`, pq.Array(rooms), after, upTo, limit)
+	return scanAll(rows, err, scanEvent)
+}
+
 // ListEventsAt returns the events at the given positions, oldest first.
 func (s *Store) ListEventsAt(ctx context.Context, positions []int64) ([]Event, error) {
 	rows, err := s.query(ctx, `

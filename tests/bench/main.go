@@ -4,7 +4,7 @@
 // It starts a private PostgreSQL with default durability and a roomline process, and shares the machine with them. A row
 // that misses its goal makes the exit status 1. -run chooses rows by name.
 //
-// Start reading at rows, below; the measurements are in writes.go, delivery.go, reads.go and resources.go.
+// Start reading at rows, below; the measurements are in writes.go, delivery.go, reads.go, search.go and resources.go.
 package main
 
 import (
@@ -62,6 +62,7 @@ var rows = []row{
 	{"keys/query, 1,000 users", (*bench).keyQuery},
 	{"room directory of 100,000", (*bench).roomDirectory},
 	{"user directory of 100,000", (*bench).userDirectory},
+	{"search in 1,000,000 messages", (*bench).search},
 	{"ready after start", (*bench).startUp},
 	{"memory and CPU while idle", (*bench).idle},
 }

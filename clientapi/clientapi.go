@@ -66,6 +66,8 @@ type Config struct {
 	MaxScheduled int
 	// DefaultRoomVersion is that of rooms for which the client names none; the spec's default if empty.
 	DefaultRoomVersion string
+	// AppserviceCovers reports whether the application service called id may act as a user; nil where there is none.
+	AppserviceCovers func(id string, user matrix.UserID) bool
 	// TURN relays calls between two.
 	TURN          TURNConfig
 	ServerNotices ServerNoticesConfig

@@ -31,6 +31,9 @@ func (s *Server) getLoginFlows(ctx context.Context, c *httpapi.Call) (any, error
 	if providers := s.sso.IdentityProviders(); len(providers) > 0 {
 		flows = append(flows, loginFlow{Type: auth.StageSSO, IdentityProviders: providers})
 	}
+	if s.cfg.AppserviceCovers != nil {
+		flows = append(flows, loginFlow{Type: asAppservice})
+	}
 	return loginFlowsResponse{Flows: flows}, nil
 }
 
@@ -111,6 +114,8 @@ func (s *Server) verifyLogin(ctx context.Context, c *httpapi.Call, req *loginReq
 		return user.UserID, err
 	case auth.StageToken:
 		return s.takeLoginToken(ctx, req.Token)
+	case asAppservice:
+		return s.verifyAppserviceLogin(ctx, c, req)
 	case "":
 		return "", matrix.MissingParam("type is missing")
 	}

@@ -58,6 +58,9 @@ type registerRequest struct {
 //
 // Spec: client-server v1.19 §legacy-account-registration, POST /_matrix/client/v3/register
 func (s *Server) register(ctx context.Context, c *httpapi.Call, req *registerRequest) (any, error) {
+	if req.Type == asAppservice {
+		return s.registerForAppservice(ctx, c, req)
+	}
 	if err := s.mayRegister(c, req); err != nil {
 		return nil, err
 	}

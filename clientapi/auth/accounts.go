@@ -26,6 +26,8 @@ type AccountConfig struct {
 	// Domains are the hosted domains in the order of the configuration; new accounts get the first unless they say otherwise.
 	Domains   []matrix.ServerName
 	Passwords PasswordConfig
+	// Reserved reports user ids that application services keep for themselves; nil for none.
+	Reserved func(user matrix.UserID) bool
 }
 
 // Accounts makes accounts, verifies their passwords and closes them.
@@ -65,12 +67,14 @@ type NewAccount struct {
 	ThreePIDs []store.ThreePID
 	// RegistrationToken is used up by this account, if set.
 	RegistrationToken string
+	// MayHave is given for a user of an application service, and says which user ids it may make.
+	MayHave func(user matrix.UserID) bool
 }
 
 // Create makes an account. Errors of the caller are M_INVALID_USERNAME, M_USER_IN_USE, M_WEAK_PASSWORD, M_INVALID_PARAM,
 // M_THREEPID_IN_USE and, for a registration token that is used up, M_FORBIDDEN.
 func (a *Accounts) Create(ctx context.Context, n NewAccount) (matrix.UserID, error) {
-	user, err := a.newUserID(n.Localpart, n.Domain)
+	user, err := a.newUserID(n.Localpart, n.Domain, n.MayHave)
 	if err != nil {
 		return "", err
 	}
@@ -135,7 +139,7 @@ func (a *Accounts) insert(ctx context.Context, tx *store.Tx, row store.User, n N
 
 // CheckAvailable says whether an account of this name could be made now, and under which user id.
 func (a *Accounts) CheckAvailable(ctx context.Context, localpart string, domain matrix.ServerName) (matrix.UserID, error) {
-	user, err := a.newUserID(localpart, domain)
+	user, err := a.newUserID(localpart, domain, nil)
 	if err != nil {
 		return "", err
 	}
@@ -156,7 +160,7 @@ func userInUse() *matrix.Error { return matrix.UserInUse("this user name is take
 // newUserID checks a name for a new account, or makes one up.
 //
 // Spec: appendices v1.19 §user-identifiers: capitals are mapped to small letters, as existing clients expect of registration.
-func (a *Accounts) newUserID(localpart string, domain matrix.ServerName) (matrix.UserID, error) {
+func (a *Accounts) newUserID(localpart string, domain matrix.ServerName, mayHave func(matrix.UserID) bool) (matrix.UserID, error) {
 	if domain == "" {
 		domain = a.cfg.Domains[0]
 	}
@@ -167,10 +171,19 @@ func (a *Accounts) newUserID(localpart string, domain matrix.ServerName) (matrix
 		}
 		localpart = made
 	}
-	if strings.HasPrefix(localpart, "_") {
+	if strings.HasPrefix(localpart, "_") && mayHave == nil {
 		return "", matrix.InvalidUsername("username must not begin with an underscore: such names are kept for bridges")
 	}
-	return matrix.NewUserID(asciiLower(localpart), domain)
+	user, err := matrix.NewUserID(asciiLower(localpart), domain)
+	switch {
+	case err != nil:
+		return "", err
+	case mayHave != nil && !mayHave(user):
+		return "", matrix.Exclusive("the user id is not in a namespace of the application service")
+	case mayHave == nil && a.cfg.Reserved != nil && a.cfg.Reserved(user):
+		return "", matrix.Exclusive("the user id is kept for an application service")
+	}
+	return user, nil
 }
 
 // asciiLower leaves everything but A to Z alone, so that the message about a bad letter names the letter that was sent.

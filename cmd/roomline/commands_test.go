@@ -69,7 +69,7 @@ func TestConfigCheck(t *testing.T) {
 		good:                   "is right: server example.org",
 		good + "nonsense: 1\n": ":3: nonsense: there is no such field",
 		good + "federation: {ca_file: " + write("ca.pem", "no certificate") + "}\n":  "federation.ca_file: ",
-		good + "appservices: {registrations: [" + dir + "/missing.yaml]}\n":          "appservices.registrations[0]: ",
+		good + "appservices: {registrations: [" + dir + "/missing.yaml]}\n":          "appservices.registrations: registration ",
 		strings.Replace(good, "serve:", "tls: {cert: a.crt, key: a.key}, serve:", 1): "listeners[0].tls: ",
 	} {
 		code, stdout, stderr := roomline("config", "check", write("roomline.yaml", text))

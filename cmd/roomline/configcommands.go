@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/roomline/roomline/appservices"
 	"github.com/roomline/roomline/config"
+	"github.com/roomline/roomline/internal/matrix"
 	"github.com/roomline/roomline/internal/ratelimit"
 )
 
@@ -46,10 +48,8 @@ func checkFiles(cfg *config.Config) error {
 			errs = append(errs, fmt.Errorf("federation.ca_file: %w", err))
 		}
 	}
-	for i, file := range cfg.Appservices.Registrations {
-		if _, err := os.Stat(file); err != nil {
-			errs = append(errs, fmt.Errorf("appservices.registrations[%d]: %w", i, err))
-		}
+	if _, err := appservices.Load(cfg.Appservices.Registrations, matrix.ServerName(cfg.ServerName)); err != nil {
+		errs = append(errs, fmt.Errorf("appservices.registrations: %w", err))
 	}
 	return errors.Join(errs...)
 }

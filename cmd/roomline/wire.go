@@ -14,6 +14,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/roomline/roomline/appservices"
 	"github.com/roomline/roomline/clientapi"
 	"github.com/roomline/roomline/clientapi/auth"
 	"github.com/roomline/roomline/clientapi/presence"
@@ -35,21 +36,22 @@ import (
 
 // app is a Roomline process: every part, put together. Nothing runs before run is called.
 type app struct {
-	cfg      *config.Config
-	log      *slog.Logger
-	clock    matrix.Clock
-	store    *store.Store
-	journal  *journal.Journal
-	keys     *signing.Keys
-	limiter  *ratelimit.Limiter
-	accounts *auth.Accounts
-	sessions *auth.Sessions
-	rooms    *roomserver.Server
-	presence *presence.Server
-	push     *push.Server
-	sync     *clientsync.Server
-	client   *clientapi.Server
-	metrics  *prometheus.Registry
+	cfg         *config.Config
+	log         *slog.Logger
+	clock       matrix.Clock
+	store       *store.Store
+	journal     *journal.Journal
+	keys        *signing.Keys
+	limiter     *ratelimit.Limiter
+	accounts    *auth.Accounts
+	sessions    *auth.Sessions
+	rooms       *roomserver.Server
+	presence    *presence.Server
+	push        *push.Server
+	sync        *clientsync.Server
+	client      *clientapi.Server
+	metrics     *prometheus.Registry
+	appservices *appservices.Server
 	// outbound asks push gateways, application services and OpenID providers.
 	outbound *http.Client
 	// listeners counts those that were made, to tell their metrics apart.
@@ -79,8 +81,13 @@ func newApp(ctx context.Context, cfg *config.Config, st *store.Store, sealKey [3
 	if err != nil {
 		return nil, err
 	}
+	registry, err := appservices.Load(cfg.Appservices.Registrations, matrix.ServerName(cfg.ServerName))
+	if err != nil {
+		return nil, err
+	}
 	if cfg.RateLimits.Enabled {
 		limits := limiterConfig(cfg)
+		limits.ExemptAppservices = append(registry.Unlimited(), limits.ExemptAppservices...)
 		if err := ratelimit.Check(limits.Classes); err != nil {
 			return nil, err
 		}
@@ -88,7 +95,7 @@ func newApp(ctx context.Context, cfg *config.Config, st *store.Store, sealKey [3
 		a.limiter = ratelimit.New(limits)
 	}
 	a.accounts, err = auth.NewAccounts(auth.AccountConfig{
-		Store: st, Journal: a.journal, Clock: a.clock, Limiter: a.limiter, Domains: domains,
+		Store: st, Journal: a.journal, Clock: a.clock, Limiter: a.limiter, Domains: domains, Reserved: registry.Exclusive,
 	})
 	if err != nil {
 		return nil, err
@@ -104,6 +111,16 @@ func newApp(ctx context.Context, cfg *config.Config, st *store.Store, sealKey [3
 	a.sync = clientsync.New(clientsync.Config{
 		Store: st, Journal: a.journal, Rooms: a.rooms, Presence: a.presence, Push: a.push, Clock: a.clock, Log: log,
 	})
+	a.appservices, err = appservices.New(ctx, appservices.Config{
+		Registry: registry, Store: st, Client: a.outbound, Clock: a.clock, Log: log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	var appserviceCovers func(string, matrix.UserID) bool
+	if !registry.Empty() {
+		appserviceCovers = registry.Covers
+	}
 	a.client, err = clientapi.New(clientapi.Config{
 		Store: st, Journal: a.journal, Accounts: a.accounts, Sessions: a.sessions, Interactive: auth.NewInteractive(a.accounts),
 		Rooms: a.rooms, Presence: a.presence, Push: a.push, Clock: a.clock, Log: log,
@@ -111,6 +128,7 @@ func newApp(ctx context.Context, cfg *config.Config, st *store.Store, sealKey [3
 		Registration: clientapi.RegistrationConfig{
 			Mode: clientapi.RegistrationMode(cfg.Registration.Mode), SharedSecret: cfg.Registration.SharedSecret.Reveal(),
 		},
+		AppserviceCovers: appserviceCovers,
 		TURN: clientapi.TURNConfig{
 			URIs: cfg.TURN.URIs, SharedSecret: cfg.TURN.SharedSecret.Reveal(),
 			Username: cfg.TURN.Username, Password: cfg.TURN.Password.Reveal(), Lifetime: cfg.TURN.Lifetime,
@@ -211,7 +229,7 @@ func (a *app) handler(services []config.Service, admin http.Handler) http.Handle
 	for _, service := range services {
 		switch service {
 		case config.ServeClient:
-			routes = append(routes, a.client.Routes(), a.sync.Routes())
+			routes = append(routes, a.client.Routes(), a.sync.Routes(), a.appservices.Routes())
 			if !slices.Contains(services, config.ServeFederation) {
 				routes = append(routes, federation.OpenIDRoutes(a.store, a.clock))
 			}
@@ -228,7 +246,7 @@ func (a *app) handler(services []config.Service, admin http.Handler) http.Handle
 		limiter = a.limiter
 	}
 	api := httpapi.New(httpapi.Config{
-		Log: a.log, Clock: a.clock, Auth: a.sessions, Limiter: limiter, Metrics: a.listenerMetrics(services),
+		Log: a.log, Clock: a.clock, Auth: a.appservices.Authenticator(a.sessions), Limiter: limiter, Metrics: a.listenerMetrics(services),
 	}, routes...)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// ServeMux would answer odd paths of the API with redirects, so that it is asked for its own three only.

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/roomline/roomline/appservices"
 	"github.com/roomline/roomline/clientapi"
 	clientsync "github.com/roomline/roomline/clientapi/sync"
 	"github.com/roomline/roomline/internal/httpapi"
@@ -16,6 +17,7 @@ func routes() []httpapi.Route {
 	var all []httpapi.Route
 	all = append(all, (&clientapi.Server{}).Routes()...)
 	all = append(all, (&clientsync.Server{}).Routes()...)
+	all = append(all, (&appservices.Server{}).Routes()...)
 	return append(all, federation.Routes(nil, nil, nil)...)
 }
 

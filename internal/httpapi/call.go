@@ -29,6 +29,15 @@ type Call struct {
 	ctx    callContext
 }
 
+// Authenticate finds out who sends the request, where the route asks nobody for a token and one kind of request needs one all the
+// same: an application service that registers a user.
+func (c *Call) Authenticate() (*Requester, error) {
+	if err := c.server.identify(c, AccessToken); err != nil {
+		return nil, err
+	}
+	return c.Requester, nil
+}
+
 // Path returns the decoded value of the variable segment {name}, "" when the route has no such segment.
 func (c *Call) Path(name string) string {
 	for i, n := range c.route.names {

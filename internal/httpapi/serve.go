@@ -117,6 +117,10 @@ func (s *server) authenticate(c *Call) error {
 	if class == NoAuth || class == SharedSecret {
 		return nil
 	}
+	return s.identify(c, class)
+}
+
+func (s *server) identify(c *Call, class AuthClass) error {
 	token := accessToken(c)
 	if token == "" {
 		if class == OptionalToken {

@@ -498,3 +498,18 @@ const (
 	// GatewayAnswer bounds the answer of a push gateway: a list of push keys.
 	GatewayAnswer = 64 << 10
 )
+
+// Application services.
+const (
+	// RegistrationFile bounds a registration file; real ones have a few lines.
+	RegistrationFile = 1 << 20
+
+	// AppserviceAnswer is how long an application service may take to answer a question that somebody waits for.
+	AppserviceAnswer = 10 * time.Second
+
+	// AppserviceBody bounds its answer.
+	AppserviceBody = 1 << 20
+
+	// ThirdPartyFound bounds the users or rooms that one lookup finds.
+	ThirdPartyFound = 1000
+)

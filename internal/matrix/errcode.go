@@ -150,6 +150,9 @@ const (
 	// event is to be sent to.
 	ErrBadAlias ErrCode = "M_BAD_ALIAS"
 
+	// The application service answered a ping with a status that is not one of success.
+	ErrBadStatus ErrCode = "M_BAD_STATUS"
+
 	// The media has already been uploaded.
 	ErrCannotOverwriteMedia ErrCode = "M_CANNOT_OVERWRITE_MEDIA"
 

@@ -34,6 +34,8 @@ const (
 	Room = "room"
 	// Keys is publishing, asking for and claiming keys of devices, by user. Who claims without end takes others' one-time keys away.
 	Keys = "keys"
+	// ThirdParty is asking what application services know, by user: each such request makes others.
+	ThirdParty = "third_party"
 	// Sticky is events that are sticky, by user: everybody in the room is given all of them.
 	Sticky = "sticky"
 	// Delayed is restarting, sending and cancelling delayed events, by the user who scheduled them.
@@ -92,6 +94,7 @@ var defaults = map[string]Class{
 	Keys:     {Burst: 200, Every: 100 * time.Millisecond},
 	// One takes two requests: the spec advises one a minute.
 	LoginToken: {Burst: 6, Every: 30 * time.Second},
+	ThirdParty: {Burst: 30, Every: 500 * time.Millisecond},
 	// A device in a call sends one every few minutes.
 	Sticky: {Burst: 60, Every: time.Second},
 	// What calls need at least: a heartbeat every few seconds, from several devices.
@@ -113,7 +116,7 @@ var defaults = map[string]Class{
 
 // onCredit are the classes of which a process may admit a little by itself, because a round trip for each request would cost more
 // than what it protects. What guards passwords and accounts is not among them: it is exact, and closed when the database is away.
-var onCredit = map[string]bool{Read: true, Send: true, Room: true, Keys: true, Delayed: true, Sticky: true, Search: true, ByDevice: true, ByAddress: true, ByOrganisation: true}
+var onCredit = map[string]bool{Read: true, Send: true, Room: true, Keys: true, Delayed: true, ThirdParty: true, Sticky: true, Search: true, ByDevice: true, ByAddress: true, ByOrganisation: true}
 
 // Known reports whether the class is in the table; a test asks it for every route.
 func Known(name string) bool {

@@ -1,0 +1,73 @@
+package appservices
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/roomline/roomline/internal/httpapi"
+	"github.com/roomline/roomline/internal/matrix"
+	"github.com/roomline/roomline/internal/store"
+)
+
+// Authenticator knows the tokens of application services, and leaves all others to the next one.
+type Authenticator struct {
+	registry *Registry
+	store    *store.Store
+	next     httpapi.Authenticator
+}
+
+// Authenticator returns one that asks next for the tokens of people.
+func (s *Server) Authenticator(next httpapi.Authenticator) *Authenticator {
+	return &Authenticator{registry: s.cfg.Registry, store: s.cfg.Store, next: next}
+}
+
+// Authenticate returns whom a token acts for. That of an application service acts as the user and device that the query names.
+//
+// Spec: application-service v1.19 §identity-assertion
+func (a *Authenticator) Authenticate(ctx context.Context, token string) (*httpapi.Requester, error) {
+	as := a.registry.ofToken(token)
+	if as == nil {
+		return a.next.Authenticate(ctx, token)
+	}
+	user, device := as.Sender, matrix.DeviceID("")
+	if call, ok := httpapi.CallOf(ctx); ok {
+		if call.HasQuery("user_id") {
+			var err error
+			if user, err = matrix.ParseUserID(call.Query("user_id")); err != nil {
+				return nil, matrix.InvalidParam("user_id is not a user id")
+			}
+		}
+		device = matrix.DeviceID(call.Query("device_id"))
+		// Interop: bridges of the time before v1.17 give the device so (MSC3202, MSC4326).
+		for _, name := range []string{"org.matrix.msc4326.device_id", "org.matrix.msc3202.device_id"} {
+			if device == "" {
+				device = matrix.DeviceID(call.Query(name))
+			}
+		}
+	}
+	if !as.Covers(user) {
+		return nil, matrix.NewError(403, matrix.ErrExclusive, "the application service may not act as this user")
+	}
+	account, err := a.store.GetUser(ctx, user)
+	switch {
+	case errors.Is(err, store.ErrNotFound) || err == nil && account.Deactivated():
+		return nil, matrix.Forbidden("the application service has no such user; it has to be registered")
+	case err != nil:
+		return nil, fmt.Errorf("look up the user of an application service: %w", err)
+	case account.Locked:
+		return nil, matrix.NewError(401, matrix.ErrUserLocked, "this account has been locked").With("soft_logout", true)
+	}
+	if device != "" {
+		_, err := a.store.GetDevice(ctx, user, device)
+		if errors.Is(err, store.ErrNotFound) {
+			return nil, matrix.NewError(400, matrix.ErrUnknownDevice, "the user has no such device")
+		}
+		if err != nil {
+			return nil, fmt.Errorf("look up the device of an application service's user: %w", err)
+		}
+	}
+	return &httpapi.Requester{
+		User: user, Device: device, Org: account.OrganisationID, Guest: account.Guest, Suspended: account.Suspended, Appservice: as.ID,
+	}, nil
+}

@@ -30,7 +30,7 @@ test: check bin-test chromium tests/jssdk/node_modules tests/hydrogen/node_modul
 
 .PHONY: check
 check: ## gofmt, go vet, staticcheck, import directions, references to the specification
-	@unformatted=$$(gofmt -l cmd clientapi config internal roomserver tests); \
+	@unformatted=$$(gofmt -l appservices cmd clientapi config internal roomserver tests); \
 	if [ -n "$$unformatted" ]; then echo "not gofmt-ed:"; echo "$$unformatted"; exit 1; fi
 	$(GO) vet ./...
 	$(GO) tool staticcheck ./...

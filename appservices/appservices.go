@@ -4,7 +4,7 @@
 //
 // A registration (registration.go) is a file of the operator. It gives the application service a token to act with, as its own
 // user or as a user of its namespaces (authenticate.go), and us a token to ask it with (ask.go): for what it knows of third-party
-// networks (thirdparty.go), and whether it is there (ping.go). What it publishes of its network's rooms is in directory.go.
+// networks (thirdparty.go), and whether it is there (ping.go).
 //
 // Invariants:
 //   - An as_token acts inside its namespaces only. Of the tokens themselves the SHA-256 is kept, and compared.

@@ -130,14 +130,14 @@ func (tx *Tx) InsertDelayedEvent(ctx context.Context, e DelayedEvent) error {
 
 // RestartDelayedEvent counts a scheduled event's delay from now on. It reports false when the event is not scheduled.
 func (s *Store) RestartDelayedEvent(ctx context.Context, id string) (bool, error) {
-	n, err := s.exec(ctx, `
+	n, err := s.execOnce(ctx, `
 		UPDATE delayed_events SET scheduled_ts = `+dbNowUp+` WHERE delay_id = $1 AND finalised_ts IS NULL`, id)
 	return n == 1, err
 }
 
 // CancelDelayedEvent makes that a scheduled event is never sent. It reports false when the event is not scheduled.
 func (s *Store) CancelDelayedEvent(ctx context.Context, id string) (bool, error) {
-	n, err := s.exec(ctx, `
+	n, err := s.execOnce(ctx, `
 		UPDATE delayed_events SET finalised_ts = `+dbNowDown+` WHERE delay_id = $1 AND finalised_ts IS NULL`, id)
 	return n == 1, err
 }

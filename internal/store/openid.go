@@ -19,7 +19,8 @@ type OpenIDToken struct {
 // InsertOpenIDToken remembers a token that proves to a service who the user is.
 func (s *Store) InsertOpenIDToken(ctx context.Context, t OpenIDToken) error {
 	_, err := s.exec(ctx, `
-		INSERT INTO openid_tokens (token_hash, user_id, session_id, expires_ts) VALUES ($1, $2, nullif($3::bigint, 0), $4)`,
+		INSERT INTO openid_tokens (token_hash, user_id, session_id, expires_ts) VALUES ($1, $2, nullif($3::bigint, 0), $4)
+		ON CONFLICT DO NOTHING`,
 		t.Hash, string(t.UserID), t.SessionID, int64(t.ExpiresTS))
 	return err
 }

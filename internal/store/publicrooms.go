@@ -27,7 +27,7 @@ type PublishedRoom struct {
 
 // InsertPublishedRoom publishes a room; what is listed of it comes with PutPublishedRooms. It is false when the room was published.
 func (s *Store) InsertPublishedRoom(ctx context.Context, room, organisation int64) (bool, error) {
-	n, err := s.exec(ctx, `INSERT INTO published_rooms (room_nid, organisation_id) VALUES ($1, $2) ON CONFLICT DO NOTHING`, room, organisation)
+	n, err := s.execOnce(ctx, `INSERT INTO published_rooms (room_nid, organisation_id) VALUES ($1, $2) ON CONFLICT DO NOTHING`, room, organisation)
 	return n == 1, err
 }
 

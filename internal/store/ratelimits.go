@@ -19,6 +19,8 @@ type Bucket struct {
 // TakeFromBucket spends one request at the moment now. When the bucket is empty nothing is spent and ok is false. busyUntil is
 // when the bucket will be full again.
 func (s *Store) TakeFromBucket(ctx context.Context, b Bucket, now int64) (busyUntil int64, ok bool, err error) {
+	// A statement that runs twice (see the package comment) takes two requests, which errs on the safe side.
+	//
 	// Why: one statement, so that parallel requests on all processes queue up at the row's lock. A refused request
 	// updates nothing, so its busy_until comes from the second branch.
 	err = s.queryRow(ctx, `
@@ -94,7 +96,7 @@ func (s *Store) CountProcesses(ctx context.Context) (int, error) {
 
 // PutBackIntoBucket returns what a request has spent that turned out not to count.
 func (s *Store) PutBackIntoBucket(ctx context.Context, b Bucket) error {
-	_, err := s.exec(ctx, `UPDATE rate_limits SET busy_until = busy_until - $3 WHERE class = $1 AND key = $2`, b.Class, b.Key, b.Interval)
+	_, err := s.execOnce(ctx, `UPDATE rate_limits SET busy_until = busy_until - $3 WHERE class = $1 AND key = $2`, b.Class, b.Key, b.Interval)
 	return err
 }
 

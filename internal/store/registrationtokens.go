@@ -50,12 +50,12 @@ func (tx *Tx) PutRegistrationTokenUse(ctx context.Context, token string, now mat
 func (s *Store) InsertRegistrationNonce(ctx context.Context, nonce string, now, expires matrix.Timestamp) error {
 	_, err := s.exec(ctx, `
 		WITH expired AS (DELETE FROM registration_nonces WHERE expires_ts <= $3)
-		INSERT INTO registration_nonces (nonce, expires_ts) VALUES ($1, $2)`, nonce, int64(expires), int64(now))
+		INSERT INTO registration_nonces (nonce, expires_ts) VALUES ($1, $2) ON CONFLICT DO NOTHING`, nonce, int64(expires), int64(now))
 	return err
 }
 
 // DeleteRegistrationNonce uses a nonce up. It reports false when it was not given out, has expired or was used.
 func (s *Store) DeleteRegistrationNonce(ctx context.Context, nonce string, now matrix.Timestamp) (bool, error) {
-	n, err := s.exec(ctx, `DELETE FROM registration_nonces WHERE nonce = $1 AND expires_ts > $2`, nonce, int64(now))
+	n, err := s.execOnce(ctx, `DELETE FROM registration_nonces WHERE nonce = $1 AND expires_ts > $2`, nonce, int64(now))
 	return n == 1, err
 }

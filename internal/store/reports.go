@@ -22,7 +22,7 @@ type Report struct {
 
 // InsertReport stores a report. Of a reporter's reports the newest ones are kept, at most kept.
 func (s *Store) InsertReport(ctx context.Context, r Report, kept int) error {
-	_, err := s.exec(ctx, `
+	_, err := s.execOnce(ctx, `
 		WITH old AS (
 			DELETE FROM reports WHERE report_id IN (
 				SELECT report_id FROM reports WHERE reporter = $2 ORDER BY report_id DESC OFFSET $8)
@@ -58,6 +58,6 @@ func (s *Store) GetReport(ctx context.Context, organisation, id int64) (Report, 
 
 // DeleteReport removes a report that has been dealt with; it is false when there was none.
 func (s *Store) DeleteReport(ctx context.Context, organisation, id int64) (bool, error) {
-	n, err := s.exec(ctx, `DELETE FROM reports WHERE organisation_id = $1 AND report_id = $2`, organisation, id)
+	n, err := s.execOnce(ctx, `DELETE FROM reports WHERE organisation_id = $1 AND report_id = $2`, organisation, id)
 	return n == 1, err
 }

@@ -194,7 +194,7 @@ const aliasClaim = 60_000
 // InsertAlias stores a room's alias; it is false when the alias is taken. The room may be stored a moment later: an alias whose
 // room has not come in time is free, because the process that wanted it is gone.
 func (s *Store) InsertAlias(ctx context.Context, a Alias, now matrix.Timestamp) (bool, error) {
-	n, err := s.exec(ctx, `
+	n, err := s.execOnce(ctx, `
 		INSERT INTO room_aliases (alias, room_nid, creator, created_ts) VALUES ($1, $2, $3, $4)
 		ON CONFLICT (alias) DO UPDATE
 		SET room_nid = excluded.room_nid, creator = excluded.creator, created_ts = excluded.created_ts
@@ -231,6 +231,6 @@ func (tx *Tx) MoveAliases(ctx context.Context, from, to int64) error {
 
 // DeleteAlias removes an alias; it is false when there was none.
 func (s *Store) DeleteAlias(ctx context.Context, alias matrix.RoomAlias) (bool, error) {
-	n, err := s.exec(ctx, `DELETE FROM room_aliases WHERE alias = $1`, string(alias))
+	n, err := s.execOnce(ctx, `DELETE FROM room_aliases WHERE alias = $1`, string(alias))
 	return n == 1, err
 }

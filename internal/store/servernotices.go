@@ -14,7 +14,7 @@ func (s *Store) GetServerNoticeRoom(ctx context.Context, user matrix.UserID) (Ro
 
 // InsertServerNoticeRoom makes a room the one in which the server speaks to a user; it is false when the user has one.
 func (s *Store) InsertServerNoticeRoom(ctx context.Context, user matrix.UserID, room int64) (bool, error) {
-	n, err := s.exec(ctx, `
+	n, err := s.execOnce(ctx, `
 		INSERT INTO server_notice_rooms (user_id, room_nid) VALUES ($1, $2) ON CONFLICT DO NOTHING`, string(user), room)
 	return n == 1, err
 }

@@ -41,6 +41,10 @@ func (s *Store) PutSlidingState(ctx context.Context, c SlidingConnection, st Sli
 	var stored bool
 	err := s.queryRow(ctx, `SELECT sliding_put($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
 		string(c.User), string(c.Device), c.ID, st.Base, st.Version, int64(st.UsedTS), st.State, siblings, most).Scan(&stored)
+	if IsUniqueViolation(err) {
+		// The statement ran twice (see the package comment); nobody else has this version.
+		return true, nil
+	}
 	return stored, err
 }
 

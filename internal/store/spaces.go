@@ -54,7 +54,8 @@ func (s *Store) InsertSpaceWalk(ctx context.Context, w SpaceWalk, expires matrix
 			DELETE FROM space_walks WHERE token IN (
 				SELECT token FROM space_walks WHERE user_id = $2 ORDER BY expires_ts DESC OFFSET $6)
 		)
-		INSERT INTO space_walks (token, user_id, room_nid, walk, expires_ts) VALUES ($1, $2, $3, $4, $5)`,
+		INSERT INTO space_walks (token, user_id, room_nid, walk, expires_ts) VALUES ($1, $2, $3, $4, $5)
+		ON CONFLICT DO NOTHING`,
 		w.Token, string(w.UserID), w.RoomNID, w.Walk, int64(expires), kept-1)
 	return err
 }

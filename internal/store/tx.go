@@ -45,6 +45,15 @@ func (s *Store) exec(ctx context.Context, query string, args ...any) (int64, err
 	return affected(s.db.ExecContext(ctx, query, args...))
 }
 
+// execOnce is exec for a statement that must not run twice: see the package comment.
+func (s *Store) execOnce(ctx context.Context, query string, args ...any) (n int64, err error) {
+	err = s.Write(ctx, func(tx *Tx) error {
+		n, err = tx.exec(ctx, query, args...)
+		return err
+	})
+	return n, err
+}
+
 func (s *Store) query(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
 	rows, err := s.db.QueryContext(ctx, query, args...)
 	return rows, wrap(err)

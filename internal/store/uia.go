@@ -35,7 +35,8 @@ func (s *Store) GetInteractiveSession(ctx context.Context, id string, now matrix
 func (s *Store) InsertInteractiveSession(ctx context.Context, session InteractiveSession, now matrix.Timestamp) error {
 	_, err := s.exec(ctx, `
 		WITH expired AS (DELETE FROM uia_sessions WHERE expires_ts <= $5)
-		INSERT INTO uia_sessions (session_id, operation, user_id, expires_ts) VALUES ($1, $2, $3, $4)`,
+		INSERT INTO uia_sessions (session_id, operation, user_id, expires_ts) VALUES ($1, $2, $3, $4)
+		ON CONFLICT DO NOTHING`,
 		session.SessionID, session.Operation, string(session.UserID), int64(session.ExpiresTS), int64(now))
 	return err
 }
@@ -52,6 +53,6 @@ func (s *Store) PutInteractiveStage(ctx context.Context, id, stage, registration
 // DeleteInteractiveSession ends a session whose operation is about to be done. It reports false when another request has
 // ended it.
 func (s *Store) DeleteInteractiveSession(ctx context.Context, id string) (bool, error) {
-	n, err := s.exec(ctx, `DELETE FROM uia_sessions WHERE session_id = $1`, id)
+	n, err := s.execOnce(ctx, `DELETE FROM uia_sessions WHERE session_id = $1`, id)
 	return n == 1, err
 }

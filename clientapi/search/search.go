@@ -3,7 +3,7 @@
 // Spec: client-server v1.19 §server-side-search
 //
 // The index is a table of its own (store/search.go), filled by a follower of the journal (index.go) a moment after a message
-// is sent. What a message says is folded into plain small words (text.go), the same for every language. A message that was edited is found by
+// is sent; a search waits for that moment, so that whoever has sent a message finds it. What a message says is folded into plain small words (text.go), the same for every language. A message that was edited is found by
 // its latest text, and one that was redacted not at all: the answer is checked against the events themselves, so that it
 // does not matter how far the follower has come.
 //
@@ -21,6 +21,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"time"
 
 	"github.com/roomline/roomline/internal/httpapi"
 	"github.com/roomline/roomline/internal/journal"
@@ -63,12 +64,42 @@ func (s *Server) Search(ctx context.Context, c *httpapi.Call, req *request) (any
 	if err := a.parse(c.Query("next_batch")); err != nil {
 		return nil, err
 	}
-	for _, step := range []func(context.Context) error{a.chooseRooms, a.find, a.load, a.loadContexts, a.loadState} {
+	for _, step := range []func(context.Context) error{s.caughtUp, a.chooseRooms, a.find, a.load, a.loadContexts, a.loadState} {
 		if err := step(ctx); err != nil {
 			return nil, err
 		}
 	}
 	return a.write(ctx)
+}
+
+// indexPatience is how long a search waits for the index; catchUpPause is how long before it looks again.
+const (
+	indexPatience = time.Second
+	catchUpPause  = 4 * time.Millisecond
+)
+
+// caughtUp waits until the index has what this process knew when it was called. A follower that is far behind, or that nobody runs at
+// the moment, is not waited for longer than indexPatience: what is in the index is better than nothing.
+func (s *Server) caughtUp(ctx context.Context) error {
+	head := s.cfg.Journal.Head()
+	patience := time.NewTimer(indexPatience)
+	defer patience.Stop()
+	for {
+		position, err := s.cfg.Store.GetFollowerPosition(ctx, follower)
+		if err != nil {
+			return fmt.Errorf("look how far the index is: %w", err)
+		}
+		if position >= head {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-patience.C:
+			return nil
+		case <-time.After(catchUpPause):
+		}
+	}
 }
 
 // chooseRooms finds the rooms that are searched: those that the user is or was in and has not forgotten, and that are not encrypted.

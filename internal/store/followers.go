@@ -69,6 +69,13 @@ func (l *Lease) Position(ctx context.Context, start int64) (int64, error) {
 	return p, wrap(err)
 }
 
+// GetFollowerPosition returns how far a follower has come; 0 if it has never run.
+func (s *Store) GetFollowerPosition(ctx context.Context, name string) (int64, error) {
+	var p int64
+	err := s.queryRow(ctx, `SELECT coalesce((SELECT position FROM followers WHERE name = $1), 0)`, name).Scan(&p)
+	return p, err
+}
+
 // PutPosition saves how far the follower has come. It runs on the lease's own connection: who has lost the lease can't save.
 func (l *Lease) PutPosition(ctx context.Context, position int64) error {
 	l.mu.Lock()

@@ -1,0 +1,298 @@
+// matrix-js-sdk with its Rust crypto: two users and four devices in an encrypted room, on two server processes. jssdk_test.go
+// starts the server and runs this with node --test; see chat.test.mjs for the environment. ROOMLINE_KILL is a URL that kills the
+// server process in its query, and starts it again.
+
+import assert from "node:assert/strict";
+import { after, before, test as nodeTest } from "node:test";
+
+import { ClientEvent, createClient, Direction, MatrixError, SyncState } from "matrix-js-sdk";
+import { CryptoEvent } from "matrix-js-sdk/lib/crypto-api/index.js";
+import { VerificationPhase, VerificationRequestEvent, VerifierEvent } from "matrix-js-sdk/lib/crypto-api/verification.js";
+import { logger } from "matrix-js-sdk/lib/logger.js";
+
+// Why: see chat.test.mjs.
+Promise.withResolvers ??= function () {
+    const made = {};
+    made.promise = new this((resolve, reject) => Object.assign(made, { resolve, reject }));
+    return made;
+};
+
+logger.setLevel("silent");
+const silent = { trace() {}, debug() {}, info() {}, warn() {}, error() {}, getChild: () => silent };
+
+const urls = process.env.ROOMLINE_URLS.split(",");
+const accounts = JSON.parse(process.env.ROOMLINE_ACCOUNTS);
+const patience = 60_000;
+const each = 500;
+
+/** A test that is not begun after one that failed: each builds on those before it. */
+let failed;
+const test = (what, run) => nodeTest(what, async () => {
+    assert.ok(!failed, `"${failed}" failed before`);
+    failed = what;
+    await run();
+    failed = undefined;
+});
+
+const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+/** Waits until a condition holds; the client is busy elsewhere meanwhile. */
+async function eventually(what, condition) {
+    const deadline = Date.now() + patience;
+    for (;;) {
+        const value = await condition();
+        if (value) return value;
+        assert.ok(Date.now() < deadline, `${what} did not happen within ${patience} ms`);
+        await sleep(20);
+    }
+}
+
+/** Does something until it succeeds, however often the server is away meanwhile. What the server refuses is not tried again. */
+async function insist(what, act) {
+    const deadline = Date.now() + patience;
+    for (;;) {
+        try {
+            return await act();
+        } catch (err) {
+            if (err instanceof MatrixError && err.httpStatus < 500) throw err;
+            assert.ok(Date.now() < deadline, `${what}: ${err}`);
+            await sleep(50);
+        }
+    }
+}
+
+const clients = [];
+
+/** Signs in on a device of its own, which encrypts. keys are the secret storage keys that the person knows. */
+async function signIn(url, account, keys = {}) {
+    const answer = await createClient({ baseUrl: url, logger: silent }).loginRequest({
+        type: "m.login.password",
+        identifier: { type: "m.id.user", user: account.user },
+        password: account.password,
+    });
+    const client = createClient({
+        baseUrl: url, userId: answer.user_id, deviceId: answer.device_id, accessToken: answer.access_token,
+        timelineSupport: true, logger: silent,
+        cryptoCallbacks: {
+            getSecretStorageKey: async ({ keys: wanted }) => {
+                const id = Object.keys(wanted).find((k) => keys[k]);
+                return id ? [id, keys[id]] : null;
+            },
+            cacheSecretStorageKey: (id, info, key) => (keys[id] = key),
+        },
+    });
+    clients.push(client);
+    await client.initRustCrypto({ useIndexedDB: false });
+    const states = [];
+    client.on(ClientEvent.Sync, (state) => states.push(state));
+    await client.startClient({ initialSyncLimit: 20, lazyLoadMembers: true });
+    await eventually(`first sync of ${account.user}`, () => states.includes(SyncState.Prepared));
+    return client;
+}
+
+/** Says who they are when a request asks for it. */
+const confirm = (account) => async (makeRequest) => {
+    try {
+        return await makeRequest(null);
+    } catch (err) {
+        if (!err.data?.session) throw err;
+        return await makeRequest({
+            type: "m.login.password", session: err.data.session, password: account.password,
+            identifier: { type: "m.id.user", user: account.user },
+        });
+    }
+};
+
+/** Both sides of a verification compare emoji and find them the same. */
+async function compareEmoji(request, counterpart) {
+    await eventually("the request being accepted", () => request.phase === VerificationPhase.Ready);
+    const first = await request.startVerification("m.sas.v1");
+    await eventually("the other side starting", () => counterpart.verifier);
+    const shown = [];
+    const done = [first, counterpart.verifier].map((verifier) => {
+        const show = (sas) => shown.push(sas);
+        if (verifier.getShowSasCallbacks()) show(verifier.getShowSasCallbacks());
+        else verifier.once(VerifierEvent.ShowSas, show);
+        return verifier.verify();
+    });
+    await eventually("emoji on both sides", () => shown.length === 2);
+    assert.equal(shown[0].sas.emoji.length, 7);
+    assert.deepEqual(shown[0].sas.emoji, shown[1].sas.emoji, "both sides see the same emoji");
+    await Promise.all(shown.map((sas) => sas.confirm()));
+    await Promise.all(done);
+    await eventually("the end of the verification", () => request.phase === VerificationPhase.Done && counterpart.phase === VerificationPhase.Done);
+}
+
+/** Whether one client sees that the other's device is signed by its owner. */
+async function isSigned(client, other) {
+    return (await client.getCrypto().getDeviceVerificationStatus(other.getUserId(), other.deviceId))?.signedByOwner;
+}
+
+/** The next verification that somebody asks the client for, accepted. */
+function accepted(client) {
+    return new Promise((resolve, reject) => {
+        client.once(CryptoEvent.VerificationRequestReceived, (request) => request.accept().then(() => resolve(request), reject));
+    });
+}
+
+/**
+ * The events of the room, decrypted as far as the client can. They are read from the server: a timeline that sync still adds to, over
+ * gaps, is not whole.
+ */
+async function history(client) {
+    const events = [];
+    let from = null;
+    do {
+        const page = await client.createMessagesRequest(roomId, from, 200, Direction.Backward);
+        events.push(...page.chunk.map(client.getEventMapper({ decrypt: false })));
+        from = page.end;
+    } while (from);
+    await Promise.all(events.map((e) => client.decryptEventIfNeeded(e)));
+    return events;
+}
+
+/** The texts of messages by their event ids, and the reasons of those that can't be read. */
+async function readable(client) {
+    const texts = new Map();
+    const failures = [];
+    for (const event of await history(client)) {
+        if (event.isDecryptionFailure()) failures.push(`${event.getId()}: ${event.decryptionFailureReason}`);
+        else if (event.getType() === "m.room.message") texts.set(event.getId(), event.getContent().body);
+    }
+    return { texts, failures };
+}
+
+/** Waits until a client has a message, and returns its text. */
+async function read(client, id) {
+    const event = await eventually(`${client.deviceId} getting ${id}`, () => client.getRoom(roomId).findEventById(id));
+    await eventually(`${client.deviceId} reading ${id}`, () => !event.isEncrypted() || event.getClearContent() !== null);
+    return event.getContent().body;
+}
+
+const kill = async (n) => assert.ok((await fetch(`${process.env.ROOMLINE_KILL}?process=${n}`)).ok, "the process starts again");
+
+const secrets = {}; // what Alice has written down
+let alice;
+let second; // another device of Alice's
+let bob;
+let roomId;
+
+before(async () => {
+    alice = await signIn(urls[0], accounts[0], secrets);
+    bob = await signIn(urls[1], accounts[1]);
+});
+
+after(() => {
+    for (const client of clients) client.stopClient();
+});
+
+test("cross-signing and a key backup are set up", async () => {
+    for (const [client, account] of [[alice, accounts[0]], [bob, accounts[1]]]) {
+        await client.getCrypto().bootstrapCrossSigning({ authUploadDeviceSigningKeys: confirm(account) });
+        await eventually(`${account.user}'s device being signed`, () => isSigned(client, client));
+    }
+    await alice.getCrypto().bootstrapSecretStorage({
+        createSecretStorageKey: () => alice.getCrypto().createRecoveryKeyFromPassphrase(),
+        setupNewKeyBackup: true,
+    });
+    assert.ok(await alice.getCrypto().isCrossSigningReady(), "cross-signing is ready");
+    await eventually("secret storage", () => alice.getCrypto().isSecretStorageReady());
+    await eventually("the use of the key backup", () => alice.getCrypto().getActiveSessionBackupVersion());
+});
+
+test("an encrypted room", async () => {
+    ({ room_id: roomId } = await alice.createRoom({
+        preset: "private_chat", name: "Breakfast", invite: [bob.getUserId()],
+        initial_state: [{ type: "m.room.encryption", state_key: "", content: { algorithm: "m.megolm.v1.aes-sha2" } }],
+    }));
+    await eventually("bob's invite", () => bob.getRoom(roomId)?.getMyMembership() === "invite");
+    await bob.joinRoom(roomId);
+    await eventually("both in the room", () => [alice, bob].every((c) => c.getRoom(roomId)?.getJoinedMemberCount() === 2));
+    await eventually("encryption", async () => (await alice.getCrypto().isEncryptionEnabledInRoom(roomId)) && (await bob.getCrypto().isEncryptionEnabledInRoom(roomId)));
+    for (const [from, to] of [[alice, bob], [bob, alice]]) {
+        const { event_id: id } = await from.sendTextMessage(roomId, `hello from ${from.getUserId()}`);
+        assert.equal(await read(to, id), `hello from ${from.getUserId()}`);
+        assert.ok(to.getRoom(roomId).findEventById(id).isEncrypted(), "it was encrypted");
+    }
+});
+
+test("a second device is verified by emoji", async () => {
+    second = await signIn(urls[1], accounts[0]);
+    const crypto = second.getCrypto();
+    assert.ok(!(await isSigned(second, second)), "a new device is not signed");
+    const theirs = accepted(alice);
+    await compareEmoji(await crypto.requestOwnUserVerification(), await theirs);
+    for (const client of [alice, second, bob]) {
+        await eventually(`${client.deviceId} seeing the device signed`, () => isSigned(client, second));
+    }
+    // The secrets come from the first device by messages between the two.
+    await eventually("the private keys of cross-signing", async () =>
+        Object.values((await crypto.getCrossSigningStatus()).privateKeysCachedLocally).every(Boolean));
+    await eventually("the key of the backup", () => crypto.getSessionBackupPrivateKey());
+    const { event_id: id } = await bob.sendTextMessage(roomId, "for all devices");
+    for (const client of [alice, second]) assert.equal(await read(client, id), "for all devices");
+});
+
+test("1,000 messages while processes are killed", async () => {
+    const sent = new Map();
+    let stopped = false;
+    const send = async (client, name, count) => {
+        for (let n = 0; n < count; n++) {
+            const text = `${name} says ${n}`;
+            const txn = client.makeTxnId();
+            let attempt = () => client.sendEvent(roomId, "m.room.message", { msgtype: "m.text", body: text }, txn);
+            const { event_id: id } = await insist(text, () => attempt().catch((err) => {
+                const room = client.getRoom(roomId);
+                const unsent = room.findEventById(`~${roomId}:${txn}`);
+                if (unsent) attempt = () => client.resendEvent(unsent, room);
+                throw err;
+            }));
+            sent.set(id, text);
+            // Sessions are replaced while devices wait for their keys.
+            if (n % 100 === 99) await client.getCrypto().forceDiscardSession(roomId);
+        }
+    };
+    const disturb = (async () => {
+        for (let n = 0; !stopped; n++) {
+            await sleep(1500);
+            await kill(n % 2);
+        }
+    })();
+    try {
+        await Promise.all([send(alice, "alice", each - 100), send(second, "alice's phone", 100), send(bob, "bob", each)]);
+    } finally {
+        stopped = true;
+        await disturb;
+    }
+    assert.equal(sent.size, 2 * each, "every message is one event");
+    for (const client of [alice, second, bob]) {
+        let state;
+        await eventually(`${client.deviceId} reading all messages`, async () => {
+            state = await insist("history", () => readable(client));
+            return state.failures.length === 0 && [...sent.keys()].every((id) => state.texts.has(id));
+        }).catch((err) => assert.fail(`${err.message}: ${state.failures.length} can't be read: ${state.failures.slice(0, 5)}; ` +
+            `${[...sent.keys()].filter((id) => !state.texts.has(id)).length} are missing`));
+        for (const [id, text] of sent) assert.equal(state.texts.get(id), text);
+    }
+});
+
+test("a new device reads it all from the key backup", async () => {
+    const info = await eventually("all keys in the backup", async () => {
+        const { backupInfo } = await alice.getCrypto().checkKeyBackupAndEnable();
+        return backupInfo.count >= 10 && backupInfo;
+    });
+    const fresh = await signIn(urls[0], accounts[0], secrets);
+    const crypto = fresh.getCrypto();
+    const before = await readable(fresh);
+    assert.ok(before.failures.length > 2 * each, `without keys nothing can be read, but ${before.texts.size} can`);
+    await crypto.bootstrapCrossSigning({}); // signs the device with the keys out of the secret storage
+    await eventually("the device being signed", () => isSigned(fresh, fresh));
+    await crypto.loadSessionBackupPrivateKeyFromSecretStorage();
+    const result = await crypto.restoreKeyBackup();
+    assert.equal(result.imported, result.total);
+    assert.ok(result.total >= info.count, `${result.total} keys of ${info.count}`);
+    await eventually("the whole history", async () => {
+        const { texts, failures } = await readable(fresh);
+        return failures.length === 0 && texts.size >= 2 * each + 3;
+    });
+});

@@ -87,7 +87,8 @@ func TestRoomsAreListedPageByPage(t *testing.T) {
 	}
 	for limit := 1; limit <= 5; limit++ {
 		var seen []string
-		since, last := "", object{}
+		since := ""
+		var last object
 		for pages := 0; ; pages++ {
 			if pages > 5 {
 				t.Fatal("the pages do not end")

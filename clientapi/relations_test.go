@@ -72,8 +72,6 @@ func told(e object) *digest {
 	return d
 }
 
-func (o object) inner2(key string) object { return o.inner(key) }
-
 // model says from the events that a viewer sees, oldest first, what is to be aggregated.
 type model struct {
 	viewer  string

@@ -529,7 +529,7 @@ func TestFiltersAreStoredAndUsed(t *testing.T) {
 		{"bad since", "GET", query("since", "x1"), "", alice, 400, "M_INVALID_PARAM"},
 		{"bad timeout", "GET", query("timeout", "-1"), "", alice, 400, "M_INVALID_PARAM"},
 		{"bad full_state", "GET", query("full_state", "yes"), "", alice, 400, "M_INVALID_PARAM"},
-		{"bad presence", "GET", query("set_presence", "busy"), "", alice, 400, "M_INVALID_PARAM"},
+		{"bad presence", "GET", query("set_presence", "away"), "", alice, 400, "M_INVALID_PARAM"},
 	} {
 		status, body := p.request(ctx, c.method, c.path, c.user, "D", c.body)
 		if status != c.status || gjson.Get(body, "errcode").String() != c.code {

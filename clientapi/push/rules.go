@@ -172,7 +172,8 @@ func checkConditions(list []json.RawMessage) error {
 	return nil
 }
 
-// checkActions leaves out the actions that servers have to ignore.
+// checkActions refuses what is no action. dont_notify and coalesce, which mean nothing any more, are kept for the clients that sent
+// them.
 //
 // Spec: client-server v1.19 §actions
 func checkActions(list []json.RawMessage) ([]json.RawMessage, error) {
@@ -180,9 +181,7 @@ func checkActions(list []json.RawMessage) ([]json.RawMessage, error) {
 	for _, raw := range list {
 		a := gjson.ParseBytes(raw)
 		switch {
-		case a.Type == gjson.String && (a.String() == "dont_notify" || a.String() == "coalesce"):
-			continue
-		case a.Type == gjson.String && a.String() == "notify":
+		case a.Type == gjson.String && slices.Contains([]string{"notify", "dont_notify", "coalesce"}, a.String()):
 		case a.IsObject() && a.Get("set_tweak").Type == gjson.String && a.Get("set_tweak").String() != "":
 		default:
 			return nil, matrix.InvalidParam("actions must be notify or objects with set_tweak")

@@ -56,6 +56,13 @@ var whileSuspended = map[string]suspendedRule{
 	"PUT /v3/room_keys/keys/{roomId}/{sessionId}":    nil,
 	"DELETE /v3/room_keys/keys/{roomId}/{sessionId}": nil,
 
+	// MSC3814, a device that receives keys meanwhile; MSC4306, what the user is told of threads.
+	"PUT /unstable/org.matrix.msc3814.v1/dehydrated_device":                            nil,
+	"DELETE /unstable/org.matrix.msc3814.v1/dehydrated_device":                         nil,
+	"POST /unstable/org.matrix.msc3814.v1/dehydrated_device/{deviceId}/events":         nil,
+	"PUT /unstable/io.element.msc4306/rooms/{roomId}/thread/{eventId}/subscription":    nil,
+	"DELETE /unstable/io.element.msc4306/rooms/{roomId}/thread/{eventId}/subscription": nil,
+
 	"POST /v3/search":                nil,
 	"POST /v3/user_directory/search": nil,
 	"POST /v3/publicRooms":           nil,

@@ -1,0 +1,21 @@
+package clientapi
+
+import (
+	"strings"
+	"testing"
+)
+
+// A line that is no route would allow nothing, and nobody would notice.
+func TestWhatSuspendedUsersMayDoIsOnTheRouteTable(t *testing.T) {
+	t.Parallel()
+	routes := map[string]bool{}
+	for _, r := range (&Server{}).Routes() {
+		routes[r.Method+" "+strings.TrimPrefix(r.Path, "/_matrix/client")] = true
+	}
+	for name := range whileSuspended {
+		// Pushers are still to come.
+		if coming := name == "POST /v3/pushers/set"; routes[name] == coming {
+			t.Errorf("%s: a route %v", name, routes[name])
+		}
+	}
+}

@@ -109,6 +109,11 @@ func (sc *scenario) update(user matrix.UserID, room matrix.RoomID) {
 	case 0:
 		up.Kind, up.Key = store.KindReceipt, pick(rnd, "m.read|", "m.read|main", "m.read.private|")
 		up.Body = fmt.Appendf(nil, `{"event_id":"$e%d","ts":%d}`, rnd.IntN(9), ts)
+		if sent := sc.sent[room]; len(sent) > 0 && rnd.IntN(3) > 0 {
+			e, err := sc.p.store.GetEvent(context.Background(), nid, sent[rnd.IntN(len(sent))])
+			sc.p.must(err)
+			up.Body = fmt.Appendf(nil, `{"event_id":%q,"ts":%d,"position":%d}`, e.EventID, ts, e.Position)
+		}
 	case 1:
 		up.Kind, up.Body = store.KindTyping, fmt.Appendf(nil, `{"until":%d}`, int64(rnd.IntN(2))*(ts+3000))
 	case 2:

@@ -6,6 +6,7 @@ import (
 
 	"github.com/roomline/roomline/clientapi/push"
 	"github.com/roomline/roomline/internal/journal"
+	"github.com/roomline/roomline/internal/matrix"
 	"github.com/roomline/roomline/internal/store"
 )
 
@@ -91,7 +92,15 @@ func (b *build) take(entries []journal.Entry) {
 
 // changesCounts reports whether an update of the user changes the counts of all rooms.
 func changesCounts(up *store.Update) bool {
-	return up.Kind == store.KindAccountData && up.RoomNID == 0 && (up.Key == push.TypeRules || up.Key == ignoredUsers)
+	return up.Kind == store.KindAccountData && up.RoomNID == 0 && slices.Contains(countSettings, up.Key)
+}
+
+// countSettings are the types of account data that change the counts of all rooms.
+var countSettings = []string{push.TypeRules, ignoredUsers}
+
+// isReading reports whether an update is a receipt of the user.
+func isReading(up *store.Update, user matrix.UserID) bool {
+	return up.Kind == store.KindReceipt && up.UserID == user
 }
 
 // concerns reports whether the user may learn of an update. Presence is judged later, because it may need other users' rooms.

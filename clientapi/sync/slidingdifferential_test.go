@@ -35,6 +35,8 @@ type toldRoom struct {
 	receipts    map[string]string
 	typing      string
 	joined      int64
+	// unread are the counts of notifications and highlights.
+	unread string
 }
 
 var posField = regexp.MustCompile(`^\{"pos":"[^"]*",`)
@@ -125,6 +127,9 @@ func (k *toldRoom) take(room gjson.Result) {
 	if v := room.Get("joined_count"); v.Exists() {
 		k.joined = v.Int()
 	}
+	if v := room.Get("notification_count"); v.Exists() {
+		k.unread = v.Raw + " " + room.Get("highlight_count").Raw
+	}
 	for _, e := range room.Get("required_state").Array() {
 		k.state[e.Get("type").String()+"|"+e.Get("state_key").String()] = e.Get("event_id").String()
 	}
@@ -208,6 +213,12 @@ func (c *slidingClient) checkRoom(nid int64, id matrix.RoomID, known *toldRoom) 
 	}
 	want(c.t, "joined members told", known.joined, joined)
 	want(c.t, "name told", known.name, name)
+	if !c.stable {
+		unread, err := c.p.sync.cfg.Push.Unread(ctx, c.user, []int64{nid})
+		c.p.must(err)
+		n := unread[nid].Total()
+		want(c.t, fmt.Sprintf("counts told to %s of %s", c.user, id), known.unread, fmt.Sprintf("%d %d", n.Notifications, n.Highlights))
+	}
 	events, _, err := c.p.store.ListRoomEvents(ctx, nid, 0, store.CurrentState, 10_000)
 	c.p.must(err)
 	var ids []string

@@ -310,6 +310,7 @@ func TestSlidingIgnoredUsersAndBumps(t *testing.T) {
 	p.state(alice, room, "m.room.topic", "", `{}`)
 	want(t, "a topic is no bump", of(c.ask(), room).Get("bump_stamp"), stamp)
 	p.put(store.Update{Kind: store.KindAccountData, UserID: bob, Key: ignoredUsers, Body: []byte(`{"ignored_users":{"@carol:example.org":{}}}`)})
+	c.ask() // the counts may be others
 	p.say(carol, room, "spam")
 	c.quiet("ignored")
 	p.say(alice, room, "two")

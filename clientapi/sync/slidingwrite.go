@@ -158,6 +158,7 @@ func (w *slidingWriter) room(rm *slidingRoom) {
 		return
 	}
 	w.card(rm)
+	w.unread(rm)
 	if rm.fresh && rm.dm || !rm.fresh && rm.dm != rm.sent.dm {
 		w.text(`,"is_dm":`)
 		w.dst = strconv.AppendBool(w.dst, rm.dm)

@@ -108,6 +108,18 @@ func scanRoomPosition(rows *sql.Rows) (RoomPosition, error) {
 	return p, err
 }
 
+// ListReadings returns for each room the position of the user's last receipt, and for room 0 that of the last change of the user's
+// global account data of the types, of what has after < position <= upTo.
+func (s *Store) ListReadings(ctx context.Context, user matrix.UserID, types []string, after, upTo int64) ([]RoomPosition, error) {
+	rows, err := s.query(ctx, `
+		SELECT room_nid, max(position) FROM updates WHERE user_id = $1 AND kind = 2 AND position > $3 AND position <= $4 GROUP BY room_nid
+		UNION ALL
+		SELECT room_nid, position FROM updates
+		WHERE kind = 1 AND room_nid = 0 AND user_id = $1 AND key = ANY ($2) AND position > $3 AND position <= $4`,
+		string(user), pq.Array(types), after, upTo)
+	return scanAll(rows, err, scanRoomPosition)
+}
+
 // RoomKind is what lists of rooms are filtered by.
 type RoomKind struct {
 	RoomNID   int64

@@ -1,9 +1,13 @@
 package tests
 
 import (
+	"bytes"
+	"compress/gzip"
 	"context"
 	"net/http"
+	"sort"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -129,6 +133,94 @@ func TestWaitingForRetryAfterIsEnough(t *testing.T) {
 			time.Sleep(wait)
 			alice.On(refused).MustDo(t, "PUT", path, body)
 			refused++
+		}
+	}
+}
+
+// LIM-01: the largest event is one of 65,536 bytes with hashes and signatures, counted in bytes and not in letters. LIM-03: a body
+// is what it is; nothing is unpacked.
+func TestSizesAreCountedInBytes(t *testing.T) {
+	t.Parallel()
+	dep := hstest.Start(t, hstest.Options{})
+	alice := dep.User(t, "alice")
+	room := alice.MustCreateRoom(t, nil)
+	send := func(text string) int {
+		path := hstest.Path("rooms", room, "send", "m.room.message", alice.TxnID())
+		r, err := alice.Do(context.Background(), "PUT", path, map[string]any{"msgtype": "m.text", "body": text})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.Status != http.StatusOK && (r.Status != http.StatusRequestEntityTooLarge || r.ErrCode() != "M_TOO_LARGE") {
+			t.Fatalf("%d bytes: %s", len(text), r)
+		}
+		return r.Status
+	}
+	// The largest that is taken; what is around it in the event always has the same size.
+	largest := sort.Search(65_536, func(n int) bool { return send(strings.Repeat("x", n+1)) != http.StatusOK })
+	if largest < 64_000 || largest >= 65_536 {
+		t.Fatalf("the largest body has %d bytes", largest)
+	}
+	if ducks := largest / 4; send(strings.Repeat("🦆", ducks)) != http.StatusOK || send(strings.Repeat("🦆", ducks+1)) != http.StatusRequestEntityTooLarge {
+		t.Error("letters of four bytes are not counted as four")
+	}
+	for n, want := range map[int]int{255: http.StatusOK, 256: http.StatusRequestEntityTooLarge} {
+		for _, letter := range []string{"k", "é"} {
+			key := strings.Repeat(letter, n/len(letter)) + strings.Repeat("k", n%len(letter))
+			for name, path := range map[string]string{
+				"state key": hstest.Path("rooms", room, "state", "org.example.test", key), "type": hstest.Path("rooms", room, "state", key, ""),
+			} {
+				r, err := alice.Do(context.Background(), "PUT", path, map[string]any{})
+				if err != nil || r.Status != want && (want == http.StatusOK || r.Status != http.StatusBadRequest) {
+					t.Errorf("a %s of %d bytes of %s: %s, %v; want %d", name, n, letter, r, err, want)
+				}
+			}
+		}
+	}
+	var packed bytes.Buffer
+	w := gzip.NewWriter(&packed)
+	_, _ = w.Write([]byte(`{"typing":false}`))
+	_ = w.Close()
+	alice.MustFail(t, http.StatusBadRequest, "M_NOT_JSON", "PUT", hstest.Path("rooms", room, "typing", alice.ID), packed.Bytes())
+}
+
+// LIM-14: a user's devices are bounded, on all processes together; the ones that were not used for longest go.
+func TestDevicesOfAUserAreBounded(t *testing.T) {
+	t.Parallel()
+	dep := hstest.Start(t, hstest.Options{Processes: 2})
+	alice := dep.User(t, "alice")
+	for i := range 110 {
+		alice.On(i % 2).NewSession(t)
+	}
+	last := alice.NewSession(t)
+	if n := len(last.MustDo(t, "GET", hstest.Path("devices"), nil).Get("devices").Array()); n != 100 {
+		t.Errorf("alice has %d devices, not 100", n)
+	}
+	eventually(t, "the oldest session ends", func() bool {
+		r, err := alice.Do(context.Background(), "GET", hstest.Path("account", "whoami"), nil)
+		return err == nil && r.Status == http.StatusUnauthorized
+	})
+}
+
+// LIM-16, LIM-20: what makes rooms, memberships and accounts, and what asks for names and tokens, has a limit that holds everywhere.
+func TestAccountsAndRoomsAreNotMadeWithoutEnd(t *testing.T) {
+	t.Parallel()
+	dep := hstest.Start(t, hstest.Options{Processes: 3, Configure: limited(map[string]any{
+		"room": map[string]any{"burst": 5, "every": "1h"}, "probe": map[string]any{"burst": 5, "every": "1h"},
+		"register": map[string]any{"burst": 5, "every": "1h"},
+	})})
+	alice := dep.User(t, "alice")
+	for _, test := range []struct {
+		name, method string
+		path         func(int) string
+		body         any
+		spent        int
+	}{
+		{"joins", "POST", func(int) string { return hstest.Path("rooms", "!none:hs.test", "join") }, map[string]any{}, 0},
+		{"names", "GET", func(i int) string { return hstest.Path("register", "available") + "?username=x" + strconv.Itoa(i) }, nil, 0},
+		{"accounts", "POST", func(int) string { return hstest.Path("register") }, map[string]any{}, 1},
+	} {
+		if n := offer(t, dep, []*hstest.User{alice}, 50, test.method, test.path, test.body) + test.spent; n != 5 {
+			t.Errorf("%s: %d of 50 were admitted, not 5", test.name, n)
 		}
 	}
 }

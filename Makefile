@@ -9,6 +9,8 @@ WITHPOSTGRES = bin/withpostgres
 # The processes that tests start are built once.
 export ROOMLINE_BINARY = $(CURDIR)/bin/roomline
 TESTFLAGS ?=
+# A client library that tests use encrypts in Go, and not in C, with this tag.
+TAGS = -tags goolm
 
 .DEFAULT_GOAL := help
 
@@ -26,14 +28,14 @@ run: postgresql build ## build and start a server to try out; its data is in ./d
 
 .PHONY: test
 test: check bin-test chromium tests/jssdk/node_modules tests/hydrogen/node_modules ## everything that has to hold: check, then all tests
-	$(WITHPOSTGRES) $(GO) test -timeout 10m -parallel 4 $(TESTFLAGS) ./...
+	$(WITHPOSTGRES) $(GO) test -timeout 10m -parallel 4 $(TAGS) $(TESTFLAGS) ./...
 
 .PHONY: check
 check: ## gofmt, go vet, staticcheck, import directions, references to the specification
 	@unformatted=$$(gofmt -l appservices cmd clientapi config internal roomserver tests); \
 	if [ -n "$$unformatted" ]; then echo "not gofmt-ed:"; echo "$$unformatted"; exit 1; fi
-	$(GO) vet ./...
-	$(GO) tool staticcheck ./...
+	$(GO) vet $(TAGS) ./...
+	$(GO) tool staticcheck $(TAGS) ./...
 	$(GO) test ./internal/archtest ./config
 
 .PHONY: bench
@@ -51,7 +53,7 @@ fuzz: ## run every fuzz target for FUZZTIME (20s)
 
 .PHONY: endurance
 endurance: bin-test ## the faults of make test many times over: at least 50 kills under load
-	ROOMLINE_ENDURANCE=1 $(WITHPOSTGRES) $(GO) test -count=1 -timeout 3h -v ./tests
+	ROOMLINE_ENDURANCE=1 $(WITHPOSTGRES) $(GO) test -count=1 -timeout 3h $(TAGS) -v ./tests
 
 .PHONY: spec
 spec: ## print how much of the specification is implemented, by chapter

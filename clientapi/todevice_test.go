@@ -170,10 +170,11 @@ func TestFullQueueLosesItsOldestMessages(t *testing.T) {
 	fill := func(n, size int) {
 		content, err := json.Marshal(object{"x": strings.Repeat("x", size)})
 		must(t, err)
-		// Many messages at once, which no client sends to one device.
-		for i := 0; i < n; i += 1000 {
+		// Many messages at once, which no client sends to one device; together they are no larger than a request may be.
+		step := min(1000, limits.ToDeviceBytes/size)
+		for i := 0; i < n; i += step {
 			send := &store.ToDeviceSend{Sender: user, SenderDevice: "FILL", Type: "t", TxnID: fmt.Sprint(size, i)}
-			for range min(1000, n-i) {
+			for range min(step, n-i) {
 				send.Messages = append(send.Messages, store.ToDeviceRecipient{UserID: user, DeviceID: "A", Content: content})
 			}
 			_, err := p.journal.Append(t.Context(), store.ToDeviceUnit(send))

@@ -183,17 +183,21 @@ func (s *Store) DeleteOldestToDevice(ctx context.Context, queues []ToDeviceQueue
 // those that have maxBytes of content together. more says that there are others.
 func (s *Store) ListToDevice(ctx context.Context, user matrix.UserID, device matrix.DeviceID, after, upTo int64, limit, maxBytes int) (
 	list []ToDeviceMessage, more bool, err error) {
-	// The bytes are added up without reading the content, so that long messages that don't fit are not fetched.
+	// The bytes are added up without reading the content, so that long messages that don't fit are not fetched. The queue is read
+	// once, in the order of its key: nothing is left to be guessed about how many messages wait.
 	rows, err := s.query(ctx, `
-		WITH first AS (
-			SELECT position, total - octet_length(content) - first_value(total - octet_length(content)) OVER (ORDER BY position) AS before
-			FROM to_device
-			WHERE user_id = $1 AND device_id = $2 AND position > $3 AND position <= $4
-			ORDER BY position LIMIT $5
-		)
-		SELECT position, sender, type, CASE WHEN row_number() OVER (ORDER BY position) < $5 AND before < $6 THEN content END
-		FROM first JOIN to_device USING (position)
-		WHERE user_id = $1 AND device_id = $2
+		SELECT position, sender, type, CASE WHEN n < $5 AND before < $6 THEN content END
+		FROM (
+			SELECT position, sender, type, content, row_number() OVER w AS n,
+			       total - octet_length(content) - first_value(total - octet_length(content)) OVER w AS before
+			FROM (
+				SELECT position, total, sender, type, content
+				FROM to_device
+				WHERE user_id = $1 AND device_id = $2 AND position > $3 AND position <= $4
+				ORDER BY position LIMIT $5
+			) first
+			WINDOW w AS (ORDER BY position)
+		) counted
 		ORDER BY position`, string(user), string(device), after, upTo, limit+1, maxBytes)
 	list, err = scanAll(rows, err, func(rows *sql.Rows) (ToDeviceMessage, error) {
 		var m ToDeviceMessage

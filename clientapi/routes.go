@@ -200,6 +200,13 @@ func (s *Server) Routes() []httpapi.Route {
 		{post, "/_matrix/client/v3/keys/claim", token, ratelimit.Keys, httpapi.JSON(s.keys.ClaimKeys)},
 		{get, "/_matrix/client/v3/keys/changes", token, ratelimit.Keys, s.keys.GetKeysChanges},
 
+		// §push-notifications
+		{get, "/_matrix/client/v3/pushers", token, ratelimit.Read, s.push.GetPushers},
+		{post, "/_matrix/client/v3/pushers/set", token, ratelimit.Account, httpapi.JSON(s.push.SetPusher)},
+
+		// §listing-notifications
+		{get, "/_matrix/client/v3/notifications", token, ratelimit.Read, s.getNotifications},
+
 		// §push-rules-api
 		{get, "/_matrix/client/v3/pushrules/{$}", token, ratelimit.Read, s.push.GetAll},
 		{get, "/_matrix/client/v3/pushrules/global/{$}", token, ratelimit.Read, s.push.GetGlobal},

@@ -107,7 +107,10 @@ func newApp(ctx context.Context, cfg *config.Config, st *store.Store, sealKey [3
 	a.presence = presence.New(presence.Config{
 		Store: st, Journal: a.journal, Clock: a.clock, Log: log, Disabled: !cfg.Presence.Enabled,
 	})
-	a.push = push.New(push.Config{Store: st, Journal: a.journal, Clock: a.clock, Log: log})
+	a.push = push.New(push.Config{
+		Store: st, Journal: a.journal, Clock: a.clock, Log: log,
+		Gateways: a.outbound, PlainHTTP: len(cfg.Outbound.AllowedAddresses) > 0,
+	})
 	a.sync = clientsync.New(clientsync.Config{
 		Store: st, Journal: a.journal, Rooms: a.rooms, Presence: a.presence, Push: a.push, Clock: a.clock, Log: log,
 	})

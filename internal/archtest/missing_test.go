@@ -27,8 +27,6 @@ var missing = map[string]string{
 	"third_party_membership": threePIDs,
 	"oauth_server_metadata":  oauth,
 
-	"pusher":                    owed,
-	"notifications":             owed,
 	"appservice_room_directory": owed,
 
 	"POST /_matrix/client/v3/account/password/email/requestToken":  threePIDs,

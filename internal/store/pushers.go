@@ -50,7 +50,8 @@ func (s *Store) ListPushers(ctx context.Context, user matrix.UserID) ([]Pusher, 
 }
 
 // PutPusher stores a pusher; it takes the place of the user's pusher with the same app and push key. Unless others may keep theirs, the
-// pushers of other users with that app and push key are removed. full is true, and nothing stored, when the user has limit pushers.
+// pushers of other users with that app and push key are removed. Nothing goes on waiting for a pusher that is not enabled. full is true,
+// and nothing stored, when the user has limit pushers.
 func (s *Store) PutPusher(ctx context.Context, p Pusher, keepOthers bool, limit int) (full bool, err error) {
 	err = s.Write(ctx, func(tx *Tx) error {
 		var n int
@@ -78,6 +79,13 @@ func (s *Store) PutPusher(ctx context.Context, p Pusher, keepOthers bool, limit 
 			    disable_badge_count = excluded.disable_badge_count, pushkey_ts = excluded.pushkey_ts, failures = 0, retry_ts = 0`,
 			string(p.UserID), string(p.DeviceID), p.AppID, p.PushKey, p.AppDisplayName, p.DeviceDisplayName, p.ProfileTag, p.Lang,
 			p.Data, p.URL, p.Enabled, p.DisableBadgeCount, int64(p.PushKeyTS))
+		if err != nil || p.Enabled {
+			return err
+		}
+		_, err = tx.exec(ctx, `
+			DELETE FROM push_queue USING pushers p
+			WHERE p.pusher_id = push_queue.pusher_id AND p.user_id = $1 AND p.app_id = $2 AND p.pushkey = $3`,
+			string(p.UserID), p.AppID, p.PushKey)
 		return err
 	})
 	return full, err
@@ -159,12 +167,13 @@ func (tx *Tx) putPushQueue(ctx context.Context, queue []PushQueued) error {
 	return err
 }
 
-// ListDuePushers returns pushers for which something waits and whose time has come, except those given, at most limit.
-func (s *Store) ListDuePushers(ctx context.Context, now matrix.Timestamp, except []int64, limit int) ([]Pusher, error) {
+// ListDuePushers returns pushers for which something waits and whose time has come, except those given and those of the hosts given,
+// at most limit.
+func (s *Store) ListDuePushers(ctx context.Context, now matrix.Timestamp, except []int64, hosts []string, limit int) ([]Pusher, error) {
 	rows, err := s.query(ctx, `
 		SELECT `+pusherColumns+` FROM (SELECT DISTINCT pusher_id FROM push_queue) q JOIN pushers p USING (pusher_id)
-		WHERE p.retry_ts <= $1 AND p.pusher_id <> ALL ($2) ORDER BY p.retry_ts, p.pusher_id LIMIT $3`,
-		int64(now), pq.Array(except), limit)
+		WHERE p.retry_ts <= $1 AND p.pusher_id <> ALL ($2) AND split_part(p.url, '/', 3) <> ALL ($3)
+		ORDER BY p.retry_ts, p.pusher_id LIMIT $4`, int64(now), pq.Array(except), stringArray(hosts), limit)
 	return scanAll(rows, err, scanPusher)
 }
 

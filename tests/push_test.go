@@ -1,0 +1,362 @@
+package tests
+
+import (
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/tidwall/gjson"
+
+	"github.com/roomline/roomline/internal/hstest"
+)
+
+// gateway is a push gateway.
+type gateway struct {
+	t   *testing.T
+	url string
+
+	mu sync.Mutex
+	// got is what it took, oldest first; tries counts what it was told, taken or not.
+	got   []gjson.Result
+	tries int
+	// status is what it answers, reject the push keys that it does not want.
+	status int
+	reject map[string]bool
+}
+
+func newGateway(t *testing.T) *gateway {
+	g := &gateway{t: t, status: http.StatusOK, reject: map[string]bool{}}
+	server := httptest.NewServer(g)
+	t.Cleanup(server.Close)
+	g.url = server.URL + "/_matrix/push/v1/notify"
+	return g
+}
+
+func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil || r.Method != http.MethodPost || !gjson.ValidBytes(body) {
+		g.t.Errorf("a gateway was sent %s %q: %v", r.Method, body, err)
+	}
+	n := gjson.GetBytes(body, "notification")
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.tries++
+	if g.status != http.StatusOK {
+		w.WriteHeader(g.status)
+		return
+	}
+	g.got = append(g.got, n)
+	answer := `{"rejected":[]}`
+	if key := n.Get("devices.0.pushkey").String(); g.reject[key] {
+		answer = `{"rejected":["` + key + `"]}`
+	}
+	_, _ = io.WriteString(w, answer)
+}
+
+func (g *gateway) answer(status int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.status = status
+}
+
+func (g *gateway) tried() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.tries
+}
+
+// events are the ids of what was pushed for a key.
+func (g *gateway) events(key string) (ids []string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, n := range g.got {
+		if n.Get("devices.0.pushkey").String() == key && n.Get("event_id").Exists() {
+			ids = append(ids, n.Get("event_id").String())
+		}
+	}
+	return ids
+}
+
+// last is the newest notification for a key.
+func (g *gateway) last(key string) gjson.Result {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for i := len(g.got) - 1; i >= 0; i-- {
+		if g.got[i].Get("devices.0.pushkey").String() == key {
+			return g.got[i]
+		}
+	}
+	return gjson.Result{}
+}
+
+// waitFor waits for the push of an event.
+func (g *gateway) waitFor(key, event string) gjson.Result {
+	g.t.Helper()
+	eventually(g.t, "the push of "+event+" for "+key, func() bool { return g.last(key).Get("event_id").String() == event })
+	return g.last(key)
+}
+
+func pusher(key, url string, more map[string]any) map[string]any {
+	p := map[string]any{
+		"kind": "http", "app_id": "org.example.app", "pushkey": key, "app_display_name": "App", "device_display_name": "Phone",
+		"lang": "en", "data": map[string]any{"url": url},
+	}
+	for k, v := range more {
+		p[k] = v
+	}
+	return p
+}
+
+func setPusher(t *testing.T, u *hstest.User, p map[string]any) {
+	t.Helper()
+	u.MustDo(t, http.MethodPost, hstest.Path("pushers", "set"), p)
+}
+
+func pushKeys(t *testing.T, u *hstest.User) string {
+	t.Helper()
+	var keys []string
+	for _, p := range u.MustDo(t, http.MethodGet, hstest.Path("pushers"), nil).Get("pushers").Array() {
+		keys = append(keys, p.Get("pushkey").String())
+	}
+	return strings.Join(keys, " ")
+}
+
+func read(t *testing.T, u *hstest.User, room, kind, event string, body map[string]any) {
+	t.Helper()
+	u.MustDo(t, http.MethodPost, hstest.Path("rooms", room, "receipt", kind, event), body)
+}
+
+// twoOf is a room of two.
+func twoOf(t *testing.T, a, b *hstest.User) string {
+	t.Helper()
+	room := a.MustCreateRoom(t, map[string]any{"name": "Mission Control", "preset": "private_chat", "invite": []string{b.ID}})
+	b.MustJoin(t, room)
+	return room
+}
+
+func TestPushersAreCheckedAndKept(t *testing.T) {
+	t.Parallel()
+	dep := hstest.Start(t, hstest.Options{})
+	alice, bob := dep.User(t, "alice"), dep.User(t, "bob")
+	const url = "https://push.example.org/_matrix/push/v1/notify"
+	set := hstest.Path("pushers", "set")
+	for name, bad := range map[string]struct {
+		code string
+		body map[string]any
+	}{
+		"no app_id":         {"M_MISSING_PARAM", pusher("k", url, map[string]any{"app_id": ""})},
+		"no pushkey":        {"M_MISSING_PARAM", pusher("", url, nil)},
+		"no lang":           {"M_MISSING_PARAM", pusher("k", url, map[string]any{"lang": nil})},
+		"no data":           {"M_MISSING_PARAM", pusher("k", url, map[string]any{"data": map[string]any{}})},
+		"data no object":    {"M_INVALID_PARAM", pusher("k", url, map[string]any{"data": []string{}})},
+		"long app_id":       {"M_INVALID_PARAM", pusher("k", url, map[string]any{"app_id": strings.Repeat("a", 65)})},
+		"long pushkey":      {"M_INVALID_PARAM", pusher(strings.Repeat("k", 513), url, nil)},
+		"kind":              {"M_INVALID_PARAM", pusher("k", url, map[string]any{"kind": "email"})},
+		"path":              {"M_INVALID_PARAM", pusher("k", "https://push.example.org/notify", nil)},
+		"no URL":            {"M_INVALID_PARAM", pusher("k", "push", nil)},
+		"scheme":            {"M_INVALID_PARAM", pusher("k", "ftp://push.example.org/_matrix/push/v1/notify", nil)},
+		"password in URL":   {"M_INVALID_PARAM", pusher("k", "https://a:b@push.example.org/_matrix/push/v1/notify", nil)},
+		"format":            {"M_INVALID_PARAM", pusher("k", url, map[string]any{"data": map[string]any{"url": url, "format": 1}})},
+		"app_id no string":  {"M_BAD_JSON", pusher("k", url, map[string]any{"app_id": 7})},
+		"append no boolean": {"M_BAD_JSON", pusher("k", url, map[string]any{"append": "yes"})},
+	} {
+		r, err := alice.Do(t.Context(), http.MethodPost, set, bad.body)
+		if err != nil || r.Status != http.StatusBadRequest || r.ErrCode() != bad.code {
+			t.Errorf("%s: %v %v, want %s", name, r, err, bad.code)
+		}
+	}
+	setPusher(t, alice, pusher("k1", url, map[string]any{"profile_tag": "tag", "data": map[string]any{"url": url, "default_payload": map[string]any{"a": 1}}}))
+	setPusher(t, alice, pusher("k1", url, map[string]any{"lang": "de", "profile_tag": "tag"}))
+	list := alice.MustDo(t, http.MethodGet, hstest.Path("pushers"), nil).Get("pushers").Array()
+	if len(list) != 1 || list[0].Get("lang").String() != "de" || list[0].Get("kind").String() != "http" ||
+		list[0].Get("data.url").String() != url || list[0].Get("profile_tag").String() != "tag" ||
+		list[0].Get(`org\.matrix\.msc3881\.device_id`).String() != alice.DeviceID || !list[0].Get(`org\.matrix\.msc3881\.enabled`).Bool() {
+		t.Errorf("pushers: %v", list)
+	}
+
+	// The same key of another user: beside it, or in its place.
+	setPusher(t, bob, pusher("k1", url, map[string]any{"append": true}))
+	if got := pushKeys(t, alice); got != "k1" {
+		t.Errorf("with append alice has %q", got)
+	}
+	setPusher(t, bob, pusher("k1", url, nil))
+	if got := pushKeys(t, alice) + "/" + pushKeys(t, bob); got != "/k1" {
+		t.Errorf("without append: %q", got)
+	}
+	setPusher(t, bob, map[string]any{"kind": nil, "app_id": "org.example.app", "pushkey": "k1"})
+	if got := pushKeys(t, bob); got != "" {
+		t.Errorf("a removed pusher is there: %q", got)
+	}
+
+	// A pusher ends with its device.
+	other := alice.NewSession(t)
+	setPusher(t, other, pusher("other", url, nil))
+	setPusher(t, alice, pusher("own", url, nil))
+	other.MustDo(t, http.MethodPost, hstest.Path("logout"), map[string]any{})
+	if got := pushKeys(t, alice); got != "own" {
+		t.Errorf("after the other device's logout: %q", got)
+	}
+}
+
+func TestWhatGatewaysAreTold(t *testing.T) {
+	t.Parallel()
+	dep := hstest.Start(t, hstest.Options{})
+	alice, bob := dep.User(t, "alice"), dep.User(t, "bob")
+	g := newGateway(t)
+	alice.MustDo(t, http.MethodPut, hstest.Path("profile", alice.ID, "displayname"), map[string]any{"displayname": "Major Tom"})
+	room := twoOf(t, alice, bob)
+	setPusher(t, bob, pusher("full", g.url, map[string]any{"data": map[string]any{"url": g.url, "default_payload": map[string]any{"aps": 1}}}))
+	setPusher(t, bob, pusher("ids", g.url, map[string]any{"data": map[string]any{"url": g.url, "format": "event_id_only"}}))
+	setPusher(t, bob, pusher("quiet", g.url, map[string]any{"org.matrix.msc4076.disable_badge_count": true}))
+	setPusher(t, bob, pusher("off", g.url, map[string]any{"org.matrix.msc3881.enabled": false}))
+
+	event := alice.MustSendText(t, room, "ground control")
+	n := g.waitFor("full", event)
+	for path, want := range map[string]string{
+		"room_id": room, "type": "m.room.message", "sender": alice.ID, "sender_display_name": "Major Tom", "room_name": "Mission Control",
+		"prio": "high", "content.body": "ground control", "counts.unread": "1", "devices.#": "1", "devices.0.app_id": "org.example.app",
+		"devices.0.data": `{"default_payload":{"aps":1}}`, "devices.0.tweaks.sound": "default",
+	} {
+		if got := n.Get(path).String(); got != want {
+			t.Errorf("%s is %q, want %q", path, got, want)
+		}
+	}
+	if age := time.Now().Unix() - n.Get("devices.0.pushkey_ts").Int(); age < 0 || age > 600 {
+		t.Errorf("pushkey_ts is not in seconds: %d s ago", age)
+	}
+	n = g.waitFor("ids", event)
+	if n.Get("content").Exists() || n.Get("sender").Exists() || n.Get("room_name").Exists() || n.Get("room_id").String() != room ||
+		n.Get("counts.unread").Int() != 1 || n.Get("devices.0.data").Raw != `{"format":"event_id_only"}` {
+		t.Errorf("event_id_only: %s", n)
+	}
+	if n = g.waitFor("quiet", event); n.Get("counts").Exists() {
+		t.Errorf("a count for a pusher that wants none: %s", n)
+	}
+
+	// Reading makes the badge go; who wants no badge hears nothing.
+	read(t, bob, room, "m.read", event, map[string]any{})
+	eventually(t, "the badge", func() bool { return !g.last("full").Get("event_id").Exists() })
+	if n = g.last("full"); n.Get("counts.unread").Raw != "0" || n.Get("prio").String() != "low" || n.Get("room_id").Exists() {
+		t.Errorf("the badge: %s", n)
+	}
+
+	// An invite says whom it is for; a message of one's own and a muted room push nothing.
+	second := alice.MustCreateRoom(t, map[string]any{"invite": []string{bob.ID}})
+	eventually(t, "the invite", func() bool { return g.last("full").Get("room_id").String() == second })
+	if n = g.last("full"); !n.Get("user_is_target").Bool() || n.Get("content.membership").String() != "invite" || n.Get("prio").String() != "high" {
+		t.Errorf("the invite: %s", n)
+	}
+	bob.MustSendText(t, room, "of my own")
+	bob.MustDo(t, http.MethodPut, hstest.Path("pushrules", "global", "override", "mute"), map[string]any{
+		"actions": []string{}, "conditions": []any{map[string]any{"kind": "event_match", "key": "room_id", "pattern": room}}})
+	alice.MustSendText(t, room, "muted")
+	bob.MustJoin(t, second)
+	end := alice.MustSendText(t, second, "the end")
+	g.waitFor("full", end)
+	if got := g.events("full"); len(got) != 3 {
+		t.Errorf("pushed: %v", got)
+	}
+	if got := g.events("off"); len(got) != 0 {
+		t.Errorf("pushed for a pusher that is off: %v", got)
+	}
+
+	// A rejected key is not used again, the others are.
+	g.mu.Lock()
+	g.reject["full"] = true
+	g.mu.Unlock()
+	rejected := alice.MustSendText(t, second, "rejected")
+	g.waitFor("full", rejected)
+	eventually(t, "the removal", func() bool { return pushKeys(t, bob) == "ids quiet off" })
+	g.waitFor("ids", rejected)
+}
+
+// TestPushesAreTriedAgain has a gateway that fails beside one that works, and processes that end in between. Nothing is lost, and what was
+// told is told again only if a process is killed before it could note it.
+func TestPushesAreTriedAgain(t *testing.T) {
+	t.Parallel()
+	for name, end := range map[string]func(dep *hstest.Deployment, t testing.TB, process int){
+		"stopped": (*hstest.Deployment).Stop, "killed": (*hstest.Deployment).Kill9,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dep := hstest.Start(t, hstest.Options{Processes: 2})
+			alice, bob := dep.User(t, "alice"), dep.User(t, "bob")
+			room := twoOf(t, alice, bob)
+			bad, good := newGateway(t), newGateway(t)
+			bad.answer(http.StatusBadGateway)
+			setPusher(t, bob.On(1), pusher("bad", bad.url, nil))
+			setPusher(t, bob, pusher("good", good.url, nil))
+			dead := httptest.NewServer(http.NotFoundHandler())
+			dead.Close()
+			setPusher(t, bob, pusher("dead", dead.URL+"/_matrix/push/v1/notify", nil))
+
+			var sent []string
+			for i := range 6 {
+				sent = append(sent, alice.On(i%2).MustSendText(t, room, "message"))
+			}
+			good.waitFor("good", sent[5])
+			eventually(t, "an attempt", func() bool { return bad.tried() > 0 })
+			// Whichever process sends: both end, one after the other, and what waits is still there.
+			for process := range 2 {
+				end(dep, t, process)
+				dep.Restart(t, process)
+			}
+			sent = append(sent, alice.MustSendText(t, room, "after the restart"))
+			good.waitFor("good", sent[6])
+			bad.answer(http.StatusOK)
+			bad.waitFor("bad", sent[6])
+			for key, got := range map[string][]string{"bad": bad.events("bad"), "good": good.events("good")} {
+				if name == "killed" {
+					got = slices.Compact(got)
+				}
+				if !slices.Equal(got, sent) {
+					t.Errorf("%s was told\n%v, want\n%v", key, got, sent)
+				}
+			}
+		})
+	}
+}
+
+func TestNotificationsAreListed(t *testing.T) {
+	t.Parallel()
+	dep := hstest.Start(t, hstest.Options{Processes: 2})
+	alice, bob := dep.User(t, "alice"), dep.User(t, "bob")
+	room := twoOf(t, alice, bob)
+	first := alice.MustSendText(t, room, "one")
+	bob.MustSendText(t, room, "of my own")
+	alice.MustSend(t, room, "m.room.message", map[string]any{"msgtype": "m.notice", "body": "no notification"})
+	second := alice.MustSend(t, room, "m.room.message", map[string]any{
+		"msgtype": "m.text", "body": "two", "m.mentions": map[string]any{"user_ids": []string{bob.ID}}})
+	third := alice.MustSendText(t, room, "three")
+	read(t, bob, room, "m.read", second, map[string]any{})
+
+	path := hstest.Path("notifications")
+	var got []string
+	from := ""
+	for range 10 {
+		answer := bob.MustDo(t, http.MethodGet, path+"?limit=1"+from, nil)
+		for _, n := range answer.Get("notifications").Array() {
+			got = append(got, n.Get("event.event_id").String()+" "+n.Get("read").Raw)
+			if n.Get("room_id").String() != room || n.Get("ts").Int() == 0 || n.Get("actions.0").String() != "notify" {
+				t.Errorf("notification: %s", n)
+			}
+		}
+		if from = "&from=" + answer.Get("next_token").String(); from == "&from=" {
+			break
+		}
+	}
+	if want := third + " false," + second + " true," + first + " true"; strings.Join(got, ",") != want {
+		t.Errorf("notifications: %v\nwant %s", got, want)
+	}
+	highlights := bob.On(1).MustDo(t, http.MethodGet, path+"?only=highlight", nil).Get("notifications").Array()
+	if len(highlights) != 1 || highlights[0].Get("event.event_id").String() != second {
+		t.Errorf("highlights: %v", highlights)
+	}
+	bob.MustFail(t, 400, "M_INVALID_PARAM", http.MethodGet, path+"?from=x", nil)
+	bob.MustFail(t, 400, "M_INVALID_PARAM", http.MethodGet, path+"?limit=x", nil)
+}

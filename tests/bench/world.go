@@ -19,6 +19,7 @@ type account struct {
 // rooms are those that more than one row uses.
 type rooms struct {
 	busy string // 64 joined senders
+	many bool   // there are manyRooms
 }
 
 // people returns the first n accounts, of which it makes those that are missing. Making one costs a password hash.

@@ -1,6 +1,7 @@
 package clientapi_test
 
 import (
+	"database/sql"
 	"fmt"
 	"slices"
 	"strings"
@@ -36,7 +37,7 @@ func (c *client) hits(term string, more ...object) []string {
 // finds waits until the index has come so far that a search finds exactly these, newest first.
 func (c *client) finds(term string, want ...string) {
 	c.p.t.Helper()
-	slices.Reverse(want)
+	want = reversed(want)
 	var got []string
 	eventually(c.p.t, fmt.Sprintf("%s finding %d messages for %q", c.user, len(want), term), func() bool {
 		got = c.hits(term)
@@ -313,5 +314,48 @@ func TestSearchFindsWhatTheSearcherHasJustSent(t *testing.T) {
 		if got := alice.hits(fmt.Sprintf("number%d", i)); !slices.Equal(got, []string{sent}) {
 			t.Fatalf("message %d: found %v, want %s", i, got, sent)
 		}
+	}
+}
+
+// TestSearchGoesFarBack has messages that lie so far apart that they are found by different ways: the newest are read, the others are
+// looked up in the index, stretch by stretch.
+func TestSearchGoesFarBack(t *testing.T) {
+	t.Parallel()
+	d := newRoomDeployment(t)
+	db, err := sql.Open("postgres", d.dsn)
+	must(t, err)
+	defer db.Close()
+	var id, restricted string
+	var sent, seen []string
+	for round := range 4 {
+		p := d.process()
+		var alice, bob *client
+		if round == 0 {
+			alice, bob = p.client("alice"), p.client("bob")
+			id = alice.create(object{"preset": "public_chat"})
+			restricted = alice.create(object{"preset": "public_chat", "initial_state": []object{
+				{"type": "m.room.history_visibility", "content": object{"history_visibility": "joined"}}}})
+		} else {
+			alice = &client{p: p, user: "@alice:one.test", token: p.login("@alice:one.test", nil).text("access_token")}
+			bob = &client{p: p, user: "@bob:one.test", token: p.login("@bob:one.test", nil).text("access_token")}
+		}
+		if round == 2 {
+			bob.join(restricted)
+		}
+		for i := range 3 {
+			sent = append(sent, alice.say(id, fmt.Sprintf("scattered %d %d", round, i)))
+			if text := alice.say(restricted, "scattered behind"); round >= 2 {
+				seen = append(seen, text)
+			}
+		}
+		stop := p.tidy()
+		alice.finds(fmt.Sprintf(`"scattered %d"`, round), sent[3*round:]...)
+		if round == 3 {
+			alice.finds("scattered 1", sent[1], sent[3], sent[4], sent[5], sent[7], sent[10])
+			bob.finds("behind", seen...)
+		}
+		stop()
+		_, err := db.Exec(`UPDATE clock SET position = position + $1`, []int{350_000, 100_000, 100, 0}[round])
+		must(t, err)
 	}
 }

@@ -145,9 +145,17 @@ type SearchMatch struct {
 // fewRooms is up to how many rooms the index is asked for each of them, rather than for their organisations.
 const fewRooms = 24
 
-// searchSteps are the stretches of positions that are searched one after the other until enough is found, counted in fine ones from the
-// newest; each is a few times as long as all before it, so that what was looked at in vain is never the larger part.
-var searchSteps = []int64{4, 16, 64, 256, 1024, 1 << 40}
+// Common words are found by reading the newest messages one after the other, which ends as soon as there are enough; rare words by the
+// index, whose answer is all messages that have them. Which it is the newest messages tell: firstRead of them are read in any case, and
+// nextRead more as long as the search would be over by then.
+const (
+	firstRead = 1 << fineBits
+	nextRead  = 4 << fineBits
+)
+
+// searchSteps are the stretches of positions for which the index is asked one after the other until enough is found, counted in fine ones;
+// each is a few times as long as all before it, so that what was looked at in vain is never the larger part.
+var searchSteps = []int64{16, 64, 256, 1024, 1 << 40}
 
 // Search returns the newest matches, newest first.
 func (s *Store) Search(ctx context.Context, q SearchQuery) ([]SearchMatch, error) {
@@ -155,7 +163,7 @@ func (s *Store) Search(ctx context.Context, q SearchQuery) ([]SearchMatch, error
 	err := s.Read(ctx, func(tx *Tx) error {
 		matches = nil
 		// Why: the planner can't know how many messages have the words, and reads all messages when it expects many.
-		if _, err := tx.exec(ctx, `SET LOCAL enable_seqscan = off; SET LOCAL enable_indexscan = off; SET LOCAL jit = off`); err != nil {
+		if _, err := tx.exec(ctx, `SET LOCAL enable_seqscan = off; SET LOCAL jit = off`); err != nil {
 			return err
 		}
 		var newest int64
@@ -163,17 +171,27 @@ func (s *Store) Search(ctx context.Context, q SearchQuery) ([]SearchMatch, error
 			return err
 		}
 		before := min(q.Before, newest+1)
-		top := (before - 1) >> fineBits
-		for _, step := range searchSteps {
-			lowest := max(top-step+1, 0)
-			found, err := tx.searchStretch(ctx, &q, lowest, before, q.Limit-len(matches))
-			if err != nil {
-				return err
-			}
+		search := func(lowest int64, read bool) error {
+			found, err := tx.searchStretch(ctx, &q, lowest, before, q.Limit-len(matches), read)
 			matches = append(matches, found...)
 			before = lowest << fineBits
-			if len(matches) >= q.Limit || before == 0 {
+			return err
+		}
+		top := before
+		for read := int64(firstRead); before > 0; read = nextRead {
+			if done := top - before; done > 0 && int64(len(matches))*(done+nextRead) < int64(q.Limit)*done {
 				break
+			}
+			if err := search(max(before-read, 0)>>fineBits, true); err != nil || len(matches) >= q.Limit {
+				return err
+			}
+		}
+		for _, step := range searchSteps {
+			if before <= 0 {
+				break
+			}
+			if err := search(max((before-1)>>fineBits-step+1, 0), false); err != nil || len(matches) >= q.Limit {
+				return err
 			}
 		}
 		return nil
@@ -181,32 +199,43 @@ func (s *Store) Search(ctx context.Context, q SearchQuery) ([]SearchMatch, error
 	return matches, err
 }
 
-// searchStretch searches the positions before the given one, down to the beginning of a fine stretch.
-func (tx *Tx) searchStretch(ctx context.Context, q *SearchQuery, lowest, before int64, limit int) ([]SearchMatch, error) {
-	n := len(q.Rooms)
-	rooms, sights := make([]int64, n), make([]sql.NullString, n)
-	for i, r := range q.Rooms {
-		rooms[i], sights[i] = r.RoomNID, r.Sight.multirange()
+// searchStretch searches the positions before the given one, down to the beginning of a fine stretch, by reading them or by the index.
+func (tx *Tx) searchStretch(ctx context.Context, q *SearchQuery, lowest, before int64, limit int, read bool) ([]SearchMatch, error) {
+	var open, partial []int64 // rooms of which everything may be seen, and the others
+	var sights []sql.NullString
+	for _, r := range q.Rooms {
+		if r.Sight == nil {
+			open = append(open, r.RoomNID)
+		} else {
+			partial, sights = append(partial, r.RoomNID), append(sights, r.Sight.multirange())
+		}
 	}
 	kinds := make([]int64, len(q.Kinds))
 	for i, k := range q.Kinds {
 		kinds[i] = int64(k)
 	}
+	// Why OFFSET 0 and "+ 0": each keeps the planner from the other way.
+	words := q.Words
+	from := `(SELECT * FROM search_documents WHERE position < $2 AND position >= $3 ORDER BY position DESC OFFSET 0) d`
+	if !read {
+		words = "(" + q.Words + ") & (" + q.scope() + ") & (" + stretches(lowest, (before-1)>>fineBits) + ")"
+		from = `(SELECT * FROM search_documents WHERE words @@ $1::tsquery AND position + 0 < $2 AND position + 0 >= $3 OFFSET 0) d`
+	}
 	rows, err := tx.query(ctx, `
-		WITH found AS MATERIALIZED (
-			SELECT position, room_nid, edit, words FROM search_documents
-			WHERE words @@ $1::tsquery AND position < $2 AND position >= $3 AND kind = ANY ($4)
+		WITH newest AS MATERIALIZED (
+			SELECT position, edit FROM `+from+`
+			WHERE words @@ $1::tsquery AND kind = ANY ($4)
 				AND ($5::text[] IS NULL OR sender = ANY ($5)) AND sender <> ALL ($6::text[])
 				AND ($7::boolean IS NULL OR has_url = $7)
-		), newest AS MATERIALIZED (
-			SELECT found.position, found.edit, found.words
-			FROM found JOIN unnest($8::bigint[], $9::int8multirange[]) AS w (nid, sight) ON w.nid = found.room_nid
-			WHERE w.sight IS NULL OR w.sight @> found.position AND (found.edit IS NULL OR w.sight @> found.edit)
-			ORDER BY found.position DESC LIMIT $10
+				AND (room_nid = ANY ($8::bigint[]) OR EXISTS (
+					SELECT FROM unnest($9::bigint[], $10::int8multirange[]) AS w (nid, sight)
+					WHERE w.nid = room_nid AND w.sight @> position AND (edit IS NULL OR w.sight @> edit)))
+			ORDER BY position DESC LIMIT $11
 		)
-		SELECT position, coalesce(edit, 0), ts_rank(words, $11::tsquery, 1) FROM newest ORDER BY position DESC`,
-		"("+q.Words+") & ("+q.scope()+") & ("+stretches(lowest, (before-1)>>fineBits)+")", before, lowest<<fineBits,
-		pq.Array(kinds), pq.Array(q.Senders), listed(q.NotSenders), q.HasURL, pq.Array(rooms), pq.Array(sights), limit, q.Words)
+		SELECT position, coalesce(newest.edit, 0), ts_rank(search_documents.words, $12::tsquery, 1)
+		FROM newest JOIN search_documents USING (position) ORDER BY position DESC`,
+		words, before, lowest<<fineBits, pq.Array(kinds), pq.Array(q.Senders), listed(q.NotSenders), q.HasURL,
+		pq.Array(open), pq.Array(partial), pq.Array(sights), limit, q.Words)
 	return scanAll(rows, err, func(rows *sql.Rows) (SearchMatch, error) {
 		var m SearchMatch
 		err := rows.Scan(&m.Position, &m.Edit, &m.Rank)

@@ -38,9 +38,6 @@ type instance struct {
 	InstanceID string `json:"instance_id"`
 }
 
-// instanceID names a network of an application service.
-func instanceID(as *Registration, network string) string { return as.ID + "|" + network }
-
 // place is a room that stands for a third-party location.
 type place struct {
 	Alias    matrix.RoomAlias `json:"alias"`
@@ -120,7 +117,7 @@ func (s *Server) protocols(ctx context.Context, services []*Registration, only *
 		}
 		p.Instances = slices.DeleteFunc(p.Instances, func(i instance) bool { return i.NetworkID == "" || i.Fields == nil })
 		for i := range p.Instances {
-			p.Instances[i].InstanceID = instanceID(q.as, p.Instances[i].NetworkID)
+			p.Instances[i].InstanceID = matrix.InstanceID(q.as.ID, p.Instances[i].NetworkID)
 		}
 		return &p
 	})

@@ -124,7 +124,8 @@ type publicRoomsRequest struct {
 	ThirdPartyInstanceID string `json:"third_party_instance_id"`
 }
 
-// getPublicRooms lists the published rooms of the requester's organisation.
+// getPublicRooms lists the published rooms of the requester's organisation. Which list is meant may be said in the query, as in the body of
+// POST.
 //
 // Differs: an access token is required, because the directory belongs to an organisation.
 //
@@ -133,7 +134,9 @@ func (s *Server) getPublicRooms(ctx context.Context, c *httpapi.Call) (any, erro
 	if c.Requester == nil {
 		return nil, matrix.MissingToken()
 	}
-	req := publicRoomsRequest{Since: c.Query("since")}
+	req := publicRoomsRequest{
+		Since: c.Query("since"), IncludeAllNetworks: c.QueryBool("include_all_networks"), ThirdPartyInstanceID: c.Query("third_party_instance_id"),
+	}
 	if c.Query("limit") != "" {
 		n, err := c.QueryInt("limit", limits.DirectoryDefault, 0, limits.DirectoryMax)
 		if err != nil {
@@ -167,11 +170,10 @@ func (s *Server) queryPublicRooms(ctx context.Context, c *httpapi.Call, req *pub
 		return nil, err
 	}
 	page := directoryPage{Chunk: []json.RawMessage{}}
-	if page.Total, err = s.directorySizes.count(ctx, s, q.Organisation); err != nil {
+	if page.Total, err = s.directorySizes.count(ctx, s, q.DirectoryList); err != nil {
 		return nil, err
 	}
-	// Networks of bridges are not kept apart; a bridge's rooms are listed as any others.
-	if req.ThirdPartyInstanceID != "" && !req.IncludeAllNetworks || q.Limit == 0 {
+	if q.Limit == 0 {
 		return page, nil
 	}
 	limit := q.Limit
@@ -222,7 +224,16 @@ func (s *Server) checkDirectoryServer(ctx context.Context, c *httpapi.Call) erro
 
 // read checks the request.
 func (r *publicRoomsRequest) read(organisation int64) (store.DirectoryQuery, error) {
-	q := store.DirectoryQuery{Organisation: organisation, Limit: limits.DirectoryDefault}
+	q := store.DirectoryQuery{
+		DirectoryList: store.DirectoryList{Organisation: organisation, Network: r.ThirdPartyInstanceID, All: r.IncludeAllNetworks},
+		Limit:         limits.DirectoryDefault,
+	}
+	if q.All && q.Network != "" {
+		return q, matrix.InvalidParam("third_party_instance_id is one network; include_all_networks can't be true with it")
+	}
+	if len(q.Network) > limits.InstanceID {
+		return q, matrix.InvalidParam("third_party_instance_id is longer than %d bytes", limits.InstanceID)
+	}
 	if r.Limit != nil {
 		if *r.Limit < 0 {
 			return q, matrix.InvalidParam("limit must not be negative")
@@ -287,7 +298,7 @@ const (
 // directorySizes remembers how many rooms large directories have.
 type directorySizes struct {
 	mu    sync.Mutex
-	known map[int64]directorySize
+	known map[store.DirectoryList]directorySize
 }
 
 type directorySize struct {
@@ -295,28 +306,28 @@ type directorySize struct {
 	at    time.Time
 }
 
-// count is the estimate of how many rooms an organisation has published.
-func (d *directorySizes) count(ctx context.Context, s *Server, organisation int64) (int, error) {
+// count is the estimate of how many rooms a list has.
+func (d *directorySizes) count(ctx context.Context, s *Server, list store.DirectoryList) (int, error) {
 	now := s.clock.Now()
 	d.mu.Lock()
-	size, ok := d.known[organisation]
+	size, ok := d.known[list]
 	d.mu.Unlock()
 	if ok && now.Sub(size.at) < countKept {
 		return size.rooms, nil
 	}
-	n, err := s.store.CountPublicRooms(ctx, organisation, exactSize)
+	n, err := s.store.CountPublicRooms(ctx, list, exactSize)
 	if err != nil || n < exactSize {
 		return n, wrapCount(err)
 	}
-	if n, err = s.store.CountPublicRooms(ctx, organisation, 1<<30); err != nil {
+	if n, err = s.store.CountPublicRooms(ctx, list, 1<<30); err != nil {
 		return 0, wrapCount(err)
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.known == nil || len(d.known) > exactSize {
-		d.known = make(map[int64]directorySize)
+		d.known = make(map[store.DirectoryList]directorySize)
 	}
-	d.known[organisation] = directorySize{n, now}
+	d.known[list] = directorySize{n, now}
 	return n, nil
 }
 

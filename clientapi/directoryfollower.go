@@ -108,7 +108,7 @@ func (s *Server) followDirectory(ctx context.Context, entries []journal.Entry) e
 	if err := s.noteMixedRooms(ctx, joins); err != nil {
 		return err
 	}
-	published, err := s.store.ListPublished(ctx, keysOf(changed))
+	published, err := s.store.ListInDirectory(ctx, keysOf(changed))
 	if err != nil {
 		return fmt.Errorf("look rooms up in the directory: %w", err)
 	}

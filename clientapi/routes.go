@@ -120,6 +120,8 @@ func (s *Server) Routes() []httpapi.Route {
 		// §room-discovery, §joining-rooms
 		{get, "/_matrix/client/v3/directory/list/room/{roomId}", optional, ratelimit.Read, s.getRoomVisibility},
 		{put, "/_matrix/client/v3/directory/list/room/{roomId}", token, ratelimit.Room, httpapi.OptionalJSON(s.setRoomVisibility)},
+		{put, "/_matrix/client/v3/directory/list/appservice/{networkId}/{roomId}", httpapi.AppserviceToken, ratelimit.Room,
+			httpapi.JSON(s.setNetworkVisibility)},
 		{get, "/_matrix/client/v3/publicRooms", optional, ratelimit.Search, s.getPublicRooms},
 		{post, "/_matrix/client/v3/publicRooms", token, ratelimit.Search, httpapi.OptionalJSON(s.queryPublicRooms)},
 		{get, "/_matrix/client/v1/room_summary/{roomIdOrAlias}", optional, ratelimit.Search, s.getRoomSummary},

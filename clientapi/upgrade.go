@@ -60,7 +60,7 @@ func (s *Server) upgradeRoom(ctx context.Context, c *httpapi.Call, req *upgradeR
 	if err != nil {
 		return nil, err
 	}
-	if published, err := s.store.IsPublished(ctx, room.NID); err == nil && published {
+	if listed, err := s.store.ListInDirectory(ctx, []int64{room.NID}); err == nil && len(listed) > 0 {
 		// The directory's follower would come to it by itself, a moment later.
 		if err := s.listRooms(ctx, []roomserver.Info{room}); err != nil {
 			return nil, err

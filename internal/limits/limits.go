@@ -228,6 +228,13 @@ const (
 	DirectoryDefault = 50
 	DirectoryMax     = 200
 
+	// NetworkID bounds the id that an application service has for a network, InstanceID what clients call the network: the application
+	// service's id, each byte of which may take three, and the network's. NetworksPerRoom bounds the lists that a room is in; it is
+	// bridged to one network, or a few.
+	NetworkID       = 255
+	InstanceID      = 3*Identifier + 1 + NetworkID
+	NetworksPerRoom = 50
+
 	// SearchTerm bounds what is searched for in the directories, and SearchTerms its words: each is a look-up.
 	SearchTerm  = 512
 	SearchTerms = 8

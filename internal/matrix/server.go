@@ -2,6 +2,7 @@ package matrix
 
 import (
 	"net/netip"
+	"net/url"
 	"strings"
 )
 
@@ -109,3 +110,7 @@ func isDigit(c byte) bool { return '0' <= c && c <= '9' }
 func isAlpha(c byte) bool { return 'a' <= c|0x20 && c|0x20 <= 'z' }
 
 func isDNSChar(c byte) bool { return isDigit(c) || isAlpha(c) || c == '-' }
+
+// InstanceID is what clients call a third-party network of an application service: what tells the networks of all of them apart, whatever
+// the ids are.
+func InstanceID(appservice, network string) string { return url.PathEscape(appservice) + "|" + network }

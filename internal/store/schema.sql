@@ -861,7 +861,7 @@ CREATE TABLE dehydrated_devices (
 
 -- The room directory
 
--- Rooms that their members have published. What is listed of a room is read from its state, and again whenever that changes.
+-- Rooms that their members, or application services, have published. What is listed of a room is read from its state, and again whenever that changes.
 CREATE TABLE published_rooms (
     room_nid         bigint  PRIMARY KEY,
     organisation_id  bigint  NOT NULL,
@@ -876,10 +876,15 @@ CREATE TABLE published_rooms (
     -- The room as it stands in the answer of /publicRooms.
     entry            bytea   NOT NULL DEFAULT '',
     -- The words of name, topic and alias in the form of words.go.
-    words            tsvector NOT NULL DEFAULT ''
+    words            tsvector NOT NULL DEFAULT '',
+    -- Whether it is in the list of its organisation, and the instance ids of the networks in whose lists it is.
+    public           boolean NOT NULL DEFAULT true,
+    networks         text[]  COLLATE "C" NOT NULL DEFAULT '{}'
 );
 CREATE INDEX published_rooms_listed ON published_rooms (organisation_id, rank, room_nid) WHERE listed;
 CREATE INDEX published_rooms_words ON published_rooms USING gin (words) WITH (fastupdate = off);
+CREATE INDEX published_rooms_public ON published_rooms (organisation_id, rank, room_nid) WHERE listed AND public;
+CREATE INDEX published_rooms_networks ON published_rooms USING gin (networks) WITH (fastupdate = off);
 
 -- The user directory
 

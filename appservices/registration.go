@@ -108,6 +108,21 @@ func (r *Registry) Exclusive(user matrix.UserID) bool {
 	})
 }
 
+// MayName reports whether an alias may be made, or given up, by the application service called id, or by somebody else when id is empty. An
+// application service has the aliases of its namespaces and no others; nobody else has those that it keeps for itself.
+//
+// Spec: application-service v1.19 §server-admin-style-permissions
+func (r *Registry) MayName(id string, alias matrix.RoomAlias) bool {
+	if id != "" {
+		as := r.byID(id)
+		return as != nil && alias.Domain() == as.Sender.Domain() && anyMatches(as.Aliases, string(alias))
+	}
+	return !slices.ContainsFunc(r.services, func(as *Registration) bool {
+		return alias.Domain() == as.Sender.Domain() &&
+			slices.ContainsFunc(as.Aliases, func(n Namespace) bool { return n.Exclusive && n.Matches(string(alias)) })
+	})
+}
+
 // Covers reports whether the application service called id may make a user and act as it.
 func (r *Registry) Covers(id string, user matrix.UserID) bool {
 	as := r.byID(id)

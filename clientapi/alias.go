@@ -81,6 +81,9 @@ func (s *Server) setRoomAlias(ctx context.Context, c *httpapi.Call, req *aliasRe
 	if err := s.checkAliasDomain(ctx, c.Requester, alias); err != nil {
 		return nil, err
 	}
+	if err := s.checkAliasNamespace(c.Requester, alias); err != nil {
+		return nil, err
+	}
 	if err := s.mustBeJoined(ctx, id, c.Requester.User); err != nil {
 		return nil, err
 	}
@@ -121,7 +124,20 @@ func (s *Server) checkAliasDomain(ctx context.Context, who *httpapi.Requester, a
 	return nil
 }
 
-// deleteRoomAlias removes an alias. Its creator may, whoever may change the room's canonical alias, and an administrator of the
+// checkAliasNamespace refuses aliases that an application service keeps for itself, and to an application service all that are not its.
+//
+// Spec: application-service v1.19 §server-admin-style-permissions
+func (s *Server) checkAliasNamespace(who *httpapi.Requester, alias matrix.RoomAlias) error {
+	switch {
+	case s.cfg.MayName == nil || s.cfg.MayName(who.Appservice, alias):
+		return nil
+	case who.Appservice != "":
+		return matrix.Exclusive("the alias is not in a namespace of the application service")
+	}
+	return matrix.Exclusive("the alias is kept for an application service")
+}
+
+// deleteRoomAlias removes an alias. Its creator may, an application service whose namespace it is in, whoever may change the room's canonical alias, and an administrator of the
 // organisation that the alias' domain belongs to.
 //
 // Spec: client-server v1.19 §room-aliases, DELETE /_matrix/client/v3/directory/room/{roomAlias}
@@ -152,7 +168,7 @@ func (s *Server) deleteRoomAlias(ctx context.Context, c *httpapi.Call) (any, err
 }
 
 func (s *Server) mayDeleteAlias(ctx context.Context, who *httpapi.Requester, room roomserver.Info, alias store.Alias) error {
-	if alias.Creator == who.User {
+	if alias.Creator == who.User || who.Appservice != "" && s.checkAliasNamespace(who, alias.Alias) == nil {
 		return nil
 	}
 	if who.Admin && s.checkAliasDomain(ctx, who, alias.Alias) == nil {

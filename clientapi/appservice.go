@@ -2,6 +2,7 @@ package clientapi
 
 import (
 	"context"
+	"strconv"
 
 	"github.com/roomline/roomline/clientapi/auth"
 	"github.com/roomline/roomline/internal/httpapi"
@@ -24,6 +25,23 @@ func (s *Server) appservice(c *httpapi.Call) (id string, err error) {
 		return "", matrix.UnknownToken(false)
 	}
 	return requester.Appservice, nil
+}
+
+// timestampOf is the time that an application service gives an event that it sends, 0 for now. Nobody else may choose it; ts is ignored.
+//
+// Differs: 0, the first moment of 1970, is refused, because inside the server it stands for now.
+//
+// Spec: application-service v1.19 §timestamp-massaging
+func timestampOf(c *httpapi.Call) (matrix.Timestamp, error) {
+	if c.Requester.Appservice == "" || !c.HasQuery("ts") {
+		return 0, nil
+	}
+	const most = 1<<53 - 1 // the largest number in an event
+	ts, err := strconv.ParseInt(c.Query("ts"), 10, 64)
+	if err != nil || ts < 1 || ts > most {
+		return 0, matrix.InvalidParam("ts must be a whole number of milliseconds since 1970, from 1 to %d", int64(most))
+	}
+	return matrix.Timestamp(ts), nil
 }
 
 func outsideNamespaces() *matrix.Error {

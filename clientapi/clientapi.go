@@ -68,6 +68,9 @@ type Config struct {
 	DefaultRoomVersion string
 	// AppserviceCovers reports whether the application service called id may act as a user; nil where there is none.
 	AppserviceCovers func(id string, user matrix.UserID) bool
+	// MayName reports whether the application service called id, or somebody else when id is empty, may make an alias; nil where there is
+	// no application service.
+	MayName func(id string, alias matrix.RoomAlias) bool
 	// TURN relays calls between two.
 	TURN          TURNConfig
 	ServerNotices ServerNoticesConfig

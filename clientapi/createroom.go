@@ -59,6 +59,11 @@ func (s *Server) createRoom(ctx context.Context, c *httpapi.Call, req *createRoo
 	if err != nil {
 		return nil, err
 	}
+	if name := req.RoomAliasName; name != "" {
+		if err := s.checkAliasNamespace(c.Requester, matrix.RoomAlias("#"+name+":"+string(c.Requester.User.Domain()))); err != nil {
+			return nil, err
+		}
+	}
 	if err := s.checkInvitees(ctx, c.Requester, req.invited(room)); err != nil {
 		return nil, err
 	}

@@ -139,6 +139,9 @@ func (s *Server) schedule(ctx context.Context, c *httpapi.Call, r *delayedReques
 	if e.Sticky, err = s.stickyFor(ctx, c); err != nil {
 		return nil, err
 	}
+	if e.Timestamp, err = timestampOf(c); err != nil {
+		return nil, err
+	}
 	id, err := s.delayed.Schedule(ctx, *e)
 	if err != nil {
 		return nil, err

@@ -23,8 +23,6 @@ type eventResponse struct {
 // sendMessage appends a message event to a room. The body is the content of the event. A redaction may come this way too,
 // and then names what it removes in redacts.
 //
-// The query parameter ts is for application services only; it is ignored for everybody else.
-//
 // Spec: client-server v1.19 §sending-events-to-a-room, PUT /_matrix/client/v3/rooms/{roomId}/send/{eventType}/{txnId}
 func (s *Server) sendMessage(ctx context.Context, c *httpapi.Call) (any, error) {
 	if c.HasQuery(delayQuery) {
@@ -45,6 +43,9 @@ func (s *Server) sendMessage(ctx context.Context, c *httpapi.Call) (any, error) 
 		return nil, err
 	}
 	if e.Sticky, err = s.stickyFor(ctx, c); err != nil {
+		return nil, err
+	}
+	if e.Timestamp, err = timestampOf(c); err != nil {
 		return nil, err
 	}
 	if e.Type == typeRedaction {

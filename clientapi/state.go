@@ -40,6 +40,9 @@ func (s *Server) setRoomState(ctx context.Context, c *httpapi.Call) (any, error)
 	if e.Sticky, err = s.stickyFor(ctx, c); err != nil {
 		return nil, err
 	}
+	if e.Timestamp, err = timestampOf(c); err != nil {
+		return nil, err
+	}
 	switch e.Type {
 	case typeMember:
 		return s.setMembership(ctx, c, room, e)
@@ -127,7 +130,7 @@ func (s *Server) setMembership(ctx context.Context, c *httpapi.Call, room roomse
 			return nil, fmt.Errorf("load membership of %s: %w", room.ID, err)
 		}
 		if present.Membership != joined {
-			return s.joinByState(ctx, room, target, e.Content, m.Reason)
+			return s.joinByState(ctx, room, e, m.Reason)
 		}
 	case m.Membership == "leave" && target == e.Sender:
 		if err := s.mayReject(ctx, target, room.ID); err != nil {
@@ -145,17 +148,20 @@ func (s *Server) setMembership(ctx context.Context, c *httpapi.Call, room roomse
 }
 
 // joinByState joins and names the event that did it.
-func (s *Server) joinByState(ctx context.Context, room roomserver.Info, user matrix.UserID, content []byte, reason string) (any, error) {
-	err := s.rooms.Join(ctx, roomserver.Membership{Room: room.ID, Sender: user, Target: user, Reason: reason, Extra: content})
+func (s *Server) joinByState(ctx context.Context, room roomserver.Info, e roomserver.NewEvent, reason string) (any, error) {
+	user := e.Sender
+	err := s.rooms.Join(ctx, roomserver.Membership{
+		Room: room.ID, Sender: user, Target: user, Reason: reason, Extra: e.Content, Timestamp: e.Timestamp,
+	})
 	if err != nil {
 		return nil, err
 	}
 	s.carryOver(ctx, user, room.ID)
-	e, err := s.store.GetStateEvent(ctx, room.NID, store.CurrentState, typeMember, string(user))
+	present, err := s.store.GetStateEvent(ctx, room.NID, store.CurrentState, typeMember, string(user))
 	if err != nil {
 		return nil, fmt.Errorf("load own membership of %s: %w", room.ID, err)
 	}
-	return eventResponse{e.EventID}, nil
+	return eventResponse{present.EventID}, nil
 }
 
 // getRoomState lists the state of a room: now, or when the requester left.

@@ -27,6 +27,8 @@ type Membership struct {
 	IsDirect bool
 	// Extra are further keys of the content, as the client gave them: an object or nil.
 	Extra []byte
+	// Timestamp is zero for now.
+	Timestamp matrix.Timestamp
 }
 
 // memberContent is the content of m.room.member.
@@ -94,7 +96,7 @@ func (s *Server) change(ctx context.Context, room Info, m Membership, content ma
 		if done, err := skip(v, membership); done || err != nil {
 			return nil, err
 		}
-		return []draft{{Type: spec.MRoomMember, StateKey: &key, Sender: m.Sender, Content: raw}}, nil
+		return []draft{{Type: spec.MRoomMember, StateKey: &key, Sender: m.Sender, Content: raw, Timestamp: m.Timestamp}}, nil
 	})
 	return err
 }

@@ -121,8 +121,9 @@ func newApp(ctx context.Context, cfg *config.Config, st *store.Store, sealKey [3
 		return nil, err
 	}
 	var appserviceCovers func(string, matrix.UserID) bool
+	var mayName func(string, matrix.RoomAlias) bool
 	if !registry.Empty() {
-		appserviceCovers = registry.Covers
+		appserviceCovers, mayName = registry.Covers, registry.MayName
 	}
 	a.client, err = clientapi.New(clientapi.Config{
 		Store: st, Journal: a.journal, Accounts: a.accounts, Sessions: a.sessions, Interactive: auth.NewInteractive(a.accounts),
@@ -131,7 +132,7 @@ func newApp(ctx context.Context, cfg *config.Config, st *store.Store, sealKey [3
 		Registration: clientapi.RegistrationConfig{
 			Mode: clientapi.RegistrationMode(cfg.Registration.Mode), SharedSecret: cfg.Registration.SharedSecret.Reveal(),
 		},
-		AppserviceCovers: appserviceCovers,
+		AppserviceCovers: appserviceCovers, MayName: mayName,
 		TURN: clientapi.TURNConfig{
 			URIs: cfg.TURN.URIs, SharedSecret: cfg.TURN.SharedSecret.Reveal(),
 			Username: cfg.TURN.Username, Password: cfg.TURN.Password.Reveal(), Lifetime: cfg.TURN.Lifetime,

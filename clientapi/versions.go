@@ -15,11 +15,12 @@ type versionsResponse struct {
 // so a version stands here when what clients turn on by it is there: v1.3 and v1.4 threads with their counts and private receipts,
 // v1.6 jump to date, v1.7 mentions, v1.10 recursive relations.
 //
-// v1.11 to v1.19 follow when nothing of the client-server API is missing but what is an issue of its own; a test looks
-// (internal/archtest). Of the parts of those versions, the ones that are served are announced one by one, by the names they had as
-// proposals.
+// v1.11 to v1.19 stand here as long as nothing of the client-server API is missing but what is an issue of its own; a test looks
+// (internal/archtest). The parts of the versions are announced one by one too, by the names they had as proposals, for clients that look
+// for those.
 var supported = versionsResponse{
-	Versions: []string{"v1.1", "v1.2", "v1.3", "v1.4", "v1.5", "v1.6", "v1.7", "v1.8", "v1.9", "v1.10"},
+	Versions: []string{"v1.1", "v1.2", "v1.3", "v1.4", "v1.5", "v1.6", "v1.7", "v1.8", "v1.9", "v1.10",
+		"v1.11", "v1.12", "v1.13", "v1.14", "v1.15", "v1.16", "v1.17", "v1.18", "v1.19"},
 	UnstableFeatures: map[string]bool{
 		"org.matrix.msc2285.stable":        true, // private read receipts, in the spec since v1.4
 		"org.matrix.msc3771":               true, // receipts for threads, v1.4

@@ -27,7 +27,6 @@ var missing = map[string]string{
 	"third_party_membership": threePIDs,
 	"oauth_server_metadata":  oauth,
 
-
 	"POST /_matrix/client/v3/account/password/email/requestToken":  threePIDs,
 	"POST /_matrix/client/v3/account/password/msisdn/requestToken": threePIDs,
 	"POST /_matrix/client/v3/register/email/requestToken":          threePIDs,

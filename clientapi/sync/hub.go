@@ -188,6 +188,9 @@ func (h *hub) observeEvent(e *store.Event) {
 	switch e.Type {
 	case "m.room.redaction":
 		h.members.redact(e)
+		if r := h.rooms[e.RoomNID]; r != nil {
+			r.summary, r.summaryAt = nil, e.Position // it may have been the name
+		}
 	case "m.room.name", "m.room.canonical_alias":
 		if r := h.rooms[e.RoomNID]; r != nil && e.StateKey != nil {
 			r.summary, r.summaryAt = nil, e.Position

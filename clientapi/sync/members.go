@@ -245,14 +245,19 @@ func (c *memberCache) observe(e *store.Event) {
 
 // redact drops the event that a redaction is about.
 func (c *memberCache) redact(redaction *store.Event) {
-	target := gjson.GetBytes(redaction.JSON, "redacts").String()
-	if target == "" {
-		target = gjson.GetBytes(redaction.JSON, "content.redacts").String()
-	}
+	target := redactedBy(redaction)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.redactions++
-	c.events.deleteFunc(func(e *store.Event) bool { return string(e.EventID) == target })
+	c.events.deleteFunc(func(e *store.Event) bool { return string(e.EventID) == string(target) })
+}
+
+// redactedBy is the event that a redaction is about.
+func redactedBy(redaction *store.Event) matrix.EventID {
+	if id := gjson.GetBytes(redaction.JSON, "redacts").String(); id != "" {
+		return matrix.EventID(id)
+	}
+	return matrix.EventID(gjson.GetBytes(redaction.JSON, "content.redacts").String())
 }
 
 func (c *memberCache) clear() {

@@ -66,7 +66,7 @@ var cardKeys = []stateKey{{"m.room.name", ""}, {"m.room.avatar", ""}}
 // loadRequired finds what is told of the rooms' states: of fresh rooms what required_state asks for, of others what changed,
 // and what a longer required_state adds.
 func (b *slide) loadRequired() error {
-	if err := b.loadChanges(); err != nil {
+	if err := inOrder(b.loadChanges, b.loadRedacted); err != nil {
 		return err
 	}
 	var f fetch
@@ -107,7 +107,7 @@ func (b *slide) setState(rm *slidingRoom, read []*store.Event) {
 	}
 	for _, e := range rm.changes {
 		// Of the members who are loaded lazily all changes are told, unless there may be a great many.
-		lazily := e.Type == typeMember && rm.want.lazy && !rm.limited
+		lazily := e.Type == typeMember && rm.want.lazy && (!rm.limited || !rm.fresh && slices.Contains(rm.sent.members, *e.StateKey))
 		tell(e, lazily || rm.want.matches(e.Type, *e.StateKey))
 		b.setCard(rm, e)
 	}

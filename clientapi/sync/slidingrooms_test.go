@@ -229,6 +229,33 @@ func TestSlidingNamesAndHeroes(t *testing.T) {
 	want(t, "heroes", unnamed.Get("heroes.#.user_id").Raw, `["@alice:example.org","@carol:example.org"]`)
 }
 
+func TestSlidingStateThatIsRedactedIsToldAgain(t *testing.T) {
+	t.Parallel()
+	for _, noRing := range []bool{false, true} {
+		p := startOne(t)
+		p.sync.noRing = noRing
+		room := p.create(alice, roomserver.PresetPublic)
+		p.join(bob, room)
+		old := p.state(alice, room, "m.room.topic", "", `{"topic":"old"}`)
+		topic := p.state(alice, room, "m.room.topic", "", `{"topic":"T"}`)
+		name := p.state(alice, room, "m.room.name", "", `{"name":"N"}`)
+		c := p.slider(bob, list(1, `[["m.room.topic",""]]`, ""))
+		want(t, "name", of(c.ask(), room).Get("name"), "N")
+		redact := func(id matrix.EventID) gjson.Result {
+			p.event(roomserver.NewEvent{Room: room, Sender: alice, Type: typeRedaction, Redacts: id, Content: []byte(`{}`)})
+			return of(c.ask(), room)
+		}
+		want(t, "what is state no more", redact(old).Get("required_state").Exists(), false)
+		again := redact(topic).Get("required_state")
+		want(t, "the topic again", again.Get("0.event_id"), topic)
+		want(t, "its content", again.Get("0.content").Raw, "{}")
+		unnamed := redact(name)
+		want(t, "name", unnamed.Get("name").Raw, "null")
+		want(t, "heroes", unnamed.Get("heroes.#.user_id").Raw, `["@alice:example.org"]`)
+		c.quiet("told")
+	}
+}
+
 func TestSlidingListsAreFilteredAndSorted(t *testing.T) {
 	t.Parallel()
 	p := startOne(t)

@@ -108,6 +108,18 @@ func scanRoomPosition(rows *sql.Rows) (RoomPosition, error) {
 	return p, err
 }
 
+// ListStateAmong returns those of the events that are state of their room at a position, in no order.
+func (s *Store) ListStateAmong(ctx context.Context, rooms []int64, ids []matrix.EventID, at []int64) ([]Event, error) {
+	rows, err := s.query(ctx, `
+		SELECT `+eventColumns+`
+		FROM unnest($1::bigint[], $2::text[], $3::bigint[]) AS wanted (nid, id, at)
+		JOIN events ON events.event_id = wanted.id AND events.room_nid = wanted.nid AND events.state_key IS NOT NULL
+		JOIN room_state s ON s.room_nid = wanted.nid AND s.type = events.type AND s.state_key = events.state_key
+			AND s.event_position = events.position AND s.since <= wanted.at AND s.until > wanted.at
+		JOIN rooms ON rooms.room_nid = wanted.nid`, pq.Array(rooms), stringArray(ids), pq.Array(at))
+	return scanAll(rows, err, scanEvent)
+}
+
 // ListReadings returns for each room the position of the user's last receipt, and for room 0 that of the last change of the user's
 // global account data of the types, of what has after < position <= upTo.
 func (s *Store) ListReadings(ctx context.Context, user matrix.UserID, types []string, after, upTo int64) ([]RoomPosition, error) {

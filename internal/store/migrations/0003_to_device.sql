@@ -52,16 +52,23 @@ BEGIN
         RETURN 0;
     END IF;
 
+    -- The end of a queue is looked up once for each queue, not once for each message: a plan made while the table was empty may read
+    -- all of it for a look.
+    WITH queues AS MATERIALIZED (
+        SELECT d.user_id, d.device_id, last.number, last.total
+        FROM (SELECT DISTINCT user_id, device_id FROM unnest(m_user, m_device) AS x (user_id, device_id)) x
+        JOIN devices d ON d.user_id = x.user_id AND d.device_id = x.device_id
+        LEFT JOIN LATERAL (
+            SELECT q.number, q.total FROM to_device q
+            WHERE q.user_id = d.user_id AND q.device_id = d.device_id ORDER BY q.position DESC LIMIT 1
+        ) last ON true
+    )
     INSERT INTO to_device (user_id, device_id, position, number, total, sender, type, content)
     SELECT x.user_id, x.device_id, base + x.up,
-           coalesce(last.number, 0) + row_number() OVER w, coalesce(last.total, 0) + sum(octet_length(x.content)) OVER w,
+           coalesce(q.number, 0) + row_number() OVER w, coalesce(q.total, 0) + sum(octet_length(x.content)) OVER w,
            s_sender[x.send], s_type[x.send], x.content
     FROM unnest(m_send, m_update, m_user, m_device, m_content) AS x (send, up, user_id, device_id, content)
-    JOIN devices d ON d.user_id = x.user_id AND d.device_id = x.device_id
-    LEFT JOIN LATERAL (
-        SELECT q.number, q.total FROM to_device q
-        WHERE q.user_id = x.user_id AND q.device_id = x.device_id ORDER BY q.position DESC LIMIT 1
-    ) last ON true
+    JOIN queues q ON q.user_id = x.user_id AND q.device_id = x.device_id
     WHERE x.send = ANY (new_sends)
     WINDOW w AS (PARTITION BY x.user_id, x.device_id ORDER BY x.up);
     GET DIAGNOSTICS stored = ROW_COUNT;

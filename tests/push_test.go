@@ -1,9 +1,13 @@
 package tests
 
 import (
+	"fmt"
 	"io"
+	"maps"
+	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -359,4 +363,151 @@ func TestNotificationsAreListed(t *testing.T) {
 	}
 	bob.MustFail(t, 400, "M_INVALID_PARAM", http.MethodGet, path+"?from=x", nil)
 	bob.MustFail(t, 400, "M_INVALID_PARAM", http.MethodGet, path+"?limit=x", nil)
+}
+
+// said is an event as the model of unread counts has it.
+type said struct {
+	id, sender, thread string
+	// highlight is the user who is mentioned.
+	highlight        string
+	notify, redacted bool
+}
+
+// unreadModel counts what is unread slowly: it looks at every event each time.
+type unreadModel struct {
+	events []said
+	// read is up to which event users have read, by user and "" for everything or "main" or a thread.
+	read map[string]map[string]int
+}
+
+func (m *unreadModel) counts(user string) string {
+	own := map[string]int{}
+	for i, e := range m.events {
+		if e.sender == user {
+			own[e.thread] = i + 1
+		}
+	}
+	notifications, highlights := map[string]int{}, map[string]int{}
+	for i, e := range m.events {
+		at := i + 1
+		if e.sender == user || e.redacted || !e.notify || at <= own[e.thread] || at <= m.read[user][""] || at <= m.read[user][e.thread] {
+			continue
+		}
+		notifications[e.thread]++
+		if e.highlight == user {
+			highlights[e.thread]++
+		}
+	}
+	text := fmt.Sprintf("main %d/%d", notifications["main"], highlights["main"])
+	for _, thread := range slices.Sorted(maps.Keys(notifications)) {
+		if thread != "main" {
+			text += fmt.Sprintf(", %s %d/%d", thread, notifications[thread], highlights[thread])
+		}
+	}
+	return text
+}
+
+// syncedCounts is what sync says, in the words of the model.
+func syncedCounts(t *testing.T, u *hstest.User, room string) string {
+	t.Helper()
+	r := u.MustDo(t, http.MethodGet, hstest.Path("sync")+"?filter="+url.QueryEscape(
+		`{"room":{"timeline":{"limit":1,"unread_thread_notifications":true}}}`), nil).Get("rooms.join." + gjson.Escape(room))
+	count := func(c gjson.Result) string {
+		return fmt.Sprintf("%d/%d", c.Get("notification_count").Int(), c.Get("highlight_count").Int())
+	}
+	text := "main " + count(r.Get("unread_notifications"))
+	threads := r.Get("unread_thread_notifications").Map()
+	for _, thread := range slices.Sorted(maps.Keys(threads)) {
+		text += ", " + thread + " " + count(threads[thread])
+	}
+	return text
+}
+
+// TestUnreadCountsAreAsTheModelSays has people write, reply in threads, redact and read on several devices and two processes.
+func TestUnreadCountsAreAsTheModelSays(t *testing.T) {
+	t.Parallel()
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	rnd := rand.New(rand.NewPCG(seed, 3))
+	dep := hstest.Start(t, hstest.Options{Processes: 2})
+	room, users := publicRoom(t, dep, 3)
+	devices := map[string][]*hstest.User{}
+	for _, u := range users {
+		devices[u.ID] = []*hstest.User{u, u.NewSession(t)}
+	}
+	m := &unreadModel{read: map[string]map[string]int{}}
+	for _, u := range users {
+		m.read[u.ID] = map[string]int{}
+	}
+	device := func() *hstest.User { return devices[users[rnd.IntN(3)].ID][rnd.IntN(2)].On(rnd.IntN(2)) }
+	write := func(u *hstest.User, content map[string]any, e said) {
+		content["body"] = "text"
+		if _, ok := content["msgtype"]; !ok {
+			content["msgtype"] = "m.text"
+		}
+		e.id, e.sender = u.MustSend(t, room, "m.room.message", content), u.ID
+		m.events = append(m.events, e)
+	}
+	for step := range times(150, 2000) {
+		u := device()
+		var pick int
+		if len(m.events) > 0 {
+			pick = len(m.events) - 1 - rnd.IntN(min(len(m.events), 40))
+		}
+		switch n := rnd.IntN(20); {
+		case n < 6 || len(m.events) == 0:
+			write(u, map[string]any{}, said{thread: "main", notify: true})
+		case n == 6:
+			write(u, map[string]any{"msgtype": "m.notice"}, said{thread: "main"})
+		case n < 9:
+			of := users[rnd.IntN(3)].ID
+			write(u, map[string]any{"m.mentions": map[string]any{"user_ids": []string{of}}}, said{thread: "main", notify: true, highlight: of})
+		case n < 13:
+			root := m.events[pick]
+			if root.redacted {
+				continue
+			}
+			if root.thread == "main" {
+				root.thread = root.id
+			}
+			write(u, map[string]any{"m.relates_to": map[string]any{"rel_type": "m.thread", "event_id": root.thread}},
+				said{thread: root.thread, notify: true})
+		case n == 13:
+			e := &m.events[pick]
+			if e.redacted || e.sender != u.ID {
+				continue
+			}
+			id := u.MustDo(t, http.MethodPut, hstest.Path("rooms", room, "redact", e.id, u.TxnID()), map[string]any{}).Get("event_id").String()
+			e.redacted = true
+			m.events = append(m.events, said{id: id, sender: u.ID, thread: "main", redacted: true})
+		default:
+			e := m.events[pick]
+			if e.redacted {
+				continue
+			}
+			kind := []string{"m.read", "m.read.private"}[rnd.IntN(2)]
+			thread, body := "", map[string]any{}
+			if n < 18 {
+				thread = e.thread
+				body["thread_id"] = thread
+			}
+			read(t, u, room, kind, e.id, body)
+			m.read[u.ID][thread] = max(m.read[u.ID][thread], pick+1)
+		}
+		if step%5 == 0 {
+			for _, u := range users {
+				for process := range 2 {
+					want, got := m.counts(u.ID), ""
+					for end := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+						if got = syncedCounts(t, devices[u.ID][process].On(process), room); got == want {
+							break
+						}
+						if time.Now().After(end) {
+							t.Fatalf("step %d, %s on process %d: %s, want %s", step, u.ID, process, got, want)
+						}
+					}
+				}
+			}
+		}
+	}
 }

@@ -2,6 +2,7 @@ package push
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"net/url"
 	"sync"
@@ -117,11 +118,11 @@ func (q *sender) start(ctx context.Context) (more bool, err error) {
 		q.busy[p.ID] = host
 		q.mu.Unlock()
 		q.work.Go(func() {
-			q.serve(ctx, p)
+			done := q.serve(ctx, p)
 			q.mu.Lock()
 			delete(q.busy, p.ID)
 			q.mu.Unlock()
-			if ctx.Err() == nil {
+			if done {
 				q.s.wakeSender() // a place is free, and something may have come meanwhile
 			}
 		})
@@ -138,8 +139,9 @@ func hostOf(gateway string) string {
 	return u.Host
 }
 
-// serve tells a gateway what waits for one pusher, oldest first, until nothing is left or it fails.
-func (q *sender) serve(parent context.Context, p store.Pusher) {
+// serve tells a gateway what waits for one pusher, oldest first, until nothing is left or it fails. It reports false when it
+// is for the database, or the end of the process, that something is left.
+func (q *sender) serve(parent context.Context, p store.Pusher) (done bool) {
 	// What was said has to be noted although the process ends.
 	ctx, cancel := context.WithCancel(context.WithoutCancel(parent))
 	defer cancel()
@@ -148,7 +150,7 @@ func (q *sender) serve(parent context.Context, p store.Pusher) {
 	waiting, err := q.s.cfg.Store.ListPushQueue(ctx, p.ID, sendAtOnce)
 	if err != nil {
 		log.Error("read what is to be pushed", "error", err)
-		return
+		return false
 	}
 	// The badge alone comes last: whatever is said before tells of it too.
 	if len(waiting) > 0 && waiting[0].Position == 0 {
@@ -156,30 +158,39 @@ func (q *sender) serve(parent context.Context, p store.Pusher) {
 	}
 	for _, w := range waiting {
 		if parent.Err() != nil {
-			return
+			return false
 		}
 		said, err := q.s.tell(ctx, &p, w)
-		if err != nil {
-			if ctx.Err() == nil { // if the process ends, the next one tries at once
-				q.failed(ctx, &p, err)
+		switch {
+		case err == nil:
+		case ctx.Err() != nil:
+			return false // the process ends, and the next one tries at once
+		case errors.Is(err, errGateway):
+			q.failed(ctx, &p, err)
+			return true
+		default: // the gateway has done nothing wrong: it is tried again at the next look
+			if !store.IsUnavailable(err) {
+				log.Error("push", "error", err)
 			}
-			return
+			return false
 		}
 		if said.rejected {
 			if err := q.s.cfg.Store.DeletePushersOf(ctx, p.AppID, p.PushKey, p.URL, said.asked); err != nil {
 				log.Error("remove a rejected pusher", "error", err)
+				return false
 			}
-			return
+			return true
 		}
 		if err := q.s.cfg.Store.PutPushed(ctx, w, said.badge); err != nil {
 			log.Error("note a notification", "error", err)
-			return
+			return false
 		}
 		if said.badge >= 0 {
 			p.Badge = said.badge
 		}
 		p.Failures = 0
 	}
+	return true
 }
 
 // failed notes when to try again.

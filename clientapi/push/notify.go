@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 
 	"github.com/tidwall/gjson"
@@ -201,20 +202,24 @@ func (s *Server) joinedRooms(ctx context.Context, user matrix.UserID) ([]int64, 
 }
 
 // notify makes the request, and returns the push keys that the gateway does not want.
-func (s *Server) notify(ctx context.Context, url string, body notifyRequest) (rejected []string, err error) {
+func (s *Server) notify(ctx context.Context, gateway string, body notifyRequest) (rejected []string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, gatewayPatience)
 	defer cancel()
 	text, err := json.Marshal(body)
 	if err != nil {
 		return nil, err
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(text))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, gateway, bytes.NewReader(text))
 	if err != nil {
 		return nil, err
 	}
 	req.Header.Set("Content-Type", "application/json")
 	resp, err := s.cfg.Gateways.Do(req)
 	if err != nil {
+		// The error names the URL, in which an app may have put a secret.
+		if failed, ok := errors.AsType[*url.Error](err); ok {
+			err = failed.Err
+		}
 		return nil, fmt.Errorf("%w: %w", errGateway, err)
 	}
 	raw, err := outbound.Read(resp, limits.GatewayAnswer)

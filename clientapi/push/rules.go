@@ -258,10 +258,11 @@ func ruleName(c *httpapi.Call) (kind, id string, err error) {
 	return kind, id, nil
 }
 
+// rule finds the rule of the path. Of a kind that does not exist there is none.
 func (s *Server) rule(ctx context.Context, c *httpapi.Call) (*Rule, error) {
 	kind, id, err := ruleName(c)
 	if err != nil {
-		return nil, err
+		return nil, errNoRule()
 	}
 	set, _, err := s.ruleset(ctx, c.Requester.User)
 	if err != nil {

@@ -69,8 +69,8 @@ type Server struct {
 	users map[matrix.UserID]*user
 	// dirty has the users whose presence has to be looked at, and from when on.
 	dirty map[matrix.UserID]time.Time
-	// asked has those of them who asked for their change, so that it does not wait.
-	asked map[matrix.UserID]bool
+	// asked has those of them who asked for their change, so that it does not wait, and by which device.
+	asked map[matrix.UserID]matrix.DeviceID
 }
 
 // user is a user with a device that this process has seen lately.
@@ -106,7 +106,7 @@ func New(cfg Config) *Server {
 		cfg:   cfg,
 		users: make(map[matrix.UserID]*user),
 		dirty: make(map[matrix.UserID]time.Time),
-		asked: make(map[matrix.UserID]bool),
+		asked: make(map[matrix.UserID]matrix.DeviceID),
 	}
 	if !cfg.Disabled {
 		cfg.Journal.Observe(s.observe)
@@ -200,7 +200,9 @@ func (s *Server) note(id matrix.UserID, dev matrix.DeviceID, state string) *devi
 	if d.state != state {
 		d.state, d.automatic = state, automatic
 		if !automatic {
-			s.asked[id] = true
+			s.asked[id] = dev
+		} else if by, ok := s.asked[id]; ok && by == dev {
+			delete(s.asked, id) // undone before it was told
 		}
 		// Changing to online is something that a person does.
 		if state == Online {

@@ -63,10 +63,10 @@ func (s *Server) write(ctx context.Context) error {
 }
 
 // take removes up to atOnce users from dirty, with their devices that have to be written, and says who of them asked for a change.
-func (s *Server) take() (users []matrix.UserID, devices []store.PresenceDevice, asked map[matrix.UserID]bool) {
+func (s *Server) take() (users []matrix.UserID, devices []store.PresenceDevice, asked map[matrix.UserID]matrix.DeviceID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	asked = make(map[matrix.UserID]bool)
+	asked = make(map[matrix.UserID]matrix.DeviceID)
 	now := s.cfg.Clock.Now()
 	for id, from := range s.dirty {
 		if len(users) == atOnce {
@@ -77,9 +77,9 @@ func (s *Server) take() (users []matrix.UserID, devices []store.PresenceDevice, 
 		}
 		delete(s.dirty, id)
 		users = append(users, id)
-		if s.asked[id] {
+		if dev, ok := s.asked[id]; ok {
 			delete(s.asked, id)
-			asked[id] = true
+			asked[id] = dev
 		}
 		u := s.users[id]
 		if u == nil {
@@ -95,7 +95,7 @@ func (s *Server) take() (users []matrix.UserID, devices []store.PresenceDevice, 
 	return users, devices, asked
 }
 
-func (s *Server) putBack(users []matrix.UserID, devices []store.PresenceDevice, asked map[matrix.UserID]bool) {
+func (s *Server) putBack(users []matrix.UserID, devices []store.PresenceDevice, asked map[matrix.UserID]matrix.DeviceID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, pd := range devices {
@@ -109,7 +109,7 @@ func (s *Server) putBack(users []matrix.UserID, devices []store.PresenceDevice, 
 	maps.Copy(s.asked, asked)
 }
 
-func (s *Server) writeSome(ctx context.Context, users []matrix.UserID, devices []store.PresenceDevice, asked map[matrix.UserID]bool) error {
+func (s *Server) writeSome(ctx context.Context, users []matrix.UserID, devices []store.PresenceDevice, asked map[matrix.UserID]matrix.DeviceID) error {
 	if len(devices) > 0 {
 		if err := s.cfg.Store.PutPresenceDevices(ctx, devices); err != nil {
 			return err
@@ -124,7 +124,7 @@ func (s *Server) writeSome(ctx context.Context, users []matrix.UserID, devices [
 		return err
 	}
 	updates, waiting := s.changes(users, there, published, func(id matrix.UserID) time.Duration {
-		if asked[id] {
+		if _, ok := asked[id]; ok {
 			return 0
 		}
 		return s.cfg.Pause
@@ -140,8 +140,8 @@ func (s *Server) writeSome(ctx context.Context, users []matrix.UserID, devices [
 	for i, ok := range stored {
 		if !ok { // another process changed it at the same time
 			s.look(updates[i].UserID)
-			if asked[updates[i].UserID] {
-				s.asked[updates[i].UserID] = true
+			if dev, ok := asked[updates[i].UserID]; ok {
+				s.asked[updates[i].UserID] = dev
 			}
 		}
 	}

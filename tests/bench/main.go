@@ -62,6 +62,7 @@ var rows = []row{
 	{"send to sliding sync", (*bench).slidingLatency},
 	{"messages back through 10,000 events", (*bench).history},
 	{"join a room of 1,000 members", (*bench).joins},
+	{"message in a room of 10,000", (*bench).crowdedRoom},
 	{"keys/query, 1,000 users", (*bench).keyQuery},
 	{"room directory of 100,000", (*bench).roomDirectory},
 	{"user directory of 100,000", (*bench).userDirectory},

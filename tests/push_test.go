@@ -160,6 +160,7 @@ func TestPushersAreCheckedAndKept(t *testing.T) {
 		"data no object":    {"M_INVALID_PARAM", pusher("k", url, map[string]any{"data": []string{}})},
 		"long app_id":       {"M_INVALID_PARAM", pusher("k", url, map[string]any{"app_id": strings.Repeat("a", 65)})},
 		"long pushkey":      {"M_INVALID_PARAM", pusher(strings.Repeat("k", 513), url, nil)},
+		"no kind":           {"M_MISSING_PARAM", map[string]any{"app_id": "a", "pushkey": "k"}},
 		"kind":              {"M_INVALID_PARAM", pusher("k", url, map[string]any{"kind": "email"})},
 		"path":              {"M_INVALID_PARAM", pusher("k", "https://push.example.org/notify", nil)},
 		"no URL":            {"M_INVALID_PARAM", pusher("k", "push", nil)},
@@ -281,6 +282,37 @@ func TestWhatGatewaysAreTold(t *testing.T) {
 
 // TestPushesAreTriedAgain has a gateway that fails beside one that works, and processes that end in between. Nothing is lost, and what was
 // told is told again only if a process is killed before it could note it.
+// A gateway that takes requests and never answers holds up none but its own.
+func TestHangingGatewayHoldsUpNobodyElse(t *testing.T) {
+	t.Parallel()
+	dep := hstest.Start(t, hstest.Options{})
+	alice, bob := dep.User(t, "alice"), dep.User(t, "bob")
+	release := make(chan struct{})
+	hanging := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-release }))
+	t.Cleanup(hanging.Close)
+	t.Cleanup(func() { close(release) })
+	room := alice.MustCreateRoom(t, map[string]any{"preset": "public_chat"})
+	for _, u := range dep.Users(t, "hung", 40) {
+		u.MustJoin(t, room)
+		setPusher(t, u, pusher(u.ID, hanging.URL+"/_matrix/push/v1/notify", nil))
+	}
+	bob.MustJoin(t, room)
+	g := newGateway(t)
+	setPusher(t, bob, pusher("bob", g.url, nil))
+	for range 3 {
+		g.waitFor("bob", alice.MustSendText(t, room, "hello"))
+	}
+}
+
+// What is not TLS stays inside, whatever the name of the gateway leads to.
+func TestPlainGatewaysAreInsideOnly(t *testing.T) {
+	t.Parallel()
+	dep := hstest.Start(t, hstest.Options{Configure: func(_ int, config map[string]any) { delete(config, "outbound") }})
+	alice := dep.User(t, "alice")
+	alice.MustFail(t, 400, "M_INVALID_PARAM", http.MethodPost, hstest.Path("pushers", "set"),
+		pusher("k", "http://127.0.0.1/_matrix/push/v1/notify", nil))
+}
+
 func TestPushesAreTriedAgain(t *testing.T) {
 	t.Parallel()
 	for name, end := range map[string]func(dep *hstest.Deployment, t testing.TB, process int){

@@ -214,7 +214,14 @@ func (s *Server) notify(ctx context.Context, gateway string, body notifyRequest)
 		return nil, err
 	}
 	req.Header.Set("Content-Type", "application/json")
-	resp, err := s.cfg.Gateways.Do(req)
+	client := s.cfg.Gateways
+	if req.URL.Scheme == "http" {
+		client = s.cfg.Inside
+	}
+	if client == nil {
+		return nil, fmt.Errorf("%w: gateways must be https by now", errGateway)
+	}
+	resp, err := client.Do(req)
 	if err != nil {
 		// The error names the URL, in which an app may have put a secret.
 		if failed, ok := errors.AsType[*url.Error](err); ok {

@@ -44,8 +44,8 @@ type Config struct {
 	Log     *slog.Logger
 	// Gateways reaches push gateways; without it nothing is pushed.
 	Gateways *http.Client
-	// PlainHTTP allows gateways whose URL is not https: for gateways in the operator's own network.
-	PlainHTTP bool
+	// Inside reaches gateways whose URL is not https. It must reach the operator's own network only; without it such a URL is refused.
+	Inside *http.Client
 }
 
 // Server is push rules, counts and pushers. It is safe for concurrent use.

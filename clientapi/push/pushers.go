@@ -60,7 +60,8 @@ func (s *Server) GetPushers(ctx context.Context, c *httpapi.Call) (any, error) {
 }
 
 type pusherRequest struct {
-	Kind              *string         `json:"kind"`
+	// Kind is looked at by hand: null removes the pusher, and a kind that was forgotten must not.
+	Kind              json.RawMessage `json:"kind"`
 	AppID             string          `json:"app_id"`
 	PushKey           string          `json:"pushkey"`
 	AppDisplayName    *string         `json:"app_display_name"`
@@ -80,10 +81,10 @@ func (s *Server) SetPusher(ctx context.Context, c *httpapi.Call, req *pusherRequ
 	if err := req.checkName(); err != nil {
 		return nil, err
 	}
-	if req.Kind == nil {
+	if string(req.Kind) == "null" {
 		return nil, s.cfg.Store.DeletePusher(ctx, c.Requester.User, req.AppID, req.PushKey)
 	}
-	gateway, err := req.check(s.cfg.PlainHTTP)
+	gateway, err := req.check(s.cfg.Inside != nil)
 	if err != nil {
 		return nil, err
 	}
@@ -108,6 +109,8 @@ func (s *Server) SetPusher(ctx context.Context, c *httpapi.Call, req *pusherRequ
 // checkName looks at what names a pusher.
 func (req *pusherRequest) checkName() error {
 	switch {
+	case len(req.Kind) == 0:
+		return matrix.MissingParam("kind is missing")
 	case req.AppID == "":
 		return matrix.MissingParam("app_id is missing")
 	case req.PushKey == "":
@@ -135,7 +138,7 @@ func (req *pusherRequest) check(plainHTTP bool) (gateway string, err error) {
 	}
 	data := gjson.ParseBytes(req.Data)
 	switch {
-	case *req.Kind != kindHTTP:
+	case string(req.Kind) != `"`+kindHTTP+`"`:
 		return "", matrix.InvalidParam("kind must be http or null")
 	case !data.Exists():
 		return "", matrix.MissingParam("data is missing")

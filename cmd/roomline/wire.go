@@ -65,10 +65,11 @@ func newApp(ctx context.Context, cfg *config.Config, st *store.Store, sealKey [3
 	if err := st.EnsureHostedDomains(ctx, domains, matrix.TimestampOf(a.clock.Now())); err != nil {
 		return nil, err
 	}
-	var err error
-	if a.outbound, err = outboundClient(cfg); err != nil {
+	allowed, err := allowedNetworks(cfg)
+	if err != nil {
 		return nil, err
 	}
+	a.outbound = outbound.New(outbound.Config{Allowed: allowed})
 	a.keys, err = signing.Open(ctx, signing.Config{
 		Store: st, Domains: domains, SealKey: sealKey, Rand: rand.Reader, Clock: a.clock, Log: log,
 	})
@@ -109,7 +110,7 @@ func newApp(ctx context.Context, cfg *config.Config, st *store.Store, sealKey [3
 	})
 	a.push = push.New(push.Config{
 		Store: st, Journal: a.journal, Clock: a.clock, Log: log,
-		Gateways: a.outbound, PlainHTTP: len(cfg.Outbound.AllowedAddresses) > 0,
+		Gateways: a.outbound, Inside: insideClient(allowed),
 	})
 	a.sync = clientsync.New(clientsync.Config{
 		Store: st, Journal: a.journal, Rooms: a.rooms, Presence: a.presence, Push: a.push, Clock: a.clock, Log: log,
@@ -160,7 +161,16 @@ func identityProviders(cfg *config.Config) []sso.Provider {
 	return providers
 }
 
-func outboundClient(cfg *config.Config) (*http.Client, error) {
+// insideClient reaches what the operator allowed and nothing else; nil if that is nothing.
+func insideClient(allowed []netip.Prefix) *http.Client {
+	if len(allowed) == 0 {
+		return nil
+	}
+	return outbound.New(outbound.Config{Allowed: allowed, OnlyAllowed: true})
+}
+
+// allowedNetworks are those that outbound requests may reach although they are not public.
+func allowedNetworks(cfg *config.Config) ([]netip.Prefix, error) {
 	var allowed []netip.Prefix
 	for _, text := range cfg.Outbound.AllowedAddresses {
 		network, err := config.Network(text)
@@ -169,7 +179,7 @@ func outboundClient(cfg *config.Config) (*http.Client, error) {
 		}
 		allowed = append(allowed, network)
 	}
-	return outbound.New(outbound.Config{Allowed: allowed}), nil
+	return allowed, nil
 }
 
 // limiterConfig is what the configuration says of rate limits.

@@ -38,6 +38,8 @@ const (
 type Config struct {
 	// Allowed are networks that may be reached although they are not public.
 	Allowed []netip.Prefix
+	// OnlyAllowed refuses public addresses, too: for what may be said inside the operator's network alone.
+	OnlyAllowed bool
 	// RootCAs replace the system's authorities.
 	RootCAs *x509.CertPool
 	// Timeout bounds a whole request with its answer; DefaultTimeout if zero.
@@ -55,7 +57,7 @@ func New(cfg Config) *http.Client {
 		cfg.Timeout = DefaultTimeout
 	}
 	dialer := &net.Dialer{Timeout: dialPatience, ControlContext: func(_ context.Context, network, address string, _ syscall.RawConn) error {
-		return check(network, address, cfg.Allowed)
+		return check(network, address, cfg.Allowed, cfg.OnlyAllowed)
 	}}
 	return &http.Client{
 		Timeout: cfg.Timeout,
@@ -94,7 +96,7 @@ func Read(resp *http.Response, limit int64) ([]byte, error) {
 }
 
 // check judges the address of a connection that is about to be made.
-func check(network, address string, allowed []netip.Prefix) error {
+func check(network, address string, allowed []netip.Prefix, only bool) error {
 	if network != "tcp4" && network != "tcp6" {
 		return fmt.Errorf("%w: network %s", ErrRefused, network)
 	}
@@ -108,7 +110,7 @@ func check(network, address string, allowed []netip.Prefix) error {
 			return nil
 		}
 	}
-	if !public(ip) {
+	if only || !public(ip) {
 		return ErrRefused
 	}
 	return nil

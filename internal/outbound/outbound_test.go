@@ -45,12 +45,22 @@ func TestAddresses(t *testing.T) {
 		if strings.HasPrefix(address, "[") {
 			network = "tcp6"
 		}
-		if err := check(network, address, nil); (err == nil) != want {
+		if err := check(network, address, nil, false); (err == nil) != want {
 			t.Errorf("%s: %v, want reachable: %v", address, err, want)
 		}
 	}
-	if err := check("unix", "/run/socket", nil); !errors.Is(err, ErrRefused) {
+	if err := check("unix", "/run/socket", nil, false); !errors.Is(err, ErrRefused) {
 		t.Errorf("a socket: %v", err)
+	}
+}
+
+func TestOnlyAllowedAddresses(t *testing.T) {
+	t.Parallel()
+	inside := prefixes("10.0.0.0/8")
+	for address, want := range map[string]bool{"10.1.2.3:80": true, "93.184.216.34:80": false, "192.168.1.1:80": false} {
+		if err := check("tcp4", address, inside, true); (err == nil) != want {
+			t.Errorf("%s: %v, want reachable: %v", address, err, want)
+		}
 	}
 }
 

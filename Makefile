@@ -28,7 +28,7 @@ run: postgresql build ## build and start a server to try out; its data is in ./d
 
 .PHONY: test
 test: check bin-test chromium tests/jssdk/node_modules tests/hydrogen/node_modules ## everything that has to hold: check, then all tests
-	$(WITHPOSTGRES) $(GO) test -timeout 10m -parallel 4 $(TAGS) $(TESTFLAGS) ./...
+	$(WITHPOSTGRES) $(GO) test -timeout 20m -parallel 4 $(TAGS) $(TESTFLAGS) ./...
 
 .PHONY: check
 check: ## gofmt, go vet, staticcheck, import directions, references to the specification

@@ -319,16 +319,13 @@ func TestDelayedEventsAreSentOnceByManyProcesses(t *testing.T) {
 	}
 	eventually(t, "sending", func() bool { return len(alice.scheduled()) == 0 })
 	for _, id := range rooms {
-		list, last := alice.sent(id, "org.example.later"), -1.0
-		if len(list) != 15 {
-			t.Errorf("%d events are in the room, not 15", len(list))
-		}
+		// Two processes may send what is due at nearly the same time in either order.
+		list, seen := alice.sent(id, "org.example.later"), map[any]bool{}
 		for _, e := range list {
-			n := e.inner("content")["n"].(float64)
-			if n <= last {
-				t.Errorf("%v was sent after %v", n, last)
-			}
-			last = n
+			seen[e.inner("content")["n"]] = true
+		}
+		if len(list) != 15 || len(seen) != 15 {
+			t.Errorf("%d events are in the room, %d different ones, not 15", len(list), len(seen))
 		}
 	}
 	// A process that died after the append and before it was noted: the event is sent again.

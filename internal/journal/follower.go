@@ -32,6 +32,10 @@ const (
 	savePatience    = 2 * time.Second
 	followerPause   = time.Second
 	defaultFollowed = 500
+
+	// followerRest is how long a follower that has caught up lets entries gather: a commit for every message would compete with
+	// those of the senders. What comes after a quiet time is handled at once.
+	followerRest = 200 * time.Millisecond
 )
 
 // Follow runs f until ctx ends.
@@ -116,6 +120,9 @@ func (j *Journal) work(ctx context.Context, lease *store.Lease, f Follower) erro
 			return err
 		}
 		position = to
+		if to == head {
+			pause(ctx, followerRest)
+		}
 	}
 }
 

@@ -79,7 +79,7 @@ func (s *Server) listRooms(ctx context.Context, rooms []roomserver.Info) error {
 // runDirectory follows the journal until ctx ends: it reads published rooms again that have changed, and notes rooms in which users of
 // several organisations meet.
 func (s *Server) runDirectory(ctx context.Context) error {
-	s.journal.Follow(ctx, journal.Follower{Name: directoryFollower, Handle: s.followDirectory})
+	s.journal.Follow(ctx, journal.Follower{Name: directoryFollower, Handle: s.followDirectory, Rest: 200 * time.Millisecond})
 	return nil
 }
 

@@ -22,6 +22,9 @@ type Follower struct {
 	// Handle does the work. After an error the same entries come again, after a pause. ctx ends when the lease is lost; what
 	// Handle does in the moment until then another process may be doing, too.
 	Handle func(ctx context.Context, entries []Entry) error
+	// Rest is how long a follower that has caught up lets entries gather: a commit for every message competes with those of the
+	// senders. What comes after a quiet time is handled at once.
+	Rest time.Duration
 	// While, if given, runs beside Handle for as long as this process has the lease. It has to return when ctx ends.
 	While func(ctx context.Context)
 }
@@ -32,10 +35,6 @@ const (
 	savePatience    = 2 * time.Second
 	followerPause   = time.Second
 	defaultFollowed = 500
-
-	// followerRest is how long a follower that has caught up lets entries gather: a commit for every message would compete with
-	// those of the senders. What comes after a quiet time is handled at once.
-	followerRest = 200 * time.Millisecond
 )
 
 // Follow runs f until ctx ends.
@@ -120,8 +119,8 @@ func (j *Journal) work(ctx context.Context, lease *store.Lease, f Follower) erro
 			return err
 		}
 		position = to
-		if to == head {
-			pause(ctx, followerRest)
+		if to == head && f.Rest > 0 {
+			pause(ctx, f.Rest)
 		}
 	}
 }

@@ -80,6 +80,13 @@ type Config struct {
 	// DelayedEvents are events that clients have sent later; a call ends by one when its device goes away.
 	DelayedEvents DelayedEvents `yaml:"delayed_events"`
 
+	// Media is files, pictures and recordings.
+	Media Media `yaml:"media"`
+
+	// Deletion is who may delete what they sent: sender, or owner for whoever has the power to redact in the room. The owner may delete
+	// everything in any case. Organisations and rooms may decide otherwise.
+	Deletion Deletion `yaml:"deletion"`
+
 	// PolicyServer is announced in /.well-known/matrix/policy_server, if there is one.
 	PolicyServer PolicyServer `yaml:"policy_server"`
 
@@ -259,7 +266,7 @@ type RateLimits struct {
 
 	// Classes replace limits by their names: burst requests at once, and one more every so often. They hold for all
 	// processes together. By user: send (messages, state, typing, receipts), read, room (creating, joining, inviting),
-	// delayed (delayed events), account (profile, password). By address: login, register, refresh, probe (is a user name free). Over all of them:
+	// delayed (delayed events), account (profile, password), media, upload, url_preview. By address: login, register, refresh, probe (is a user name free). Over all of them:
 	// by_device, by_address (an IPv6 address counts as its /64), by_organisation. Wrong passwords: login_failure (by account),
 	// login_failure_known (from where the account has a device), login_failure_row (since the last right one),
 	// login_failure_address, login_failure_all. Element Call needs at least
@@ -346,6 +353,132 @@ type DelayedEvents struct {
 	MaxScheduled int `yaml:"max_scheduled"`
 }
 
+// Media is files, pictures and recordings.
+type Media struct {
+	// Store is folder or s3: where the bytes are. Several processes on several machines need s3.
+	Store MediaStore `yaml:"store"`
+
+	// Folder is for the store folder. Empty: media in data_dir.
+	Folder string `yaml:"folder"`
+
+	// S3 is for the store s3: a bucket of any server that speaks S3, such as MinIO.
+	S3 S3 `yaml:"s3"`
+
+	// PresignedDownloads sends clients that allow it to the bucket itself, with an address that is good for a minute. The bucket has to be
+	// reachable for them.
+	PresignedDownloads bool `yaml:"presigned_downloads"`
+
+	// MaxUploadSize is the largest file, in bytes.
+	MaxUploadSize int `yaml:"max_upload_size"`
+
+	// UserQuota and organisation_quota bound how much a user and an organisation may have, in bytes. 0: no bound. Organisations may be given
+	// others.
+	UserQuota int `yaml:"user_quota"`
+
+	// OrganisationQuota is the bound for all users of an organisation together.
+	OrganisationQuota int `yaml:"organisation_quota"`
+
+	// UserFiles bounds how many files a user may have. 0: no bound.
+	UserFiles int `yaml:"user_files"`
+
+	// QuotaInfoURL is where users are sent who have used their quota up. Empty: public_base_url.
+	QuotaInfoURL string `yaml:"quota_info_url"`
+
+	// UnusedFor is how long a file is kept that was uploaded and not sent.
+	UnusedFor time.Duration `yaml:"unused_for"`
+
+	// Retention removes media by age, for each kind: file, image, video, audio, voice, sticker, encrypted, other. Avatars stay.
+	Retention map[string]time.Duration `yaml:"retention" example:"{voice: 2160h}"`
+
+	// UnauthenticatedUntil serves media that was uploaded before this time (RFC 3339) to everybody who knows its address, as was
+	// usual before Matrix 1.11. Empty: nothing.
+	UnauthenticatedUntil string `yaml:"unauthenticated_until" example:"2024-09-01T00:00:00Z"`
+
+	// URLPreviews is off; asked (for the organisations that want it); or on (but for those that don't): clients may ask what is behind a
+	// link, and the server fetches the page.
+	URLPreviews URLPreviews `yaml:"url_previews"`
+
+	// ClamAV judges uploads.
+	ClamAV ClamAV `yaml:"clamav"`
+}
+
+// MediaStore is where the bytes of media are.
+type MediaStore string
+
+// URLPreviews says for whom pages are fetched.
+type URLPreviews string
+
+// For whom.
+const (
+	URLPreviewsOff   URLPreviews = "off"
+	URLPreviewsAsked URLPreviews = "asked"
+	URLPreviewsOn    URLPreviews = "on"
+)
+
+// The stores.
+const (
+	MediaFolder MediaStore = "folder"
+	MediaS3     MediaStore = "s3"
+)
+
+// S3 is a bucket.
+type S3 struct {
+	// Endpoint is the server's address. http:// is for networks that nobody else is in.
+	Endpoint string `yaml:"endpoint" example:"https://minio.internal:9000"`
+
+	// Region of the bucket.
+	Region string `yaml:"region"`
+
+	// Bucket has to exist.
+	Bucket string `yaml:"bucket" example:"roomline-media"`
+
+	// Prefix of all keys, if others use the bucket, too.
+	Prefix string `yaml:"prefix"`
+
+	// PathStyle puts the bucket into the path (MinIO) and not into the host name (AWS).
+	PathStyle bool `yaml:"path_style"`
+
+	// AccessKey and secret_key are those of a user who may read, write, list and delete in the bucket.
+	AccessKey string `yaml:"access_key"`
+
+	// SecretKey belongs to access_key.
+	SecretKey Secret `yaml:"secret_key"`
+
+	// CAFile holds the certificate authorities (PEM) that the server's certificate is checked with, in place of the system's.
+	CAFile string `yaml:"ca_file"`
+
+	// Encryption at rest: empty, SSE-S3, or SSE-KMS:<key id>.
+	Encryption string `yaml:"encryption"`
+}
+
+// ClamAV is a virus scanner.
+type ClamAV struct {
+	// Address of clamd: host:port, or unix:/path of its socket. Empty: uploads are not judged. While it is away nothing can be
+	// uploaded.
+	Address string `yaml:"address" example:"unix:/run/clamav/clamd.ctl"`
+
+	// Oversize says what becomes of files that are larger than clamd takes (StreamMaxLength): refuse or accept.
+	Oversize string `yaml:"oversize"`
+}
+
+// Deletion is who may delete what they sent.
+type Deletion struct {
+	// File is files, pictures, videos, recordings and stickers.
+	File string `yaml:"file"`
+
+	// Text is messages of text, and polls.
+	Text string `yaml:"text"`
+
+	// Voice is voice messages.
+	Voice string `yaml:"voice"`
+
+	// Encrypted is what the server can't see the kind of.
+	Encrypted string `yaml:"encrypted"`
+
+	// EncryptedMedia is encrypted events with which a file was uploaded.
+	EncryptedMedia string `yaml:"encrypted_media"`
+}
+
 // PolicyServer is a server that judges events before rooms take them (m.room.policy), under the name of this one.
 type PolicyServer struct {
 	// PublicKeys are its keys by algorithm, in unpadded base64; ed25519 has to be among them. Empty: nothing is announced.
@@ -428,8 +561,13 @@ func Defaults() *Config {
 		ServerNotices: ServerNotices{DisplayName: "Server notices", RoomName: "Server notices"},
 		Presence:      Presence{Enabled: true},
 		DelayedEvents: DelayedEvents{MaxDelay: 24 * time.Hour, MaxScheduled: 100},
-		Log:           Log{Level: "info", Format: "text"},
-		DataDir:       "data",
+		Media: Media{
+			Store: MediaFolder, MaxUploadSize: 100 << 20, URLPreviews: URLPreviewsOff, UnusedFor: 24 * time.Hour,
+			S3: S3{Region: "us-east-1", PathStyle: true}, ClamAV: ClamAV{Oversize: "refuse"},
+		},
+		Deletion: Deletion{File: "sender", Text: "owner", Voice: "owner", Encrypted: "owner", EncryptedMedia: "sender"},
+		Log:      Log{Level: "info", Format: "text"},
+		DataDir:  "data",
 	}
 }
 

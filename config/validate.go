@@ -41,6 +41,7 @@ func (c *Config) validate() complaints {
 	c.checkTURN(&l)
 	c.checkRateLimits(&l)
 	c.checkOIDC(&l)
+	c.checkMedia(&l)
 	if c.PublicBaseURL != "" && !isBaseURL(c.PublicBaseURL) {
 		l.add("public_base_url", "must be an http or https URL without query, not %q", c.PublicBaseURL)
 	}
@@ -75,6 +76,59 @@ func (c *Config) validate() complaints {
 		l.add("data_dir", "is missing")
 	}
 	return l
+}
+
+func (c *Config) checkMedia(l *complaints) {
+	m := &c.Media
+	for _, one := range []struct {
+		field, value string
+		words        []string
+	}{
+		{"media.store", string(m.Store), []string{string(MediaFolder), string(MediaS3)}},
+		{"media.url_previews", string(m.URLPreviews), []string{string(URLPreviewsOff), string(URLPreviewsAsked), string(URLPreviewsOn)}},
+		{"media.clamav.oversize", m.ClamAV.Oversize, []string{"refuse", "accept"}},
+		{"deletion.file", c.Deletion.File, []string{"sender", "owner"}},
+		{"deletion.text", c.Deletion.Text, []string{"sender", "owner"}},
+		{"deletion.voice", c.Deletion.Voice, []string{"sender", "owner"}},
+		{"deletion.encrypted", c.Deletion.Encrypted, []string{"sender", "owner"}},
+		{"deletion.encrypted_media", c.Deletion.EncryptedMedia, []string{"sender", "owner"}},
+	} {
+		if !slices.Contains(one.words, one.value) {
+			l.add(one.field, "must be %s, not %q", strings.Join(one.words, " or "), one.value)
+		}
+	}
+	if m.Store == MediaS3 {
+		if !isBaseURL(m.S3.Endpoint) {
+			l.add("media.s3.endpoint", "must be an http or https URL, not %q", m.S3.Endpoint)
+		}
+		if m.S3.Bucket == "" || m.S3.AccessKey == "" || m.S3.SecretKey == "" {
+			l.add("media.s3", "needs bucket, access_key and secret_key")
+		}
+		if e := m.S3.Encryption; e != "" && e != "SSE-S3" && !strings.HasPrefix(e, "SSE-KMS:") {
+			l.add("media.s3.encryption", "must be empty, SSE-S3 or SSE-KMS: with the id of a key, not %q", e)
+		}
+	}
+	if m.MaxUploadSize < 1 || m.MaxUploadSize > 5<<30 {
+		l.add("media.max_upload_size", "must be between 1 byte and 5 GiB, not %d", m.MaxUploadSize)
+	}
+	if m.UserQuota < 0 || m.OrganisationQuota < 0 || m.UserFiles < 0 {
+		l.add("media", "user_quota, organisation_quota and user_files must not be negative")
+	}
+	if m.UnusedFor < time.Minute || m.UnusedFor > 366*24*time.Hour {
+		l.add("media.unused_for", "must be between a minute and a year, not %s", m.UnusedFor)
+	}
+	if m.UnauthenticatedUntil != "" {
+		if _, err := time.Parse(time.RFC3339, m.UnauthenticatedUntil); err != nil {
+			l.add("media.unauthenticated_until", "must be a time such as 2024-09-01T00:00:00Z, not %q", m.UnauthenticatedUntil)
+		}
+	}
+	for kind, age := range m.Retention {
+		if !slices.Contains([]string{"file", "image", "video", "audio", "voice", "sticker", "encrypted", "other"}, kind) {
+			l.add("media.retention."+kind, "is no kind of media")
+		} else if age < time.Hour {
+			l.add("media.retention."+kind, "must be at least an hour, not %s", age)
+		}
+	}
 }
 
 func (c *Config) checkNames(l *complaints) {

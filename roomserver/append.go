@@ -26,7 +26,9 @@ type draft struct {
 	// Content is canonical JSON.
 	Content []byte
 	// Redacts is the event that this one removes; it was loaded before, because its remains are stored with it.
-	Redacts *store.Event
+	Redacts *target
+	// Attached is media that the client says hangs on the event.
+	Attached []matrix.ContentURI
 	// Timestamp is zero for now.
 	Timestamp matrix.Timestamp
 	// Sticky is for how long the event is sticky, 0 for not at all.

@@ -163,6 +163,9 @@ func (s *Server) buildEvent(v *view, at *place, d *draft) (store.NewEvent, error
 		}
 	}
 	e.Relation = relationOf(d)
+	if e.Media = mediaOf(d); len(e.Media) > 0 {
+		e.MediaKind = mediaKind(d.Type, d.Content)
+	}
 	if d.Sticky > 0 {
 		e.StickyUntil = min(p.OriginServerTS, s.now()) + matrix.Timestamp(d.Sticky.Milliseconds())
 	}

@@ -40,6 +40,8 @@ type Config struct {
 	Log     *slog.Logger
 	// Profile is what a user's membership events say of the user.
 	Profile func(ctx context.Context, user matrix.UserID) (Profile, error)
+	// Deletion is who may delete what, where neither the organisation nor the room has decided. All its fields are required.
+	Deletion DeletionPolicy
 }
 
 // Profile is the part of a user's profile that stands in membership events.

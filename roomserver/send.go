@@ -3,15 +3,12 @@ package roomserver
 import (
 	"bytes"
 	"context"
-	"errors"
-	"fmt"
 	"time"
 
 	"github.com/matrix-org/gomatrixserverlib/spec"
 	"github.com/tidwall/gjson"
 
 	"github.com/roomline/roomline/internal/matrix"
-	"github.com/roomline/roomline/internal/store"
 	"github.com/roomline/roomline/roomserver/event"
 )
 
@@ -31,6 +28,8 @@ type NewEvent struct {
 	Timestamp matrix.Timestamp
 	// Sticky is for how long the event is sticky (MSC4354), 0 for not at all.
 	Sticky time.Duration
+	// Attached is media that hangs on the event whatever its content says; see CheckAttached.
+	Attached []matrix.ContentURI
 }
 
 // Send appends an event of a local user to a room and returns its id. The same transaction gives the same id. State that says
@@ -43,7 +42,7 @@ func (s *Server) Send(ctx context.Context, e NewEvent) (matrix.EventID, error) {
 	if err != nil {
 		return "", err
 	}
-	d := draft{Type: e.Type, StateKey: e.StateKey, Sender: e.Sender, Content: e.Content, Timestamp: e.Timestamp, Sticky: e.Sticky}
+	d := draft{Type: e.Type, StateKey: e.StateKey, Sender: e.Sender, Content: e.Content, Timestamp: e.Timestamp, Sticky: e.Sticky, Attached: e.Attached}
 	if e.Type == spec.MRoomRedaction && e.StateKey == nil {
 		if d.Redacts, err = s.redactionTarget(ctx, room, e); err != nil {
 			return "", err
@@ -52,11 +51,19 @@ func (s *Server) Send(ctx context.Context, e NewEvent) (matrix.EventID, error) {
 	if err := s.checkRelation(ctx, room, &d); err != nil {
 		return "", err
 	}
+	if err := checkDeletionPolicy(&d); err != nil {
+		return "", err
+	}
 	var same matrix.EventID
 	id, err := s.append(ctx, room, e.Txn, func(v *view) ([]draft, error) {
 		same = ""
 		if d.Redacts != nil {
 			if err := v.mayRedact(e.Sender, d.Redacts); err != nil {
+				return nil, err
+			}
+		}
+		if d.Type == DeletionPolicyType {
+			if err := v.maySetDeletionPolicy(e.Sender); err != nil {
 				return nil, err
 			}
 		}
@@ -84,42 +91,6 @@ func (v *view) same(d *draft) matrix.EventID {
 		return ""
 	}
 	return e.id
-}
-
-// redactionTarget loads the event that a redaction removes.
-func (s *Server) redactionTarget(ctx context.Context, room Info, e NewEvent) (*store.Event, error) {
-	id := e.Redacts
-	if id == "" {
-		id = matrix.EventID(gjson.GetBytes(e.Content, "redacts").String())
-	}
-	if id == "" {
-		return nil, matrix.MissingParam("redacts must name the event to redact")
-	}
-	target, err := s.cfg.Store.GetEvent(ctx, room.NID, id)
-	if errors.Is(err, store.ErrNotFound) {
-		return nil, matrix.NotFound("the event to redact is not in this room")
-	}
-	if err != nil {
-		return nil, fmt.Errorf("load event to redact: %w", err)
-	}
-	return &target, nil
-}
-
-// mayRedact refuses a redaction by a user who neither sent the event nor has the power to redact.
-//
-// Spec: room v12 §handling-redactions
-func (v *view) mayRedact(sender matrix.UserID, target *store.Event) error {
-	if target.Sender == sender && v.membership(sender) == spec.Join {
-		return nil
-	}
-	rules, err := v.rules()
-	if err != nil || rules == nil {
-		return err
-	}
-	if have := rules.UserLevel(sender); have < rules.Levels.Redact {
-		return matrix.Forbidden("redacting others' events needs power level %d, %s has %d", rules.Levels.Redact, sender, have)
-	}
-	return nil
 }
 
 // rules returns the room's power levels, or nil while they are not in memory. They are parsed once for each pair of events.

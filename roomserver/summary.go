@@ -166,7 +166,7 @@ type Sight struct {
 	Accessible bool
 }
 
-// Viewer is who looks at summaries. The zero value is somebody without an account.
+// Viewer is who looks at summaries and media. The zero value is somebody without an account.
 type Viewer struct {
 	User           matrix.UserID
 	OrganisationID int64

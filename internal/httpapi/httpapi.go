@@ -81,7 +81,8 @@ type Route struct {
 	Auth    AuthClass
 	Limit   string // class of the rate limit, "" for none
 	MaxBody int64  // bytes; 0 means limits.DefaultBody
-	AnyBody bool   // the body need not be JSON (uploads)
+	AnyBody bool   // the body need not be JSON
+	Stream  bool   // the body is not read before the handler: it reads Call.Upload (files)
 	Handle  Handler
 }
 

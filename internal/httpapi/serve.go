@@ -181,7 +181,7 @@ func bodyTooLarge(limit int64) error {
 // readBody reads and checks the body. GET and HEAD have none; a body of white space counts as empty.
 func readBody(c *Call) error {
 	r := c.Request
-	if r.Method == http.MethodGet || r.Method == http.MethodHead || r.ContentLength == 0 {
+	if c.route.Stream || r.Method == http.MethodGet || r.Method == http.MethodHead || r.ContentLength == 0 {
 		return nil
 	}
 	body, err := readAll(c)

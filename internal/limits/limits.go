@@ -520,3 +520,33 @@ const (
 	// ThirdPartyFound bounds the users or rooms that one lookup finds.
 	ThirdPartyFound = 1000
 )
+
+// Media. How large a file may be, and how much there may be, is in the configuration (media).
+const (
+	// MediaPerEvent bounds the media that hang on one event: what an event of 64 KiB can name in earnest, such as a pack of stickers.
+	MediaPerEvent = 200
+
+	// MediaLinks is how many of the events on which media hangs are looked at to find whether somebody may see it; those in rooms that
+	// the asker knows come first.
+	MediaLinks = 200
+
+	// MediaAnnounced bounds what a user has announced (POST create) and not uploaded.
+	MediaAnnounced = 100
+
+	// MediaAnnouncedFor is how long an announced upload is waited for: the figure that the spec recommends.
+	MediaAnnouncedFor = 24 * time.Hour
+
+	// MediaWait is the longest that a download waits for content that is announced; set by the spec: clients ask for 20 s by default.
+	MediaWait = time.Minute
+
+	// UploadIdle is how long the body of an upload may stand still, UploadTime how long it may take in all.
+	UploadIdle = 30 * time.Second
+	UploadTime = 2 * time.Hour
+
+	// FileName bounds the name of an uploaded file, ContentType its type.
+	FileName    = 255
+	ContentType = 255
+
+	// MediaPresumed is for how long after an upload an encrypted event of the same device is presumed to name it.
+	MediaPresumed = 2 * time.Minute
+)

@@ -22,6 +22,9 @@ func TimestampOf(t time.Time) Timestamp { return Timestamp(t.UnixMilli()) }
 // Time converts back; the result is in UTC.
 func (t Timestamp) Time() time.Time { return time.UnixMilli(int64(t)).UTC() }
 
+// Add is the moment d later.
+func (t Timestamp) Add(d time.Duration) Timestamp { return t + Timestamp(d.Milliseconds()) }
+
 // Clock is handed to whatever needs the time, so that tests can stand still.
 type Clock interface{ Now() time.Time }
 

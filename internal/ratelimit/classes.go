@@ -46,6 +46,13 @@ const (
 	// Report is telling the operator of something, by user.
 	Report = "report"
 
+	// Media is fetching files, by user: a room list with its avatars at once.
+	Media = "media"
+	// Upload is storing files, by user.
+	Upload = "upload"
+	// Preview is asking what is behind a link, by user: each may make the server fetch a page.
+	Preview = "url_preview"
+
 	// LoginFailure is wrong passwords for one account from anywhere.
 	LoginFailure = "login_failure"
 	// LoginFailureKnown is wrong passwords for one account from an address where the account has a device. It is apart from
@@ -103,6 +110,10 @@ var defaults = map[string]Class{
 	Search: {Burst: 100, Every: 100 * time.Millisecond}, // a letter at a time, as people type
 	Report: {Burst: 10, Every: 10 * time.Second},
 
+	Media:   {Burst: 1000, Every: 10 * time.Millisecond},
+	Upload:  {Burst: 100, Every: 500 * time.Millisecond},
+	Preview: {Burst: 30, Every: time.Second},
+
 	LoginFailure:        {Burst: 5, Every: time.Minute},
 	LoginFailureKnown:   {Burst: 5, Every: 20 * time.Second},
 	LoginFailureRow:     {Burst: 100, Every: 10 * 365 * 24 * time.Hour / 100}, // NIST SP 800-63B: at most 100 in a row
@@ -116,7 +127,7 @@ var defaults = map[string]Class{
 
 // onCredit are the classes of which a process may admit a little by itself, because a round trip for each request would cost more
 // than what it protects. What guards passwords and accounts is not among them: it is exact, and closed when the database is away.
-var onCredit = map[string]bool{Read: true, Send: true, Room: true, Keys: true, Delayed: true, ThirdParty: true, Sticky: true, Search: true, ByDevice: true, ByAddress: true, ByOrganisation: true}
+var onCredit = map[string]bool{Read: true, Send: true, Room: true, Keys: true, Delayed: true, ThirdParty: true, Sticky: true, Search: true, Media: true, ByDevice: true, ByAddress: true, ByOrganisation: true}
 
 // Known reports whether the class is in the table; a test asks it for every route.
 func Known(name string) bool {

@@ -45,7 +45,10 @@ type NewEvent struct {
 	Relation *Relation
 	// StickyUntil is when the event stops being sticky; zero for an event that never was.
 	StickyUntil matrix.Timestamp
-	JSON        []byte
+	// Media is what the content names by mxc:// URIs, and what was attached to the event; MediaKind is what the event says it is.
+	Media     []matrix.ContentURI
+	MediaKind string
+	JSON      []byte
 }
 
 // Relation says which event another one relates to.
@@ -106,7 +109,7 @@ const appendStatement = `
 	SELECT base, outcomes, known, stored_at
 	FROM journal_append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21,
 	                    $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40, $41,
-	                    $42, $43, $44, $45)`
+	                    $42, $43, $44, $45, $46, $47, $48, $49)`
 
 // OpenJournal opens the connection for batches. A server that does not answer for patience is given up.
 func (s *Store) OpenJournal(patience time.Duration) (*JournalConn, error) {
@@ -245,6 +248,10 @@ type batch struct {
 	sticky struct {
 		event, until []int64
 	}
+	media struct {
+		event            []int64
+		server, id, kind []string
+	}
 	hasNew, hasState, hasRedactions bool
 }
 
@@ -266,6 +273,7 @@ func appendArguments(now matrix.Timestamp, units []Unit) []any {
 		pq.Array(b.updates.key), b.updates.body, pq.Array(b.updates.replaces),
 		pq.Array(b.relations.event), pq.Array(b.relations.typ), pq.Array(b.relations.to), pq.Array(b.relations.key),
 		pq.Array(b.sticky.event), pq.Array(b.sticky.until),
+		pq.Array(b.media.event), pq.Array(b.media.server), pq.Array(b.media.id), pq.Array(b.media.kind),
 		len(units), b.hasNew, b.hasState, b.hasRedactions,
 	}
 	if hasToDevice(units) {
@@ -357,6 +365,11 @@ func (b *batch) addEvent(unit int64, u *Unit, e *NewEvent) {
 	}
 	if e.StickyUntil != 0 {
 		b.sticky.event, b.sticky.until = append(b.sticky.event, at), append(b.sticky.until, int64(e.StickyUntil))
+	}
+	for _, m := range e.Media {
+		b.media.event = append(b.media.event, at)
+		b.media.server, b.media.id = append(b.media.server, string(m.Server)), append(b.media.id, m.MediaID)
+		b.media.kind = append(b.media.kind, e.MediaKind)
 	}
 }
 

@@ -47,3 +47,21 @@ func (s *Store) GetHostedDomain(ctx context.Context, name matrix.ServerName) (Ho
 	err := s.queryRow(ctx, `SELECT organisation_id FROM hosted_domains WHERE server_name = $1`, string(name)).Scan(&d.OrganisationID)
 	return d, err
 }
+
+// ListOrganisations returns the numbers of all organisations.
+func (s *Store) ListOrganisations(ctx context.Context) ([]int64, error) {
+	rows, err := s.query(ctx, `SELECT organisation_id FROM organisations ORDER BY organisation_id`)
+	return scanAll(rows, err, func(rows *sql.Rows) (int64, error) {
+		var id int64
+		err := rows.Scan(&id)
+		return id, err
+	})
+}
+
+// GetOrganisationDomain returns the first domain of an organisation, or ErrNotFound.
+func (s *Store) GetOrganisationDomain(ctx context.Context, org int64) (matrix.ServerName, error) {
+	var name matrix.ServerName
+	err := s.queryRow(ctx, `
+		SELECT server_name FROM hosted_domains WHERE organisation_id = $1 ORDER BY created_ts, server_name LIMIT 1`, org).Scan(&name)
+	return name, err
+}

@@ -275,6 +275,168 @@ CREATE TABLE followers (
     position  bigint NOT NULL
 );
 
+-- Media.
+
+-- What the media store holds. A row is written before the first byte is, so that whatever a crash leaves can be found by it, and it goes
+-- after the last byte. Content is kept once for each organisation and SHA-256. Keys say nothing of what is in an object.
+CREATE TABLE media_objects (
+    object_key       text    COLLATE "C" PRIMARY KEY,
+    organisation_id  bigint  NOT NULL REFERENCES organisations,
+    -- 'writing'; 'stored'; 'gone': nobody needs it any more, and its bytes are to be removed.
+    state            text    COLLATE "C" NOT NULL,
+    -- Null until all is written.
+    sha256           bytea,
+    -- While it is being written: the bytes that user_id is charged with for it.
+    size             bigint  NOT NULL DEFAULT 0,
+    user_id          text    COLLATE "C" NOT NULL DEFAULT '',
+    -- Of a thumbnail: what it was made from, the size that was asked for, and what came out.
+    thumbnail_of     text    COLLATE "C",
+    width            int     NOT NULL DEFAULT 0,
+    height           int     NOT NULL DEFAULT 0,
+    crop             boolean NOT NULL DEFAULT false,
+    animated         boolean NOT NULL DEFAULT false,
+    content_type     text    NOT NULL DEFAULT '',
+    -- When the row came into its present state.
+    since_ts         bigint  NOT NULL
+);
+CREATE UNIQUE INDEX media_objects_content ON media_objects (organisation_id, sha256) WHERE state = 'stored' AND thumbnail_of IS NULL;
+CREATE UNIQUE INDEX media_objects_thumbnail ON media_objects (thumbnail_of, width, height, crop, animated) WHERE state = 'stored';
+CREATE INDEX media_objects_unsettled ON media_objects (since_ts) WHERE state <> 'stored';
+
+-- What mxc:// URIs stand for. media_id is random: whoever does not know it can't guess it.
+CREATE TABLE media (
+    server_name      text    COLLATE "C" NOT NULL,
+    media_id         text    COLLATE "C" NOT NULL,
+    organisation_id  bigint  NOT NULL REFERENCES organisations,
+    -- Who uploaded it, and with which device. Empty for pictures of pages that the server fetched.
+    user_id          text    COLLATE "C" NOT NULL,
+    device_id        text    COLLATE "C" NOT NULL,
+    -- Null: announced, and not uploaded yet.
+    object_key       text    COLLATE "C" REFERENCES media_objects,
+    content_type     text    NOT NULL,
+    file_name        text    NOT NULL,
+    size             bigint  NOT NULL,
+    -- What the first event that named it says it is: file, image, video, audio, voice, sticker, encrypted, avatar, preview, other; empty before.
+    kind             text    COLLATE "C" NOT NULL DEFAULT '',
+    -- Uploaded to be attached (MSC3911): nobody but the uploader has it until then, whatever it is.
+    restricted       boolean NOT NULL,
+    created_ts       bigint  NOT NULL,
+    -- When it goes unless it is linked before; null once it was.
+    expires_ts       bigint,
+    -- Withheld from everybody by the administrator named here; null: not.
+    quarantined_by   text    COLLATE "C",
+    -- Neither quarantined with others nor removed by age.
+    protected        boolean NOT NULL DEFAULT false,
+    PRIMARY KEY (server_name, media_id)
+);
+CREATE INDEX media_user ON media (user_id, created_ts);
+CREATE INDEX media_object ON media (object_key);
+CREATE INDEX media_organisation ON media (organisation_id, created_ts);
+CREATE INDEX media_expires ON media (expires_ts) WHERE expires_ts IS NOT NULL;
+-- What may be an encrypted file: see PresumeMedia in media.go.
+CREATE INDEX media_opaque ON media (user_id, device_id, created_ts) WHERE content_type = 'application/octet-stream';
+
+-- What media hangs on, and so who may see it: an event (room_nid and position), or a user's profile (user_id). Media without a link is
+-- the uploader's alone.
+CREATE TABLE media_links (
+    server_name  text    COLLATE "C" NOT NULL,
+    media_id     text    COLLATE "C" NOT NULL,
+    room_nid     bigint  NOT NULL DEFAULT 0,
+    position     bigint  NOT NULL DEFAULT 0,
+    user_id      text    COLLATE "C" NOT NULL DEFAULT '',
+    -- The event is encrypted, and only its time says that it may name the media.
+    presumed     boolean NOT NULL DEFAULT false,
+    PRIMARY KEY (server_name, media_id, room_nid, position, user_id),
+    FOREIGN KEY (server_name, media_id) REFERENCES media ON DELETE CASCADE
+);
+CREATE INDEX media_links_position ON media_links (position) WHERE position > 0;
+CREATE INDEX media_links_room ON media_links (room_nid) WHERE room_nid > 0;
+CREATE INDEX media_links_user ON media_links (user_id) WHERE user_id <> '';
+
+-- Media that has lost a link, to be looked at: if it was the last one the media goes. event_id and redacted_by are empty for a profile.
+CREATE TABLE media_unlinked (
+    server_name  text   COLLATE "C" NOT NULL,
+    media_id     text   COLLATE "C" NOT NULL,
+    event_id     text   COLLATE "C" NOT NULL,
+    redacted_by  text   COLLATE "C" NOT NULL,
+    unlinked_ts  bigint NOT NULL,
+    PRIMARY KEY (server_name, media_id, event_id)
+);
+
+-- What was deleted, for good: by whom, when, under which rule, and what was removed from the store. receipt is that, signed, and null until
+-- all objects are removed.
+CREATE TABLE media_deletions (
+    deletion_id      bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    organisation_id  bigint NOT NULL REFERENCES organisations,
+    server_name      text   COLLATE "C" NOT NULL,
+    media_id         text   COLLATE "C" NOT NULL,
+    user_id          text   COLLATE "C" NOT NULL,
+    size             bigint NOT NULL,
+    sha256           bytea,
+    -- Empty: the server did it by itself.
+    deleted_by       text   COLLATE "C" NOT NULL,
+    rule             text   COLLATE "C" NOT NULL,
+    -- The event that went with it, or empty.
+    event_id         text   COLLATE "C" NOT NULL,
+    -- Empty: other media of the organisation has the same content, which stays.
+    objects          text[] COLLATE "C" NOT NULL,
+    deleted_ts       bigint NOT NULL,
+    receipt          bytea
+);
+CREATE INDEX media_deletions_organisation ON media_deletions (organisation_id, deletion_id);
+CREATE INDEX media_deletions_pending ON media_deletions (deletion_id) WHERE receipt IS NULL;
+
+-- How many bytes of media there are, of a user (owner is the user id) and of an organisation (its number). Bytes are counted before they
+-- are written.
+CREATE TABLE media_usage (
+    owner  text   COLLATE "C" PRIMARY KEY,
+    bytes  bigint NOT NULL,
+    files  bigint NOT NULL
+) WITH (fillfactor = 70);
+
+-- What pages say of themselves, as one organisation fetched them. media_id is the picture's, or empty.
+CREATE TABLE url_previews (
+    organisation_id  bigint NOT NULL REFERENCES organisations,
+    url_hash         bytea  NOT NULL,
+    body             bytea  NOT NULL,
+    server_name      text   COLLATE "C" NOT NULL,
+    media_id         text   COLLATE "C" NOT NULL,
+    expires_ts       bigint NOT NULL,
+    PRIMARY KEY (organisation_id, url_hash)
+);
+CREATE INDEX url_previews_expires ON url_previews (expires_ts);
+
+-- What an organisation has decided for itself, a JSON value for each name; what is not here is as in the configuration.
+CREATE TABLE organisation_policies (
+    organisation_id  bigint NOT NULL REFERENCES organisations,
+    name             text   COLLATE "C" NOT NULL,
+    value            bytea  NOT NULL,
+    PRIMARY KEY (organisation_id, name)
+);
+
+-- media_link notes that an event names media. Naming it is no right to it: the sender has to have uploaded it, or be in a room where it
+-- hangs, or in the organisation that sees the profile where it hangs. Otherwise the event is as any other, and nothing is linked.
+CREATE FUNCTION media_link(room bigint, at bigint, sender text, server text, id text, what text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM FROM media m WHERE m.server_name = server AND m.media_id = id AND m.quarantined_by IS NULL AND (
+        m.user_id = sender
+        OR NOT m.restricted AND EXISTS (
+            SELECT FROM media_links l JOIN memberships ON memberships.room_nid = l.room_nid
+            WHERE l.server_name = server AND l.media_id = id
+                AND memberships.user_id = sender AND memberships.membership = 'join')
+        OR EXISTS (
+            SELECT FROM media_links l JOIN users owner ON owner.user_id = l.user_id JOIN users ON users.organisation_id = owner.organisation_id
+            WHERE l.server_name = server AND l.media_id = id AND users.user_id = sender))
+    FOR KEY SHARE;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    INSERT INTO media_links (server_name, media_id, room_nid, position) VALUES (server, id, room, at) ON CONFLICT DO NOTHING;
+    UPDATE media SET expires_ts = NULL, kind = CASE kind WHEN '' THEN what ELSE kind END
+    WHERE server_name = server AND media_id = id AND (expires_ts IS NOT NULL OR kind = '');
+END
+$$;
+
 -- journal_append commits one batch: new rooms, events, redactions, transactions and updates, in one round trip.
 --
 -- The batch is made of units; a unit is the events of one room that belong together, or updates, or both. A unit is done
@@ -285,8 +447,8 @@ CREATE TABLE followers (
 -- transaction made the event known before; 'moved' when the room's head is another one, or the value that an update
 -- replaces (u_replaces), so that the unit has to be built again.
 --
--- Two facts that few events have come in arrays of their own: relations (l_*) and stickiness (s_*); l_event and s_event are
--- indexes into the events. A batch without them gives null.
+-- Facts that few events have come in arrays of their own: relations (l_*), stickiness (s_*) and the media that an event names (m_*);
+-- l_event, s_event and m_event are indexes into the events. A batch without them gives null.
 --
 -- Locks are taken in the order rooms (by room_nid), clock: two batches can't deadlock. The clock comes as late as it can,
 -- because it is held until the commit.
@@ -296,7 +458,7 @@ CREATE FUNCTION journal_append(
     e_depth bigint[], e_device text[], e_txn text[], e_membership text[], e_redacts text[], e_redacted_json bytea[], e_json bytea[],
     t_unit int[], t_user text[], t_device text[], t_scope text[], t_txn text[], t_event text[], t_now bigint,
     u_unit int[], u_kind smallint[], u_room bigint[], u_user text[], u_key text[], u_body bytea[], u_replaces bigint[],
-    l_event int[], l_type text[], l_to text[], l_key text[], s_event int[], s_until bigint[],
+    l_event int[], l_type text[], l_to text[], l_key text[], s_event int[], s_until bigint[], m_event int[], m_server text[], m_id text[], m_kind text[],
     units int, has_new boolean, has_state boolean, has_redactions boolean,
     OUT base bigint, OUT outcomes text[], OUT known text[], OUT stored_at bigint[]
 ) LANGUAGE plpgsql AS $$
@@ -470,6 +632,12 @@ BEGIN
             WHERE outcomes IS NULL OR outcomes[e_unit[x.e]] = 'ok';
         END IF;
 
+        IF m_event IS NOT NULL THEN
+            PERFORM media_link(e_room[x.e], base + x.e, e_sender[x.e], x.server, x.id, x.kind)
+            FROM unnest(m_event, m_server, m_id, m_kind) AS x (e, server, id, kind)
+            WHERE outcomes IS NULL OR outcomes[e_unit[x.e]] = 'ok';
+        END IF;
+
         IF has_redactions THEN
             WITH redacted AS (
                 UPDATE events SET json = x.json, redacted_by = x.id
@@ -479,8 +647,15 @@ BEGIN
                 RETURNING events.position
             )
             SELECT array_agg(redacted.position) INTO gone FROM redacted;
-            -- What a redacted event related to, and that it was sticky, went with its content.
+            -- What a redacted event related to, that it was sticky, and the media that it named, went with its content.
             DELETE FROM sticky_events WHERE position = ANY (gone);
+            WITH lost AS (
+                DELETE FROM media_links WHERE position = ANY (gone) RETURNING server_name, media_id, position
+            )
+            INSERT INTO media_unlinked (server_name, media_id, event_id, redacted_by, unlinked_ts)
+            SELECT lost.server_name, lost.media_id, events.event_id, events.redacted_by, t_now
+            FROM lost JOIN events USING (position)
+            ON CONFLICT DO NOTHING;
             FOR r IN DELETE FROM relations WHERE position = ANY (gone) RETURNING room_nid, relates_to, rel_type LOOP
                 IF r.rel_type = 'm.thread' THEN
                     UPDATE threads SET replies = replies - 1, latest = coalesce((

@@ -1,0 +1,245 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+
+	"github.com/lib/pq"
+
+	"github.com/roomline/roomline/internal/matrix"
+)
+
+// Deletion is media that was deleted: what it was, who did it and why. It is the content of a deletion receipt.
+type Deletion struct {
+	ID             int64
+	OrganisationID int64
+	URI            matrix.ContentURI
+	// UserID is who had uploaded it.
+	UserID matrix.UserID
+	Size   int64
+	SHA256 []byte
+	// DeletedBy is empty for what the server does by itself.
+	DeletedBy matrix.UserID
+	// Rule is under which rule it was deleted.
+	Rule string
+	// EventID is the event that went with it, or empty.
+	EventID matrix.EventID
+	// Objects are what was removed from the store: the content and its thumbnails. None if other media has the same content.
+	Objects   []string
+	DeletedTS matrix.Timestamp
+	// Receipt is the signed receipt, nil as long as objects are not removed.
+	Receipt []byte
+}
+
+// Deleting says who deletes media, and why.
+type Deleting struct {
+	By      matrix.UserID
+	Rule    string
+	EventID matrix.EventID
+	At      matrix.Timestamp
+}
+
+// DeleteMedia deletes media of an organisation. What it hung on stays as it is. Those are returned that there were; their objects are marked
+// to be removed.
+func (s *Store) DeleteMedia(ctx context.Context, org int64, uris []matrix.ContentURI, d Deleting) (deleted []matrix.ContentURI, err error) {
+	for _, uri := range uris {
+		err := s.Write(ctx, func(tx *Tx) error {
+			m, err := tx.lockMedia(ctx, uri)
+			if err == nil && m.OrganisationID != org {
+				err = ErrNotFound
+			}
+			if err != nil {
+				return err
+			}
+			return tx.deleteMedia(ctx, &m, d)
+		})
+		switch {
+		case err == nil:
+			deleted = append(deleted, uri)
+		case !errors.Is(err, ErrNotFound):
+			return deleted, err
+		}
+	}
+	return deleted, nil
+}
+
+// lockMedia keeps everybody else from linking or deleting media until the transaction ends.
+func (tx *Tx) lockMedia(ctx context.Context, uri matrix.ContentURI) (Media, error) {
+	return scanMediaRow(tx.queryRow(ctx, `
+		SELECT `+mediaColumns+` FROM `+mediaTables+` WHERE m.server_name = $1 AND m.media_id = $2 FOR UPDATE OF m`,
+		string(uri.Server), uri.MediaID).Scan)
+}
+
+// deleteMedia deletes locked media.
+func (tx *Tx) deleteMedia(ctx context.Context, m *Media, d Deleting) error {
+	_, err := tx.exec(ctx, `DELETE FROM media WHERE server_name = $1 AND media_id = $2`, string(m.URI.Server), m.URI.MediaID)
+	if err != nil || m.ObjectKey == "" {
+		return err
+	}
+	objects, err := tx.releaseObject(ctx, m.ObjectKey, d.At)
+	if err != nil {
+		return err
+	}
+	if err := tx.charge(ctx, m.OrganisationID, m.UserID, -m.Size, -1, MediaQuota{}); err != nil {
+		return err
+	}
+	_, err = tx.exec(ctx, `
+		INSERT INTO media_deletions (organisation_id, server_name, media_id, user_id, size, sha256, deleted_by, rule, event_id, objects, deleted_ts)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
+		m.OrganisationID, string(m.URI.Server), m.URI.MediaID, string(m.UserID), m.Size, m.SHA256, string(d.By), d.Rule, string(d.EventID),
+		pq.Array(notNilStrings(objects)), int64(d.At))
+	return err
+}
+
+func notNilStrings(list []string) []string {
+	if list == nil {
+		return []string{}
+	}
+	return list
+}
+
+// releaseObject marks an object and its thumbnails as gone, unless media has it as its content.
+func (tx *Tx) releaseObject(ctx context.Context, key string, now matrix.Timestamp) (gone []string, err error) {
+	err = tx.queryRow(ctx, `SELECT object_key FROM media_objects WHERE object_key = $1 FOR UPDATE`, key).Scan(new(string))
+	if err != nil {
+		return nil, err
+	}
+	var used bool
+	if err := tx.queryRow(ctx, `SELECT EXISTS (SELECT FROM media WHERE object_key = $1)`, key).Scan(&used); err != nil || used {
+		return nil, err
+	}
+	rows, err := tx.query(ctx, `
+		UPDATE media_objects SET state = $2, since_ts = $3 WHERE (object_key = $1 OR thumbnail_of = $1) AND state = $4 RETURNING object_key`,
+		key, objectGone, int64(now), objectStored)
+	return scanAll(rows, err, scanString)
+}
+
+// unlinkedMedia is media that has lost a link.
+type unlinkedMedia struct {
+	uri        matrix.ContentURI
+	eventID    string
+	redactedBy string
+}
+
+// DeleteUnlinkedMedia deletes media whose last link went, and says how much it has looked at; at most limit. rule names the rule by
+// which an event was redacted: it is given the redaction's sender and the redacted event's.
+func (s *Store) DeleteUnlinkedMedia(ctx context.Context, now matrix.Timestamp, limit int, rule func(redactedBy, sender matrix.UserID) string) (n int, err error) {
+	var waiting []unlinkedMedia
+	rows, err := s.query(ctx, `
+		SELECT server_name, media_id, event_id, redacted_by FROM media_unlinked ORDER BY unlinked_ts LIMIT $1`, limit)
+	waiting, err = scanAll(rows, err, func(rows *sql.Rows) (unlinkedMedia, error) {
+		var u unlinkedMedia
+		err := rows.Scan(&u.uri.Server, &u.uri.MediaID, &u.eventID, &u.redactedBy)
+		return u, err
+	})
+	if err != nil {
+		return 0, err
+	}
+	for _, u := range waiting {
+		if err := s.Write(ctx, func(tx *Tx) error { return tx.deleteUnlinked(ctx, u, now, rule) }); err != nil {
+			return n, err
+		}
+		n++
+	}
+	return n, nil
+}
+
+func (tx *Tx) deleteUnlinked(ctx context.Context, u unlinkedMedia, now matrix.Timestamp, rule func(redactedBy, sender matrix.UserID) string) error {
+	m, err := tx.lockMedia(ctx, u.uri)
+	if err == nil {
+		err = tx.deleteIfUnlinked(ctx, &m, u, now, rule)
+	}
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	_, err = tx.exec(ctx, `
+		DELETE FROM media_unlinked WHERE server_name = $1 AND media_id = $2 AND event_id = $3`,
+		string(u.uri.Server), u.uri.MediaID, u.eventID)
+	return err
+}
+
+func (tx *Tx) deleteIfUnlinked(ctx context.Context, m *Media, u unlinkedMedia, now matrix.Timestamp, rule func(redactedBy, sender matrix.UserID) string) error {
+	var linked bool
+	err := tx.queryRow(ctx, `
+		SELECT EXISTS (SELECT FROM media_links WHERE server_name = $1 AND media_id = $2)`, string(m.URI.Server), m.URI.MediaID).Scan(&linked)
+	if err != nil || linked {
+		return err
+	}
+	d := Deleting{Rule: rule("", ""), EventID: matrix.EventID(u.eventID), At: now}
+	if u.eventID != "" {
+		var sender matrix.UserID
+		err := tx.queryRow(ctx, `
+			SELECT coalesce((SELECT sender FROM events WHERE event_id = $1), ''), coalesce((SELECT sender FROM events WHERE event_id = $2), '')`,
+			u.redactedBy, u.eventID).Scan(&d.By, &sender)
+		if err != nil {
+			return err
+		}
+		d.Rule = rule(d.By, sender)
+	}
+	return tx.deleteMedia(ctx, m, d)
+}
+
+// DeleteExpiredMedia deletes media that was not linked in time; at most limit. It says how much that was.
+func (s *Store) DeleteExpiredMedia(ctx context.Context, now matrix.Timestamp, limit int, rule string) (n int64, err error) {
+	rows, err := s.query(ctx, `
+		SELECT server_name, media_id FROM media WHERE expires_ts <= $1 AND NOT protected ORDER BY expires_ts LIMIT $2`, int64(now), limit)
+	uris, err := scanAll(rows, err, func(rows *sql.Rows) (matrix.ContentURI, error) {
+		var u matrix.ContentURI
+		err := rows.Scan(&u.Server, &u.MediaID)
+		return u, err
+	})
+	if err != nil {
+		return 0, err
+	}
+	for _, uri := range uris {
+		err := s.Write(ctx, func(tx *Tx) error {
+			m, err := tx.lockMedia(ctx, uri)
+			// It may have been linked, or given content, since.
+			if err != nil || m.ExpiresTS == 0 || m.ExpiresTS > now {
+				return err
+			}
+			return tx.deleteMedia(ctx, &m, Deleting{Rule: rule, At: now})
+		})
+		if err != nil && !errors.Is(err, ErrNotFound) {
+			return n, err
+		}
+		n++
+	}
+	return n, nil
+}
+
+const deletionColumns = `deletion_id, organisation_id, server_name, media_id, user_id, size, sha256, deleted_by, rule, event_id, objects,
+	deleted_ts, receipt`
+
+func scanDeletion(rows *sql.Rows) (Deletion, error) {
+	var d Deletion
+	err := rows.Scan(&d.ID, &d.OrganisationID, &d.URI.Server, &d.URI.MediaID, &d.UserID, &d.Size, &d.SHA256, &d.DeletedBy, &d.Rule, &d.EventID,
+		pq.Array(&d.Objects), &d.DeletedTS, &d.Receipt)
+	return d, err
+}
+
+// ListUnsignedDeletions returns deletions without a receipt whose objects are all removed, the oldest first; at most limit.
+func (s *Store) ListUnsignedDeletions(ctx context.Context, limit int) ([]Deletion, error) {
+	rows, err := s.query(ctx, `
+		SELECT `+deletionColumns+` FROM media_deletions d
+		WHERE receipt IS NULL AND NOT EXISTS (SELECT FROM media_objects o WHERE o.object_key = ANY (d.objects))
+		ORDER BY deletion_id LIMIT $1`, limit)
+	return scanAll(rows, err, scanDeletion)
+}
+
+// PutDeletionReceipts stores signed receipts by the deletions' numbers.
+func (s *Store) PutDeletionReceipts(ctx context.Context, ids []int64, receipts [][]byte) error {
+	_, err := s.exec(ctx, `
+		UPDATE media_deletions SET receipt = x.receipt FROM unnest($1::bigint[], $2::bytea[]) AS x (id, receipt) WHERE deletion_id = x.id`,
+		pq.Array(ids), pq.ByteaArray(receipts))
+	return err
+}
+
+// ListDeletions returns an organisation's deletions with numbers below before (0: the newest), newest first; at most limit.
+func (s *Store) ListDeletions(ctx context.Context, org, before int64, limit int) ([]Deletion, error) {
+	rows, err := s.query(ctx, `
+		SELECT `+deletionColumns+` FROM media_deletions
+		WHERE organisation_id = $1 AND ($2::bigint = 0 OR deletion_id < $2) ORDER BY deletion_id DESC LIMIT $3`, org, before, limit)
+	return scanAll(rows, err, scanDeletion)
+}

@@ -1,0 +1,350 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/lib/pq"
+
+	"github.com/roomline/roomline/internal/matrix"
+)
+
+// States of an object; see the schema.
+const (
+	objectWriting = "writing"
+	objectStored  = "stored"
+	objectGone    = "gone"
+)
+
+// MediaQuota bounds what a user and an organisation may have: bytes, and files of the user. 0 is no bound.
+type MediaQuota struct {
+	UserBytes, UserFiles, OrganisationBytes int64
+}
+
+// ErrUserQuota and ErrOrganisationQuota say that there would be more media than a quota allows.
+var (
+	ErrUserQuota         = errors.New("store: the user's media quota")
+	ErrOrganisationQuota = errors.New("store: the organisation's media quota")
+)
+
+// ErrMediaTaken says that the media was uploaded before.
+var ErrMediaTaken = errors.New("store: the media has content already")
+
+// NewObject is an object that is about to be written. Its bytes are charged to the user, and to the organisation.
+type NewObject struct {
+	Key            string
+	OrganisationID int64
+	UserID         matrix.UserID
+	Size           int64
+	Quota          MediaQuota
+}
+
+// BeginObject notes an object before its first byte is written.
+func (s *Store) BeginObject(ctx context.Context, o NewObject, now matrix.Timestamp) error {
+	return s.Write(ctx, func(tx *Tx) error {
+		if err := tx.charge(ctx, o.OrganisationID, o.UserID, o.Size, 1, o.Quota); err != nil {
+			return err
+		}
+		_, err := tx.exec(ctx, `
+			INSERT INTO media_objects (object_key, organisation_id, state, size, user_id, since_ts) VALUES ($1, $2, $3, $4, $5, $6)`,
+			o.Key, o.OrganisationID, objectWriting, o.Size, string(o.UserID), int64(now))
+		return err
+	})
+}
+
+// GrowObject charges more bytes for an object of unknown length while it is being written.
+func (s *Store) GrowObject(ctx context.Context, o NewObject, more int64) error {
+	return s.Write(ctx, func(tx *Tx) error {
+		if err := tx.charge(ctx, o.OrganisationID, o.UserID, more, 0, o.Quota); err != nil {
+			return err
+		}
+		n, err := tx.exec(ctx, `
+			UPDATE media_objects SET size = size + $2 WHERE object_key = $1 AND state = $3`, o.Key, more, objectWriting)
+		if err == nil && n == 0 {
+			return fmt.Errorf("grow object: %w", ErrNotFound)
+		}
+		return err
+	})
+}
+
+// charge adds to what the user and the organisation have, or takes away; without a user, to the organisation's alone. Rows are locked in one order: the organisation's, the user's.
+func (tx *Tx) charge(ctx context.Context, org int64, user matrix.UserID, bytes, files int64, quota MediaQuota) error {
+	for _, owner := range []struct {
+		name                string
+		bytesMost, fileMost int64
+		err                 error
+	}{
+		{strconv.FormatInt(org, 10), quota.OrganisationBytes, 0, ErrOrganisationQuota},
+		{string(user), quota.UserBytes, quota.UserFiles, ErrUserQuota},
+	} {
+		if owner.name == "" {
+			continue
+		}
+		var u MediaUsage
+		err := tx.queryRow(ctx, `
+			INSERT INTO media_usage (owner, bytes, files) VALUES ($1, greatest($2, 0), greatest($3, 0))
+			ON CONFLICT (owner) DO UPDATE SET bytes = greatest(media_usage.bytes + $2, 0), files = greatest(media_usage.files + $3, 0)
+			RETURNING bytes, files`, owner.name, bytes, files).Scan(&u.Bytes, &u.Files)
+		if err != nil {
+			return err
+		}
+		tooMany := bytes > 0 && owner.bytesMost > 0 && u.Bytes > owner.bytesMost || files > 0 && owner.fileMost > 0 && u.Files > owner.fileMost
+		if tooMany {
+			return owner.err
+		}
+	}
+	return nil
+}
+
+// AbortObject gives up an object that was being written. Its bytes are still to be removed.
+func (s *Store) AbortObject(ctx context.Context, key string, now matrix.Timestamp) error {
+	return s.Write(ctx, func(tx *Tx) error { return tx.abortObject(ctx, key, now) })
+}
+
+func (tx *Tx) abortObject(ctx context.Context, key string, now matrix.Timestamp) error {
+	var org, size int64
+	var user matrix.UserID
+	err := tx.queryRow(ctx, `
+		UPDATE media_objects SET state = $2, since_ts = $3 WHERE object_key = $1 AND state = $4
+		RETURNING organisation_id, size, user_id`, key, objectGone, int64(now), objectWriting).Scan(&org, &size, &user)
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	if err != nil || size == 0 {
+		return err
+	}
+	return tx.charge(ctx, org, user, -size, -1, MediaQuota{})
+}
+
+// AbortObjectsBefore gives up what has been written since before the given time: the process that did it is gone. At most limit.
+func (s *Store) AbortObjectsBefore(ctx context.Context, before, now matrix.Timestamp, limit int) (n int64, err error) {
+	err = s.Write(ctx, func(tx *Tx) error {
+		rows, err := tx.query(ctx, `
+			SELECT object_key FROM media_objects WHERE state = $1 AND since_ts < $2 ORDER BY since_ts LIMIT $3 FOR UPDATE SKIP LOCKED`,
+			objectWriting, int64(before), limit)
+		keys, err := scanAll(rows, err, scanString)
+		n = int64(len(keys))
+		for _, key := range keys {
+			if err == nil {
+				err = tx.abortObject(ctx, key, now)
+			}
+		}
+		return err
+	})
+	return n, err
+}
+
+func scanString(rows *sql.Rows) (string, error) {
+	var s string
+	err := rows.Scan(&s)
+	return s, err
+}
+
+// Uploaded is an object that is written: what is known of it by now.
+type Uploaded struct {
+	Key    string
+	SHA256 []byte
+	Size   int64
+	// Media is what the object is content of; its ObjectKey and Size are set by FinishObject.
+	Media Media
+	// Announced says that the media exists already, without content.
+	Announced bool
+}
+
+// FinishObject makes a written object the content of media. If the organisation has the same content already the media gets that, and the
+// object is to be removed.
+func (s *Store) FinishObject(ctx context.Context, u Uploaded, now matrix.Timestamp) error {
+	finish := func(tx *Tx) error { return tx.finishObject(ctx, u, now) }
+	err := s.Write(ctx, finish)
+	// Two uploads of the same content at once: the second one finds the first one's object.
+	for attempt := 0; IsUniqueViolation(err) && attempt < 3; attempt++ {
+		err = s.Write(ctx, finish)
+	}
+	return err
+}
+
+func (tx *Tx) finishObject(ctx context.Context, u Uploaded, now matrix.Timestamp) error {
+	var charged int64
+	err := tx.queryRow(ctx, `
+		SELECT size FROM media_objects WHERE object_key = $1 AND state = $2 FOR UPDATE`, u.Key, objectWriting).Scan(&charged)
+	if err != nil {
+		return fmt.Errorf("finish object: %w", err)
+	}
+	key := u.Key
+	var same string
+	err = tx.queryRow(ctx, `
+		SELECT object_key FROM media_objects
+		WHERE organisation_id = $1 AND sha256 = $2 AND state = $3 AND thumbnail_of IS NULL FOR UPDATE`,
+		u.Media.OrganisationID, u.SHA256, objectStored).Scan(&same)
+	switch {
+	case err == nil:
+		key = same
+		_, err = tx.exec(ctx, `UPDATE media_objects SET state = $2, since_ts = $3 WHERE object_key = $1`, u.Key, objectGone, int64(now))
+	case errors.Is(err, ErrNotFound):
+		_, err = tx.exec(ctx, `
+			UPDATE media_objects SET state = $2, sha256 = $3, size = $4, user_id = '', since_ts = $5 WHERE object_key = $1`,
+			u.Key, objectStored, u.SHA256, u.Size, int64(now))
+	}
+	if err != nil {
+		return err
+	}
+	if err := tx.charge(ctx, u.Media.OrganisationID, u.Media.UserID, u.Size-charged, 0, MediaQuota{}); err != nil {
+		return err
+	}
+	u.Media.ObjectKey, u.Media.Size = key, u.Size
+	if u.Announced {
+		return tx.fillMedia(ctx, &u.Media)
+	}
+	return tx.insertMedia(ctx, &u.Media)
+}
+
+func (tx *Tx) insertMedia(ctx context.Context, m *Media) error {
+	_, err := tx.exec(ctx, `
+		INSERT INTO media (server_name, media_id, organisation_id, user_id, device_id, object_key, content_type, file_name, size, kind, restricted,
+			created_ts, expires_ts)
+		VALUES ($1, $2, $3, $4, $5, nullif($6, ''), $7, $8, $9, $10, $11, $12, nullif($13, 0::bigint))`,
+		string(m.URI.Server), m.URI.MediaID, m.OrganisationID, string(m.UserID), string(m.DeviceID), m.ObjectKey, m.ContentType, m.FileName,
+		m.Size, m.Kind, m.Restricted, int64(m.CreatedTS), int64(m.ExpiresTS))
+	return err
+}
+
+// fillMedia gives announced media its content. Events may have named it already: then it stays for ever.
+func (tx *Tx) fillMedia(ctx context.Context, m *Media) error {
+	n, err := tx.exec(ctx, `
+		UPDATE media SET object_key = $3, content_type = $4, file_name = $5, size = $6, device_id = $7,
+			expires_ts = CASE WHEN expires_ts IS NULL THEN NULL ELSE nullif($8, 0::bigint) END
+		WHERE server_name = $1 AND media_id = $2 AND object_key IS NULL`,
+		string(m.URI.Server), m.URI.MediaID, m.ObjectKey, m.ContentType, m.FileName, m.Size, string(m.DeviceID), int64(m.ExpiresTS))
+	if err == nil && n == 0 {
+		return ErrMediaTaken
+	}
+	return err
+}
+
+// AnnounceMedia notes media that is to be uploaded later, unless the user has more than most of these already: then it reports false.
+func (s *Store) AnnounceMedia(ctx context.Context, m Media, most int64, now matrix.Timestamp) (ok bool, err error) {
+	err = s.Write(ctx, func(tx *Tx) error {
+		ok = false
+		if _, err := tx.LockUser(ctx, m.UserID); err != nil {
+			return err
+		}
+		var waiting int64
+		err := tx.queryRow(ctx, `
+			SELECT count(*) FROM media WHERE user_id = $1 AND object_key IS NULL AND expires_ts > $2`, string(m.UserID), int64(now)).Scan(&waiting)
+		if err != nil || waiting >= most {
+			return err
+		}
+		ok = true
+		return tx.insertMedia(ctx, &m)
+	})
+	return ok, err
+}
+
+// CopyMedia makes new media of the same content, charged to its new user.
+func (s *Store) CopyMedia(ctx context.Context, m Media, quota MediaQuota) error {
+	return s.Write(ctx, func(tx *Tx) error {
+		if err := tx.charge(ctx, m.OrganisationID, m.UserID, m.Size, 1, quota); err != nil {
+			return err
+		}
+		// The lock keeps the content from being removed meanwhile.
+		err := tx.queryRow(ctx, `
+			SELECT object_key FROM media_objects WHERE object_key = $1 AND state = $2 FOR UPDATE`, m.ObjectKey, objectStored).Scan(new(string))
+		if err != nil {
+			return err
+		}
+		m.Kind = ""
+		return tx.insertMedia(ctx, &m)
+	})
+}
+
+// Thumbnail is an object that was made from another one.
+type Thumbnail struct {
+	ObjectKey      string
+	OrganisationID int64
+	Of             string
+	Width, Height  int
+	Crop, Animated bool
+	ContentType    string
+	Size           int64
+	SHA256         []byte
+}
+
+// GetThumbnail returns a thumbnail that was made before, or ErrNotFound.
+func (s *Store) GetThumbnail(ctx context.Context, of string, width, height int, crop, animated bool) (Thumbnail, error) {
+	t := Thumbnail{Of: of, Width: width, Height: height, Crop: crop, Animated: animated}
+	err := s.queryRow(ctx, `
+		SELECT object_key, organisation_id, content_type, size, sha256 FROM media_objects
+		WHERE thumbnail_of = $1 AND width = $2 AND height = $3 AND crop = $4 AND animated = $5 AND state = $6`,
+		of, width, height, crop, animated, objectStored).Scan(&t.ObjectKey, &t.OrganisationID, &t.ContentType, &t.Size, &t.SHA256)
+	return t, err
+}
+
+// BeginThumbnail notes a thumbnail before its first byte is written.
+func (s *Store) BeginThumbnail(ctx context.Context, key string, org int64, now matrix.Timestamp) error {
+	_, err := s.exec(ctx, `
+		INSERT INTO media_objects (object_key, organisation_id, state, since_ts) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING`,
+		key, org, objectWriting, int64(now))
+	return err
+}
+
+// FinishThumbnail keeps a written thumbnail, unless there is one by now or what it was made from is gone: then it is to be removed.
+func (s *Store) FinishThumbnail(ctx context.Context, t Thumbnail, now matrix.Timestamp) error {
+	finish := func(tx *Tx) error {
+		err := tx.queryRow(ctx, `
+			SELECT object_key FROM media_objects WHERE object_key = $1 AND state = $2 FOR UPDATE`, t.Of, objectStored).Scan(new(string))
+		if err != nil {
+			return err
+		}
+		_, err = tx.exec(ctx, `
+			UPDATE media_objects SET state = $2, thumbnail_of = $3, width = $4, height = $5, crop = $6, animated = $7, content_type = $8,
+				size = $9, sha256 = $10, since_ts = $11
+			WHERE object_key = $1 AND state = $12`,
+			t.ObjectKey, objectStored, t.Of, t.Width, t.Height, t.Crop, t.Animated, t.ContentType, t.Size, t.SHA256, int64(now), objectWriting)
+		return err
+	}
+	err := s.Write(ctx, finish)
+	if errors.Is(err, ErrNotFound) || IsUniqueViolation(err) {
+		return s.AbortObject(ctx, t.ObjectKey, now)
+	}
+	return err
+}
+
+// ListGoneObjects returns the keys of objects whose bytes are to be removed, those first that have waited longest.
+func (s *Store) ListGoneObjects(ctx context.Context, limit int) ([]string, error) {
+	rows, err := s.query(ctx, `SELECT object_key FROM media_objects WHERE state = $1 ORDER BY since_ts LIMIT $2`, objectGone, limit)
+	return scanAll(rows, err, scanString)
+}
+
+// DeleteObjects forgets objects whose bytes are removed.
+func (s *Store) DeleteObjects(ctx context.Context, keys []string) error {
+	_, err := s.exec(ctx, `DELETE FROM media_objects WHERE object_key = ANY ($1) AND state = $2`, pq.Array(keys), objectGone)
+	return err
+}
+
+// ObjectInfo is what the database says of an object.
+type ObjectInfo struct {
+	Key    string
+	State  string
+	Size   int64
+	SHA256 []byte
+}
+
+// ListObjects returns the objects whose keys come after a key, in the order of the keys; at most limit. For the consistency check.
+func (s *Store) ListObjects(ctx context.Context, after string, limit int) ([]ObjectInfo, error) {
+	rows, err := s.query(ctx, `
+		SELECT object_key, state, size, sha256 FROM media_objects WHERE object_key > $1 ORDER BY object_key LIMIT $2`, after, limit)
+	return scanAll(rows, err, func(rows *sql.Rows) (ObjectInfo, error) {
+		var o ObjectInfo
+		err := rows.Scan(&o.Key, &o.State, &o.Size, &o.SHA256)
+		return o, err
+	})
+}
+
+// ListExistingObjects returns those of the keys that the database knows, in any state.
+func (s *Store) ListExistingObjects(ctx context.Context, keys []string) ([]string, error) {
+	rows, err := s.query(ctx, `SELECT object_key FROM media_objects WHERE object_key = ANY ($1)`, pq.Array(keys))
+	return scanAll(rows, err, scanString)
+}

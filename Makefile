@@ -27,12 +27,12 @@ run: postgresql build ## build and start a server to try out; its data is in ./d
 	bin/roomline serve --dev
 
 .PHONY: test
-test: check bin-test chromium tests/jssdk/node_modules tests/hydrogen/node_modules ## everything that has to hold: check, then all tests
+test: check bin-test chromium clamav bin/minio bin/versitygw tests/jssdk/node_modules tests/hydrogen/node_modules ## everything that has to hold: check, then all tests
 	$(WITHPOSTGRES) $(GO) test -timeout 20m -parallel 4 $(TAGS) $(TESTFLAGS) ./...
 
 .PHONY: check
 check: ## gofmt, go vet, staticcheck, import directions, references to the specification
-	@unformatted=$$(gofmt -l appservices cmd clientapi config internal roomserver tests); \
+	@unformatted=$$(gofmt -l appservices cmd clientapi config internal mediaapi roomserver tests); \
 	if [ -n "$$unformatted" ]; then echo "not gofmt-ed:"; echo "$$unformatted"; exit 1; fi
 	$(GO) vet $(TAGS) ./...
 	$(GO) tool staticcheck $(TAGS) ./...
@@ -99,6 +99,28 @@ chromium: ## install the browser of the tests if it is missing (Debian, as root)
 	  echo "Chromium is not installed. On Debian or Ubuntu: sudo apt-get install chromium"; \
 	  exit 1; \
 	fi
+
+.PHONY: clamav
+clamav: ## install the virus scanner of the tests if it is missing (Debian, as root), or say what to install
+	@command -v clamd >/dev/null || [ -x /usr/sbin/clamd ] || \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  set -ex; export DEBIAN_FRONTEND=noninteractive; \
+	  apt-get update -q; \
+	  apt-get install -qy --no-install-recommends clamav-daemon clamav; \
+	else \
+	  echo "ClamAV is not installed. On Debian or Ubuntu: sudo apt-get install clamav-daemon clamav"; \
+	  exit 1; \
+	fi
+
+# The S3 servers of the tests. They take some minutes to build, once.
+MINIO_VERSION     = v0.0.0-20260212201848-7aac2a2c5b7c
+VERSITYGW_VERSION = v1.8.0
+
+bin/minio:
+	GOBIN=$(CURDIR)/bin $(GO) install -trimpath -ldflags='-s -w' github.com/minio/minio@$(MINIO_VERSION)
+
+bin/versitygw:
+	GOBIN=$(CURDIR)/bin $(GO) install -trimpath -ldflags='-s -w' github.com/versity/versitygw/cmd/versitygw@$(VERSITYGW_VERSION)
 
 tests/%/node_modules: tests/%/package-lock.json
 	@command -v npm >/dev/null || { echo "npm is not installed. On Debian or Ubuntu: sudo apt-get install nodejs npm"; exit 1; }

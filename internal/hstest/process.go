@@ -23,12 +23,17 @@ const stopPatience = 30 * time.Second
 
 // process is one server process through all its lives.
 type process struct {
+	program
 	index          int
 	binary         string
 	config         string
 	env            []string
 	address, admin string
-	logs           logBuffer
+}
+
+// program is a program of the test's own through all its lives.
+type program struct {
+	logs logBuffer
 
 	mu   sync.Mutex
 	cmd  *exec.Cmd
@@ -57,15 +62,19 @@ func newProcess(binary, dir string, index int, opts Options) (*process, error) {
 }
 
 func (p *process) start() error {
+	cmd := exec.Command(p.binary, "serve", "--config", p.config)
+	cmd.Dir = filepath.Dir(p.config)
+	// storetest's PostgreSQL runs without fsync.
+	cmd.Env = append(append(os.Environ(), "ROOMLINE_ALLOW_UNSAFE_DATABASE=1"), p.env...)
+	return p.run(cmd)
+}
+
+func (p *program) run(cmd *exec.Cmd) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.cmd != nil {
 		return errors.New("it is running")
 	}
-	cmd := exec.Command(p.binary, "serve", "--config", p.config)
-	cmd.Dir = filepath.Dir(p.config)
-	// storetest's PostgreSQL runs without fsync.
-	cmd.Env = append(append(os.Environ(), "ROOMLINE_ALLOW_UNSAFE_DATABASE=1"), p.env...)
 	cmd.Stdout, cmd.Stderr = &p.logs, &p.logs
 	// A test that is killed leaves nothing behind.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -81,7 +90,7 @@ func (p *process) start() error {
 	return nil
 }
 
-func (p *process) pid() int {
+func (p *program) pid() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.cmd == nil {
@@ -119,7 +128,7 @@ func (p *process) waitReady(ctx context.Context, client *http.Client) error {
 }
 
 // kill ends the process with SIGKILL. A process that is not running is no error.
-func (p *process) kill() error {
+func (p *program) kill() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.cmd == nil {
@@ -134,7 +143,7 @@ func (p *process) kill() error {
 }
 
 // stop ends the process with SIGTERM, and says when it did not end well.
-func (p *process) stop() error {
+func (p *program) stop() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.cmd == nil {

@@ -550,3 +550,17 @@ const (
 	// MediaPresumed is for how long after an upload an encrypted event of the same device is presumed to name it.
 	MediaPresumed = 2 * time.Minute
 )
+
+// Stores of media.
+const (
+	// UploadPart is how an upload of unknown size is cut: the least that S3 takes. Each such upload needs as much memory.
+	UploadPart = 5 << 20
+
+	// UnsizedUploads bounds the uploads of unknown size that a process sends to S3 at a time, UnsizedWait how long one waits for its turn.
+	// Clients know the size of what they upload, as a rule.
+	UnsizedUploads = 8
+	UnsizedWait    = 30 * time.Second
+
+	// StoreStall is how long a store may take or send nothing.
+	StoreStall = 30 * time.Second
+)

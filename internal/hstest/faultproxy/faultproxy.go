@@ -1,6 +1,6 @@
-// Package faultproxy stands between a program and its PostgreSQL and makes the network fail, for tests.
+// Package faultproxy stands between a program and its PostgreSQL, or another server, and makes the network fail, for tests.
 //
-// Start reading at New.
+// Start reading at New; NewTCP is for servers that are no PostgreSQL.
 package faultproxy
 
 import (
@@ -25,7 +25,7 @@ const (
 	InAnswer
 )
 
-// Proxy forwards connections to a PostgreSQL server.
+// Proxy forwards connections to a server.
 type Proxy struct {
 	listener     net.Listener
 	network, to  string
@@ -37,6 +37,7 @@ type Proxy struct {
 	cuts  int
 	away  bool
 	hang  chan struct{} // not nil: nothing is forwarded until it is closed
+	left  int64         // bytes of answers until connections are cut; -1: any number
 }
 
 // New starts a proxy before the server of dsn, which ends with the test. pattern is text in the statements that Arm is
@@ -58,25 +59,62 @@ func New(t testing.TB, dsn, pattern string) *Proxy {
 	if port == "" {
 		port = "5432"
 	}
-	p := &Proxy{network: "tcp", to: net.JoinHostPort(host, port), pattern: pattern, conns: make(map[net.Conn]struct{})}
+	p := &Proxy{network: "tcp", to: net.JoinHostPort(host, port), pattern: pattern}
 	if strings.HasPrefix(host, "/") {
 		p.network, p.to = "unix", host+"/.s.PGSQL."+port
 	}
-	if p.listener, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
-		t.Fatal(err)
-	}
+	p.start(t)
 	q.Del("host")
 	q.Del("port")
 	q.Set("sslmode", "disable")
-	u.Host, u.RawQuery = p.listener.Addr().String(), q.Encode()
+	u.Host, u.RawQuery = p.Address(), q.Encode()
 	p.dsn = u.String()
+	return p
+}
+
+// NewTCP starts a proxy before the server at address. Arm is not for it: CutAfter is.
+func NewTCP(t testing.TB, address string) *Proxy {
+	t.Helper()
+	p := &Proxy{network: "tcp", to: address}
+	p.start(t)
+	return p
+}
+
+func (p *Proxy) start(t testing.TB) {
+	t.Helper()
+	var err error
+	if p.listener, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+		t.Fatal(err)
+	}
+	p.conns, p.left = make(map[net.Conn]struct{}), -1
 	go p.accept()
 	t.Cleanup(func() {
 		p.Heal()
 		p.listener.Close()
 		p.closeAll()
 	})
-	return p
+}
+
+// Address is where the proxy listens.
+func (p *Proxy) Address() string { return p.listener.Addr().String() }
+
+// CutAfter lets n more bytes of answers through, and cuts the connections then, until Heal.
+func (p *Proxy) CutAfter(n int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.left = n
+}
+
+// allow says how many of n bytes of an answer may pass.
+func (p *Proxy) allow(n int) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.left < 0 {
+		return n
+	}
+	n = int(min(int64(n), p.left))
+	p.left -= int64(n)
+	return n
 }
 
 // DSN leads through the proxy.
@@ -113,11 +151,11 @@ func (p *Proxy) Hang() {
 	}
 }
 
-// Heal ends Away and Hang. Connections that hung are cut.
+// Heal ends Away, Hang and CutAfter. Connections that hung are cut.
 func (p *Proxy) Heal() {
 	p.mu.Lock()
 	hang := p.hang
-	p.away, p.hang = false, nil
+	p.away, p.hang, p.left = false, nil, -1
 	p.mu.Unlock()
 	if hang != nil {
 		p.closeAll()
@@ -212,6 +250,7 @@ func (l *link) requests() {
 		}
 		l.proxy.wait()
 		switch {
+		case l.proxy.pattern == "":
 		case bytes.Contains(buf[:n], []byte(l.proxy.pattern)):
 			prepared = true // Parse and Describe; what follows on this connection is Bind and Execute
 		case prepared:
@@ -250,7 +289,8 @@ func (l *link) answers() {
 		if at != 0 {
 			return
 		}
-		if _, err := io.Copy(l.client, bytes.NewReader(buf[:n])); err != nil {
+		allowed := l.proxy.allow(n)
+		if _, err := io.Copy(l.client, bytes.NewReader(buf[:allowed])); err != nil || allowed < n {
 			return
 		}
 	}

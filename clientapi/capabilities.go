@@ -21,7 +21,9 @@ type capabilities struct {
 	GetLoginToken         capability              `json:"m.get_login_token"`
 	ForgetForcedUponLeave capability              `json:"m.forget_forced_upon_leave"`
 	DelayedEvents         delayed.Capability      `json:"org.matrix.msc4140.delayed_events"`
-	AccountModeration     *moderationCapability   `json:"m.account_moderation,omitempty"`
+	// Spec: MSC4452
+	PreviewURL        capability            `json:"io.element.msc4452.preview_url"`
+	AccountModeration *moderationCapability `json:"m.account_moderation,omitempty"`
 }
 
 type capability struct {
@@ -63,6 +65,13 @@ func (s *Server) getCapabilities(ctx context.Context, c *httpapi.Call) (any, err
 		ProfileFields:  profileFieldsCapability{Enabled: true},
 		GetLoginToken:  member,
 		DelayedEvents:  s.delayed.Capability(),
+	}
+	if s.cfg.MayPreview != nil {
+		enabled, err := s.cfg.MayPreview(ctx, c.Requester.Org)
+		if err != nil {
+			return nil, err
+		}
+		answer.PreviewURL.Enabled = enabled
 	}
 	if c.Requester.Guest {
 		answer.ProfileFields.Allowed = []string{fieldDisplayname}

@@ -71,6 +71,8 @@ type Config struct {
 	// MayName reports whether the application service called id, or somebody else when id is empty, may make an alias; nil where there is
 	// no application service.
 	MayName func(id string, alias matrix.RoomAlias) bool
+	// MayPreview reports whether an organisation's members may ask what is behind a link; nil if nobody may.
+	MayPreview func(ctx context.Context, org int64) (bool, error)
 	// TURN relays calls between two.
 	TURN          TURNConfig
 	ServerNotices ServerNoticesConfig

@@ -160,6 +160,9 @@ func (s *Server) changeProfile(ctx context.Context, user matrix.UserID, change p
 		if _, err := tx.LockUser(ctx, user); err != nil {
 			return nil, err
 		}
+		if err := s.linkProfileMedia(ctx, tx, user, change); err != nil {
+			return nil, err
+		}
 		update := store.Update{Kind: store.KindProfile, UserID: user, Key: updateKey(change.key), Body: []byte("{}")}
 		if change.value == nil {
 			removed, err := tx.DeleteProfileField(ctx, user, change.key)
@@ -183,6 +186,31 @@ func (s *Server) changeProfile(ctx context.Context, user matrix.UserID, change p
 		return fmt.Errorf("tell the rooms of %s of the new profile: %w", user, err)
 	}
 	return nil
+}
+
+// linkProfileMedia makes what a field names hang on the profile, in place of what it named before.
+//
+// Spec: MSC3911 §detailed-spec-changes
+func (s *Server) linkProfileMedia(ctx context.Context, tx *store.Tx, user matrix.UserID, change profileChange) error {
+	fields, err := tx.ListProfileFields(ctx, user)
+	if err != nil {
+		return err
+	}
+	now := matrix.FindContentURIs(change.value, limits.MediaPerEvent)
+	var before []matrix.ContentURI
+	for _, f := range fields {
+		named := matrix.FindContentURIs(f.Value, limits.MediaPerEvent)
+		if f.Key == change.key {
+			before = append(before, named...)
+		} else {
+			// What another field still names stays.
+			now = append(now, named...)
+		}
+	}
+	if len(before)+len(now) == 0 {
+		return nil
+	}
+	return tx.PutProfileMedia(ctx, user, before, now, s.now())
 }
 
 // updateKey is the field that an update names. Fields of a client's own invention share one key, because the latest update of each key
@@ -259,8 +287,11 @@ func profileValue(key string, raw json.RawMessage) ([]byte, error) {
 		return nil, nil
 	case len(*text) > longest:
 		return nil, matrix.InvalidParam("%s must have at most %d bytes", key, longest)
-	case key == fieldAvatarURL && !isContentURI(*text):
-		return nil, matrix.InvalidParam("avatar_url must be an mxc:// URI")
+	}
+	if key == fieldAvatarURL {
+		if _, err := matrix.ParseContentURI(*text); err != nil {
+			return nil, matrix.InvalidParam("avatar_url must be an mxc:// URI")
+		}
 	}
 	return compact(raw)
 }
@@ -271,17 +302,4 @@ func compact(raw json.RawMessage) ([]byte, error) {
 		return nil, matrix.NotJSON("the value is not JSON")
 	}
 	return b.Bytes(), nil
-}
-
-// isContentURI reports whether s has the form mxc://server/media.
-//
-// Spec: client-server v1.19 §matrix-content-mxc-uris
-func isContentURI(s string) bool {
-	rest, ok := strings.CutPrefix(s, "mxc://")
-	server, media, found := strings.Cut(rest, "/")
-	if !ok || !found || media == "" || strings.ContainsAny(media, "/?#") {
-		return false
-	}
-	_, err := matrix.ParseServerName(server)
-	return err == nil
 }

@@ -48,6 +48,9 @@ func (s *Server) sendMessage(ctx context.Context, c *httpapi.Call) (any, error) 
 	if e.Timestamp, err = timestampOf(c); err != nil {
 		return nil, err
 	}
+	if e.Attached, err = s.attached(ctx, c); err != nil {
+		return s.sentBefore(ctx, e, err)
+	}
 	if e.Type == typeRedaction {
 		id, err := matrix.ParseEventID(gjson.GetBytes(e.Content, "redacts").String())
 		if err != nil {
@@ -114,6 +117,11 @@ func (s *Server) sendOnce(ctx context.Context, e roomserver.NewEvent) (any, erro
 	if _, refused := matrix.AsError(err); !refused {
 		return nil, err
 	}
+	return s.sentBefore(ctx, e, err)
+}
+
+// sentBefore answers a transaction that is refused by now as it was answered before, if it was.
+func (s *Server) sentBefore(ctx context.Context, e roomserver.NewEvent, err error) (any, error) {
 	id, found := s.store.GetTransaction(ctx, e.Sender, e.Txn.Device, e.Txn.Scope, e.Txn.ID)
 	switch {
 	case found == nil:
@@ -122,6 +130,29 @@ func (s *Server) sendOnce(ctx context.Context, e roomserver.NewEvent) (any, erro
 		return nil, s.refusal(ctx, e, err)
 	}
 	return nil, fmt.Errorf("look up transaction: %w", found)
+}
+
+// attachMedia names media that hangs on an event although its content may not show it.
+const attachMedia = "attach_media"
+
+// attached is the media that the client attaches to an event.
+//
+// Spec: MSC3911 §detailed-spec-changes
+func (s *Server) attached(ctx context.Context, c *httpapi.Call) ([]matrix.ContentURI, error) {
+	if !c.HasQuery(attachMedia) {
+		return nil, nil
+	}
+	var uris []matrix.ContentURI
+	for _, text := range c.QueryAll(attachMedia) {
+		uri, err := matrix.ParseContentURI(text)
+		if err != nil {
+			return nil, matrix.InvalidParam("%s must be an mxc:// URI", attachMedia)
+		}
+		if uris = append(uris, uri); len(uris) > limits.MediaPerEvent {
+			return nil, matrix.InvalidParam("at most %d media can be attached", limits.MediaPerEvent)
+		}
+	}
+	return uris, s.rooms.CheckAttached(ctx, c.Requester.User, uris)
 }
 
 // refusal is what the sender is told of a refused event. Who is not in the room is told that and nothing else: not whether

@@ -43,6 +43,9 @@ func (s *Server) setRoomState(ctx context.Context, c *httpapi.Call) (any, error)
 	if e.Timestamp, err = timestampOf(c); err != nil {
 		return nil, err
 	}
+	if e.Attached, err = s.attached(ctx, c); err != nil {
+		return nil, err
+	}
 	switch e.Type {
 	case typeMember:
 		return s.setMembership(ctx, c, room, e)

@@ -1,7 +1,6 @@
 package roomserver
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -44,19 +43,13 @@ const (
 // mediaOf is the media that an event names or has attached.
 func mediaOf(d *draft) []matrix.ContentURI {
 	media := d.Attached
-	if !bytes.Contains(d.Content, []byte("mxc:")) {
-		return media
-	}
-	for _, uri := range matrix.FindContentURIs(unescaped(d.Content), limits.MediaPerEvent-len(media)) {
+	for _, uri := range matrix.FindContentURIs(d.Content, limits.MediaPerEvent-len(media)) {
 		if !slices.Contains(media, uri) {
 			media = append(media[:len(media):len(media)], uri)
 		}
 	}
 	return media
 }
-
-// unescaped undoes the one escape with which JSON may hide a slash. Content is canonical, where it should not occur.
-func unescaped(content []byte) []byte { return bytes.ReplaceAll(content, []byte(`\/`), []byte("/")) }
 
 // mediaKind is what an event says its media is.
 func mediaKind(eventType string, content []byte) string {

@@ -29,6 +29,7 @@ import (
 	"github.com/roomline/roomline/internal/outbound"
 	"github.com/roomline/roomline/internal/ratelimit"
 	"github.com/roomline/roomline/internal/store"
+	"github.com/roomline/roomline/mediaapi"
 	"github.com/roomline/roomline/roomserver"
 	"github.com/roomline/roomline/roomserver/federation"
 	"github.com/roomline/roomline/roomserver/signing"
@@ -51,6 +52,7 @@ type app struct {
 	sync        *clientsync.Server
 	client      *clientapi.Server
 	metrics     *prometheus.Registry
+	media       *mediaapi.Server
 	appservices *appservices.Server
 	// outbound asks push gateways, application services and OpenID providers.
 	outbound *http.Client
@@ -104,10 +106,14 @@ func newApp(ctx context.Context, cfg *config.Config, st *store.Store, sealKey [3
 	a.sessions = auth.NewSessions(auth.SessionConfig{Store: st, Journal: a.journal, Clock: a.clock, Log: log})
 	a.rooms = roomserver.New(roomserver.Config{
 		Store: st, Journal: a.journal, Keys: a.keys, Clock: a.clock, Log: log, Profile: a.profile,
+		Deletion: deletionPolicy(cfg),
 	})
 	a.presence = presence.New(presence.Config{
 		Store: st, Journal: a.journal, Clock: a.clock, Log: log, Disabled: !cfg.Presence.Enabled,
 	})
+	if a.media, err = a.newMedia(ctx, cfg, allowed); err != nil {
+		return nil, err
+	}
 	a.push = push.New(push.Config{
 		Store: st, Journal: a.journal, Clock: a.clock, Log: log,
 		Gateways: a.outbound, Inside: insideClient(allowed),
@@ -138,8 +144,9 @@ func newApp(ctx context.Context, cfg *config.Config, st *store.Store, sealKey [3
 			URIs: cfg.TURN.URIs, SharedSecret: cfg.TURN.SharedSecret.Reveal(),
 			Username: cfg.TURN.Username, Password: cfg.TURN.Password.Reveal(), Lifetime: cfg.TURN.Lifetime,
 		},
-		SSO:     sso.Config{Providers: identityProviders(cfg), Allowed: cfg.OIDC.RedirectURLs, HTTP: a.outbound},
-		Limiter: a.limiter, MaxDelay: cfg.DelayedEvents.MaxDelay, MaxScheduled: cfg.DelayedEvents.MaxScheduled,
+		SSO:        sso.Config{Providers: identityProviders(cfg), Allowed: cfg.OIDC.RedirectURLs, HTTP: a.outbound},
+		MayPreview: a.media.MayPreview,
+		Limiter:    a.limiter, MaxDelay: cfg.DelayedEvents.MaxDelay, MaxScheduled: cfg.DelayedEvents.MaxScheduled,
 		WellKnown: wellKnown(cfg), ServerNotices: clientapi.ServerNoticesConfig(cfg.ServerNotices), PublicProfiles: cfg.PublicProfiles, DefaultRoomVersion: cfg.DefaultRoomVersion,
 	})
 	return a, err
@@ -243,7 +250,7 @@ func (a *app) handler(services []config.Service, admin http.Handler) http.Handle
 	for _, service := range services {
 		switch service {
 		case config.ServeClient:
-			routes = append(routes, a.client.Routes(), a.sync.Routes(), a.appservices.Routes())
+			routes = append(routes, a.client.Routes(), a.sync.Routes(), a.media.Routes(), a.appservices.Routes())
 			if !slices.Contains(services, config.ServeFederation) {
 				routes = append(routes, federation.OpenIDRoutes(a.store, a.clock))
 			}
@@ -294,7 +301,7 @@ func (a *app) run(ctx context.Context) error {
 		}
 	})
 	for name, part := range map[string]func(context.Context) error{
-		"sessions": a.sessions.Run, "presence": a.presence.Run, "push": a.push.Run, "client API": a.client.Run, "signing keys": a.keys.Run,
+		"sessions": a.sessions.Run, "presence": a.presence.Run, "push": a.push.Run, "client API": a.client.Run, "media": a.media.Run, "signing keys": a.keys.Run,
 		"rate limits": a.limiter.Run,
 	} {
 		parts.Go(func() {

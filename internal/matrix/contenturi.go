@@ -1,6 +1,7 @@
 package matrix
 
 import (
+	"bytes"
 	"slices"
 	"strings"
 )
@@ -53,10 +54,14 @@ func isMediaIDChar(c byte) bool {
 // String is the URI.
 func (u ContentURI) String() string { return contentScheme + string(u.Server) + "/" + u.MediaID }
 
-// FindContentURIs returns the content URIs that stand in a text, each once, at most limit.
-func FindContentURIs(text []byte, limit int) []ContentURI {
+// FindContentURIs returns the content URIs that stand in JSON, each once, at most limit.
+func FindContentURIs(json []byte, limit int) []ContentURI {
+	if !bytes.Contains(json, []byte("mxc:")) {
+		return nil
+	}
 	var found []ContentURI
-	rest := string(text)
+	// JSON may write a slash in two ways.
+	rest := strings.ReplaceAll(string(json), `\/`, "/")
 	for len(found) < limit {
 		_, after, ok := strings.Cut(rest, contentScheme)
 		if !ok {

@@ -165,16 +165,16 @@ func (s *Store) PresumeMedia(ctx context.Context, events []OpaqueEvent, within, 
 	})
 }
 
-// PutProfileMedia makes media hang on a user's profile, in place of what the field named before. Media that the user did not upload, and
-// that hangs on nothing, stays as it is. Call it in the transaction that changes the profile.
+// PutProfileMedia makes media hang on a user's profile, in place of what the field named before. What the user may not link stays as it
+// is. Call it in the transaction that changes the profile.
 func (tx *Tx) PutProfileMedia(ctx context.Context, user matrix.UserID, before, now []matrix.ContentURI, at matrix.Timestamp) error {
 	servers, ids := splitURIs(now)
 	_, err := tx.exec(ctx, `
 		WITH mine AS (
 			SELECT server_name, media_id FROM media JOIN unnest($2::text[], $3::text[]) AS x (server, id)
 				ON server_name = x.server AND media_id = x.id
-			WHERE user_id = $1 AND quarantined_by IS NULL
-			FOR NO KEY UPDATE
+			WHERE media_linkable(server_name, media_id, $1)
+			FOR NO KEY UPDATE OF media
 		), linked AS (
 			INSERT INTO media_links (server_name, media_id, user_id) SELECT server_name, media_id, $1 FROM mine ON CONFLICT DO NOTHING
 		)

@@ -115,20 +115,22 @@ func (tx *Tx) releaseObject(ctx context.Context, key string, now matrix.Timestam
 	return scanAll(rows, err, scanString)
 }
 
+// UnlinkRules are the names of the rules under which media lost its last link: its event was redacted by who sent it, by who owns the room,
+// or for an administrator; or other media took its place in a profile.
+type UnlinkRules struct{ Sender, Owner, Admin, Replaced string }
+
 // unlinkedMedia is media that has lost a link.
 type unlinkedMedia struct {
 	uri        matrix.ContentURI
-	eventID    string
+	eventID    matrix.EventID
 	redactedBy string
 }
 
-// DeleteUnlinkedMedia deletes media whose last link went, and says how much it has looked at; at most limit. rule names the rule by
-// which an event was redacted: it is given the redaction's sender and the redacted event's.
-func (s *Store) DeleteUnlinkedMedia(ctx context.Context, now matrix.Timestamp, limit int, rule func(redactedBy, sender matrix.UserID) string) (n int, err error) {
-	var waiting []unlinkedMedia
+// DeleteUnlinkedMedia deletes media whose last link went, and says how much it has looked at; at most limit.
+func (s *Store) DeleteUnlinkedMedia(ctx context.Context, now matrix.Timestamp, limit int, rules UnlinkRules) (n int, err error) {
 	rows, err := s.query(ctx, `
 		SELECT server_name, media_id, event_id, redacted_by FROM media_unlinked ORDER BY unlinked_ts LIMIT $1`, limit)
-	waiting, err = scanAll(rows, err, func(rows *sql.Rows) (unlinkedMedia, error) {
+	waiting, err := scanAll(rows, err, func(rows *sql.Rows) (unlinkedMedia, error) {
 		var u unlinkedMedia
 		err := rows.Scan(&u.uri.Server, &u.uri.MediaID, &u.eventID, &u.redactedBy)
 		return u, err
@@ -137,7 +139,7 @@ func (s *Store) DeleteUnlinkedMedia(ctx context.Context, now matrix.Timestamp, l
 		return 0, err
 	}
 	for _, u := range waiting {
-		if err := s.Write(ctx, func(tx *Tx) error { return tx.deleteUnlinked(ctx, u, now, rule) }); err != nil {
+		if err := s.Write(ctx, func(tx *Tx) error { return tx.deleteUnlinked(ctx, u, now, rules) }); err != nil {
 			return n, err
 		}
 		n++
@@ -145,39 +147,52 @@ func (s *Store) DeleteUnlinkedMedia(ctx context.Context, now matrix.Timestamp, l
 	return n, nil
 }
 
-func (tx *Tx) deleteUnlinked(ctx context.Context, u unlinkedMedia, now matrix.Timestamp, rule func(redactedBy, sender matrix.UserID) string) error {
+func (tx *Tx) deleteUnlinked(ctx context.Context, u unlinkedMedia, now matrix.Timestamp, rules UnlinkRules) error {
 	m, err := tx.lockMedia(ctx, u.uri)
 	if err == nil {
-		err = tx.deleteIfUnlinked(ctx, &m, u, now, rule)
+		err = tx.deleteIfUnlinked(ctx, &m, u, now, rules)
 	}
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return err
 	}
 	_, err = tx.exec(ctx, `
 		DELETE FROM media_unlinked WHERE server_name = $1 AND media_id = $2 AND event_id = $3`,
-		string(u.uri.Server), u.uri.MediaID, u.eventID)
+		string(u.uri.Server), u.uri.MediaID, string(u.eventID))
 	return err
 }
 
-func (tx *Tx) deleteIfUnlinked(ctx context.Context, m *Media, u unlinkedMedia, now matrix.Timestamp, rule func(redactedBy, sender matrix.UserID) string) error {
+func (tx *Tx) deleteIfUnlinked(ctx context.Context, m *Media, u unlinkedMedia, now matrix.Timestamp, rules UnlinkRules) error {
 	var linked bool
 	err := tx.queryRow(ctx, `
 		SELECT EXISTS (SELECT FROM media_links WHERE server_name = $1 AND media_id = $2)`, string(m.URI.Server), m.URI.MediaID).Scan(&linked)
 	if err != nil || linked {
 		return err
 	}
-	d := Deleting{Rule: rule("", ""), EventID: matrix.EventID(u.eventID), At: now}
+	d := Deleting{Rule: rules.Replaced, EventID: u.eventID, At: now}
 	if u.eventID != "" {
-		var sender matrix.UserID
-		err := tx.queryRow(ctx, `
-			SELECT coalesce((SELECT sender FROM events WHERE event_id = $1), ''), coalesce((SELECT sender FROM events WHERE event_id = $2), '')`,
-			u.redactedBy, u.eventID).Scan(&d.By, &sender)
-		if err != nil {
+		if d.By, d.Rule, err = tx.redactor(ctx, u, rules); err != nil {
 			return err
 		}
-		d.Rule = rule(d.By, sender)
 	}
 	return tx.deleteMedia(ctx, m, d)
+}
+
+// redactor is who deleted an event, and under which rule.
+func (tx *Tx) redactor(ctx context.Context, u unlinkedMedia, rules UnlinkRules) (by matrix.UserID, rule string, err error) {
+	var admin, sender matrix.UserID
+	err = tx.queryRow(ctx, `
+		SELECT coalesce((SELECT deleted_by FROM event_deletions WHERE event_id = $2), ''),
+			coalesce((SELECT sender FROM events WHERE event_id = $1), ''), coalesce((SELECT sender FROM events WHERE event_id = $2), '')`,
+		u.redactedBy, string(u.eventID)).Scan(&admin, &by, &sender)
+	switch {
+	case err != nil:
+		return "", "", err
+	case admin != "":
+		return admin, rules.Admin, nil
+	case by == sender:
+		return by, rules.Sender, nil
+	}
+	return by, rules.Owner, nil
 }
 
 // DeleteExpiredMedia deletes media that was not linked in time; at most limit. It says how much that was.

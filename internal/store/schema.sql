@@ -363,6 +363,13 @@ CREATE TABLE media_unlinked (
     PRIMARY KEY (server_name, media_id, event_id)
 );
 
+-- Events that an administrator deletes: noted before they are redacted, in the name of somebody who may, so that receipts say who it was.
+CREATE TABLE event_deletions (
+    event_id    text   COLLATE "C" PRIMARY KEY,
+    deleted_by  text   COLLATE "C" NOT NULL,
+    deleted_ts  bigint NOT NULL
+);
+
 -- What was deleted, for good: by whom, when, under which rule, and what was removed from the store. receipt is that, signed, and null until
 -- all objects are removed.
 CREATE TABLE media_deletions (
@@ -414,20 +421,32 @@ CREATE TABLE organisation_policies (
     PRIMARY KEY (organisation_id, name)
 );
 
--- media_link notes that an event names media. Naming it is no right to it: the sender has to have uploaded it, or be in a room where it
--- hangs, or in the organisation that sees the profile where it hangs. Otherwise the event is as any other, and nothing is linked.
+-- media_linkable says whether a user may make media hang on something. Knowing its URI is no right to it: the user has to have uploaded it,
+-- or be in a room where it hangs, or in the organisation that sees the profile where it hangs. What hangs on nothing may also be
+-- used by others of the organisation, unless it was uploaded to be attached: bridges upload what their users then send.
+CREATE FUNCTION media_linkable(server text, id text, who text) RETURNS boolean LANGUAGE sql STABLE AS $$
+    SELECT EXISTS (
+        SELECT FROM media m JOIN users ON users.user_id = who
+        WHERE m.server_name = server AND m.media_id = id AND m.quarantined_by IS NULL AND (
+            m.user_id = who
+            OR NOT m.restricted AND m.organisation_id = users.organisation_id
+                AND NOT EXISTS (SELECT FROM media_links l WHERE l.server_name = server AND l.media_id = id)
+            OR EXISTS (
+                SELECT FROM media_links l JOIN memberships ON memberships.room_nid = l.room_nid
+                WHERE l.server_name = server AND l.media_id = id AND memberships.user_id = who AND memberships.membership = 'join')
+            OR EXISTS (
+                SELECT FROM media_links l JOIN users owner ON owner.user_id = l.user_id
+                WHERE l.server_name = server AND l.media_id = id AND owner.organisation_id = users.organisation_id)))
+$$;
+
+-- media_link notes that an event names media. What its sender may not link is left as it is; the event is as any other.
 CREATE FUNCTION media_link(room bigint, at bigint, sender text, server text, id text, what text) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
-    PERFORM FROM media m WHERE m.server_name = server AND m.media_id = id AND m.quarantined_by IS NULL AND (
-        m.user_id = sender
-        OR NOT m.restricted AND EXISTS (
-            SELECT FROM media_links l JOIN memberships ON memberships.room_nid = l.room_nid
-            WHERE l.server_name = server AND l.media_id = id
-                AND memberships.user_id = sender AND memberships.membership = 'join')
-        OR EXISTS (
-            SELECT FROM media_links l JOIN users owner ON owner.user_id = l.user_id JOIN users ON users.organisation_id = owner.organisation_id
-            WHERE l.server_name = server AND l.media_id = id AND users.user_id = sender))
-    FOR KEY SHARE;
+    IF NOT media_linkable(server, id, sender) THEN
+        RETURN;
+    END IF;
+    -- The lock keeps it from being deleted meanwhile.
+    PERFORM FROM media WHERE server_name = server AND media_id = id FOR KEY SHARE;
     IF NOT FOUND THEN
         RETURN;
     END IF;

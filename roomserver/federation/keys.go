@@ -9,8 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/matrix-org/gomatrixserverlib"
-
 	"github.com/roomline/roomline/internal/httpapi"
 	"github.com/roomline/roomline/internal/matrix"
 )
@@ -57,8 +55,7 @@ func (s *server) serverKeys(_ context.Context, c *httpapi.Call) (any, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode the keys of %s: %w", domain, err)
 	}
-	keyID, private := s.keys.Current(domain)
-	signed, err := gomatrixserverlib.SignJSON(string(domain), gomatrixserverlib.KeyID(keyID), private, raw)
+	signed, err := s.keys.SignJSON(domain, raw)
 	if err != nil {
 		return nil, fmt.Errorf("sign the keys of %s: %w", domain, err)
 	}

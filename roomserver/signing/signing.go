@@ -25,6 +25,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/matrix-org/gomatrixserverlib"
+
 	"github.com/roomline/roomline/internal/matrix"
 	"github.com/roomline/roomline/internal/store"
 )
@@ -224,6 +226,17 @@ func (k *Keys) Current(domain matrix.ServerName) (keyID string, private ed25519.
 		return "", nil
 	}
 	return keys.keyID, keys.private
+}
+
+// SignJSON adds the signature of a domain's present key to canonical JSON.
+//
+// Spec: appendices v1.19 §signing-json
+func (k *Keys) SignJSON(domain matrix.ServerName, canonical []byte) ([]byte, error) {
+	if !k.IsLocal(domain) {
+		return nil, fmt.Errorf("no signing key: %s is not hosted here", domain)
+	}
+	keyID, private := k.Current(domain)
+	return gomatrixserverlib.SignJSON(string(domain), gomatrixserverlib.KeyID(keyID), private, canonical)
 }
 
 // VerifyKeys are the public keys of the domain: the current one, then those that it used before.

@@ -1,0 +1,115 @@
+package mediaapi
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strconv"
+
+	"github.com/roomline/roomline/internal/httpapi"
+	"github.com/roomline/roomline/internal/matrix"
+	"github.com/roomline/roomline/internal/ratelimit"
+	"github.com/roomline/roomline/internal/store"
+)
+
+// admin is where administrators of an organisation find what is ours; what tools for other servers know is below /_synapse/admin.
+const admin = "/_roomline/admin/v1"
+
+// adminRoutes are the endpoints of administrators: they see and delete all media of their organisation, and nobody else's.
+func (s *Server) adminRoutes() []httpapi.Route {
+	table := []struct {
+		method, path string
+		handle       httpapi.Handler
+	}{
+		{get, admin + "/media/deletions", s.listDeletions},
+	}
+	var routes []httpapi.Route
+	for _, r := range table {
+		routes = append(routes, httpapi.Route{
+			Method: r.method, Path: r.path, Auth: token, Limit: ratelimit.Read, Handle: administrator(r.handle),
+		})
+	}
+	return routes
+}
+
+// administrator refuses everybody else, before anything is looked up.
+func administrator(handle httpapi.Handler) httpapi.Handler {
+	return func(ctx context.Context, c *httpapi.Call) (any, error) {
+		if !c.Requester.Admin {
+			return nil, matrix.Forbidden("only administrators may do this")
+		}
+		return handle(ctx, c)
+	}
+}
+
+type deletionsResponse struct {
+	Deletions []json.RawMessage `json:"deletions"`
+	// NextBatch is there if there are older ones: the value of from that continues.
+	NextBatch string `json:"next_batch,omitempty"`
+}
+
+// pendingDeletion is told of a deletion whose objects are not all removed yet, so that there is no receipt.
+type pendingDeletion struct {
+	ID         int64            `json:"deletion_id"`
+	ContentURI string           `json:"content_uri"`
+	UserID     matrix.UserID    `json:"user_id"`
+	Rule       string           `json:"rule"`
+	DeletedTS  matrix.Timestamp `json:"deleted_ts"`
+	Pending    bool             `json:"pending"`
+}
+
+// listDeletions returns the receipts of what was deleted in the organisation, the newest first.
+func (s *Server) listDeletions(ctx context.Context, c *httpapi.Call) (any, error) {
+	limit, err := c.QueryInt("limit", 100, 1, 1000)
+	if err != nil {
+		return nil, err
+	}
+	var before int64
+	if from := c.Query("from"); from != "" {
+		if before, err = strconv.ParseInt(from, 10, 64); err != nil || before < 1 {
+			return nil, matrix.InvalidParam("from must be a next_batch of an earlier answer")
+		}
+	}
+	list, err := s.cfg.Store.ListDeletions(ctx, c.Requester.Org, before, limit)
+	if err != nil {
+		return nil, fmt.Errorf("list deletions: %w", err)
+	}
+	answer := deletionsResponse{Deletions: []json.RawMessage{}}
+	for i := range list {
+		d := &list[i]
+		text := d.Receipt
+		if text == nil {
+			if text, err = json.Marshal(pendingDeletion{d.ID, d.URI.String(), d.UserID, d.Rule, d.DeletedTS, true}); err != nil {
+				return nil, err
+			}
+		}
+		answer.Deletions = append(answer.Deletions, text)
+	}
+	if len(list) == limit {
+		answer.NextBatch = strconv.FormatInt(list[limit-1].ID, 10)
+	}
+	return answer, nil
+}
+
+// deleteBy deletes the media that a filter chooses, and returns what that was.
+func (s *Server) deleteBy(ctx context.Context, f store.MediaFilter, d store.Deleting) (deleted []matrix.ContentURI, err error) {
+	for {
+		media, _, err := s.cfg.Store.ListMediaBy(ctx, f, 0, sweepBatch)
+		if err != nil {
+			return deleted, fmt.Errorf("list media to delete: %w", err)
+		}
+		if len(media) == 0 {
+			return deleted, nil
+		}
+		uris := make([]matrix.ContentURI, len(media))
+		for i := range media {
+			uris[i] = media[i].URI
+		}
+		done, err := s.cfg.Store.DeleteMedia(ctx, f.OrganisationID, uris, d)
+		deleted = append(deleted, done...)
+		if err != nil {
+			return deleted, fmt.Errorf("delete media: %w", err)
+		}
+		s.wakeSweeper()
+	}
+}

@@ -551,7 +551,7 @@ const (
 	MediaPresumed = 2 * time.Minute
 )
 
-// Stores of media.
+// Stores of media, and the virus scanner.
 const (
 	// UploadPart is how an upload of unknown size is cut: the least that S3 takes. Each such upload needs as much memory.
 	UploadPart = 5 << 20
@@ -563,4 +563,7 @@ const (
 
 	// StoreStall is how long a store may take or send nothing.
 	StoreStall = 30 * time.Second
+
+	// ScanAnswer is how long a virus scanner may take over a file that it has: archives take longest.
+	ScanAnswer = 2 * time.Minute
 )

@@ -14,6 +14,7 @@ import (
 	"github.com/roomline/roomline/internal/matrix"
 	"github.com/roomline/roomline/mediaapi"
 	"github.com/roomline/roomline/mediaapi/blob"
+	"github.com/roomline/roomline/mediaapi/preview"
 	"github.com/roomline/roomline/mediaapi/scan"
 	"github.com/roomline/roomline/roomserver"
 )
@@ -110,3 +111,5 @@ func number(n int) *int64 {
 	n64 := int64(n)
 	return &n64
 }
+
+func newFetcher(allowed []netip.Prefix) *preview.Fetcher { return nil }

@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	sweeperLease = "media"
+	sweeperLease = "media sweeper"
 	leaseRetry   = 5 * time.Second
 	// sweepEvery is how often the sweeper looks without being told: what happened on other processes.
 	sweepEvery = 2 * time.Second

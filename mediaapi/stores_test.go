@@ -1,0 +1,104 @@
+package mediaapi_test
+
+import (
+	"io/fs"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/minio/minio-go/v7"
+	"github.com/minio/minio-go/v7/pkg/credentials"
+
+	"github.com/roomline/roomline/internal/hstest"
+)
+
+// storage is where a deployment keeps its media, to look into.
+type storage interface {
+	configure(media map[string]any)
+	keys(t testing.TB) []string
+}
+
+// mustHave waits until there are exactly n objects.
+type bucket struct{ storage }
+
+func (b bucket) mustHave(t testing.TB, n int) {
+	t.Helper()
+	var keys []string
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+		if keys = b.keys(t); len(keys) == n {
+			return
+		}
+	}
+	t.Fatalf("the store has %d objects, want %d: %v", len(keys), n, keys)
+}
+
+type inFolder struct{ dir string }
+
+func folder(t testing.TB) storage { return inFolder{t.TempDir()} }
+
+func (f inFolder) configure(media map[string]any) { media["folder"] = f.dir }
+
+func (f inFolder) keys(t testing.TB) (keys []string) {
+	err := filepath.WalkDir(f.dir, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			keys = append(keys, strings.TrimPrefix(path, f.dir))
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return keys
+}
+
+type inBucket struct {
+	*hstest.ObjectStore
+	client *minio.Client
+}
+
+func minIO(t testing.TB) storage {
+	s := hstest.MinIO(t)
+	client, err := minio.New(s.Endpoint, &minio.Options{Creds: credentials.NewStaticV4(s.AccessKey, s.SecretKey, ""), Region: s.Region})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return inBucket{s, client}
+}
+
+func (b inBucket) configure(media map[string]any) {
+	media["store"] = "s3"
+	media["s3"] = map[string]any{
+		"endpoint": "http://" + b.Endpoint, "region": b.Region, "bucket": b.Bucket, "access_key": b.AccessKey, "secret_key": b.SecretKey,
+	}
+}
+
+func (b inBucket) keys(t testing.TB) (keys []string) {
+	for o := range b.client.ListObjects(t.Context(), b.Bucket, minio.ListObjectsOptions{Recursive: true, WithVersions: true}) {
+		if o.Err != nil {
+			t.Fatal(o.Err)
+		}
+		keys = append(keys, o.Key)
+	}
+	return keys
+}
+
+// stores are those on which everything has to hold.
+func stores(testing.TB) map[string]func(testing.TB) storage {
+	return map[string]func(testing.TB) storage{"folder": folder, "MinIO": minIO}
+}
+
+// start starts a deployment on a store. more changes the configuration.
+func start(t testing.TB, s func(testing.TB) storage, more func(media map[string]any)) (*hstest.Deployment, bucket) {
+	t.Helper()
+	b := bucket{s(t)}
+	d := hstest.Start(t, hstest.Options{Configure: func(_ int, config map[string]any) {
+		media := map[string]any{}
+		b.configure(media)
+		if more != nil {
+			more(media)
+		}
+		config["media"] = media
+	}})
+	return d, b
+}

@@ -335,8 +335,12 @@ func (s *S3) Delete(ctx context.Context, keys ...string) error {
 			return err
 		}
 	}
+	return wrap(ctx, s.delete(ctx, names))
+}
+
+func (s *S3) delete(ctx context.Context, names []string) error {
 	if err := forEach(ctx, names, s.abortUploads); err != nil {
-		return wrap(ctx, err)
+		return err
 	}
 	marked, err := s.remove(ctx, func(yield func(minio.ObjectInfo) bool) {
 		for _, name := range names {
@@ -348,7 +352,7 @@ func (s *S3) Delete(ctx context.Context, keys ...string) error {
 	if err == nil {
 		err = forEach(ctx, marked, s.removeVersions)
 	}
-	return wrap(ctx, err)
+	return err
 }
 
 // forEach calls f for some at a time and returns the first error.

@@ -68,6 +68,39 @@ func TestServerKilledDuringUpload(t *testing.T) {
 	})
 }
 
+// The server has stored something, and its answer is lost: what can be repeated is, and what cannot is taken back.
+func TestLostAnswers(t *testing.T) {
+	eachServer(t, func(t *testing.T, server *hstest.ObjectStore) {
+		p := bucketPlace(t, server, S3Config{})
+		proxy := faultproxy.NewTCP(t, server.Endpoint)
+		s := newStore(t, bucketConfig(server, S3Config{Endpoint: proxy.Address()}))
+		for _, tc := range []struct {
+			size, announced, lost int64
+			repeats               bool
+		}{
+			{1000, 1000, 1000, true}, {2 << 20, 2 << 20, 2 << 20, false}, {1000, -1, 1000, true}, {12 << 20, -1, 1000, true}, {12 << 20, -1, 12 << 20, true},
+		} {
+			r := &calls{r: noise(1, tc.size), after: tc.lost, f: func() { proxy.CutAfter(0) }}
+			err := s.Put(t.Context(), key(1), r, tc.announced)
+			if !tc.repeats {
+				wantUnavailable(t, "put", err)
+				p.wantEmpty(t)
+				continue
+			}
+			if err != nil {
+				t.Fatalf("%+v: %v", tc, err)
+			}
+			if !bytes.Equal(get(t, s, key(1), 0, -1), noiseBytes(t, 1, tc.size)) {
+				t.Errorf("%+v: the object is not what was put", tc)
+			}
+			if err := s.Delete(t.Context(), key(1)); err != nil {
+				t.Fatal(err)
+			}
+			p.wantEmpty(t)
+		}
+	})
+}
+
 func TestWhatACrashLeftIsDeleted(t *testing.T) {
 	eachServer(t, func(t *testing.T, server *hstest.ObjectStore) {
 		p := bucketPlace(t, server, S3Config{})

@@ -77,7 +77,7 @@ func (s *S3) send(ctx context.Context, name string, r io.Reader, size int64) err
 // undoPatience bounds what is done after a failure, when nobody waits for it any more.
 const undoPatience = 10 * time.Second
 
-// undo removes an object that the server may have made although it did not say so.
+// undo removes what the server may have made although it did not say so: an object, or an upload whose name nobody got.
 func (s *S3) undo(ctx context.Context, name string, err error) {
 	var answer minio.ErrorResponse
 	if errors.As(err, &answer) && answer.StatusCode < http.StatusInternalServerError {
@@ -85,10 +85,7 @@ func (s *S3) undo(ctx context.Context, name string, err error) {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoPatience)
 	defer cancel()
-	marked, err := s.remove(ctx, func(yield func(minio.ObjectInfo) bool) { yield(minio.ObjectInfo{Key: name}) })
-	if err == nil {
-		_ = forEach(ctx, marked, s.removeVersions)
-	}
+	_ = s.delete(ctx, []string{name}) // or Delete does, later
 }
 
 // unsized are the uploads of unknown size that are under way, and parts their buffers.
@@ -135,6 +132,7 @@ type partSource interface {
 func (s *S3) putParts(ctx context.Context, name string, e *exact, source partSource) error {
 	id, err := s.core.NewMultipartUpload(ctx, s.bucket, name, s.options())
 	if err != nil {
+		s.undo(ctx, name, err)
 		return err
 	}
 	err = s.sendParts(ctx, name, id, source)

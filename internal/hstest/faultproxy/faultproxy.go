@@ -37,7 +37,7 @@ type Proxy struct {
 	cuts  int
 	away  bool
 	hang  chan struct{} // not nil: nothing is forwarded until it is closed
-	left  int64         // bytes of answers until connections are cut; -1: any number
+	left  int64         // bytes of answers until a connection is cut; -1: none is
 }
 
 // New starts a proxy before the server of dsn, which ends with the test. pattern is text in the statements that Arm is
@@ -98,7 +98,7 @@ func (p *Proxy) start(t testing.TB) {
 // Address is where the proxy listens.
 func (p *Proxy) Address() string { return p.listener.Addr().String() }
 
-// CutAfter lets n more bytes of answers through, and cuts the connections then, until Heal.
+// CutAfter lets n more bytes of answers through, and then cuts the connection of the next one.
 func (p *Proxy) CutAfter(n int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -112,8 +112,11 @@ func (p *Proxy) allow(n int) int {
 	if p.left < 0 {
 		return n
 	}
-	n = int(min(int64(n), p.left))
 	p.left -= int64(n)
+	if p.left < 0 {
+		n += int(p.left)
+		p.left = -1
+	}
 	return n
 }
 

@@ -11,7 +11,6 @@ import (
 
 // Why an endpoint of the specification is not served yet.
 const (
-	media          = "the content repository is an issue of its own"
 	threePIDs      = "third-party identifiers, and invitations and resets by e-mail or phone, are an issue of their own"
 	oauth          = "OAuth 2.0 is an issue of its own"
 	serverToServer = "the server-server API is an issue of its own"
@@ -21,8 +20,6 @@ const (
 
 // missing is every endpoint of the specification that is not served, with the reason: by chapter, or by method and path.
 var missing = map[string]string{
-	"authed-content-repo":    media,
-	"content-repo":           media,
 	"administrative_contact": threePIDs,
 	"third_party_membership": threePIDs,
 	"oauth_server_metadata":  oauth,

@@ -9,6 +9,7 @@ import (
 	"github.com/roomline/roomline/clientapi"
 	clientsync "github.com/roomline/roomline/clientapi/sync"
 	"github.com/roomline/roomline/internal/httpapi"
+	"github.com/roomline/roomline/mediaapi"
 	"github.com/roomline/roomline/roomserver/federation"
 )
 
@@ -17,6 +18,7 @@ func routes() []httpapi.Route {
 	var all []httpapi.Route
 	all = append(all, (&clientapi.Server{}).Routes()...)
 	all = append(all, (&clientsync.Server{}).Routes()...)
+	all = append(all, (&mediaapi.Server{}).Routes()...)
 	all = append(all, (&appservices.Server{}).Routes()...)
 	return append(all, federation.Routes(nil, nil, nil)...)
 }
@@ -51,8 +53,14 @@ var extra = map[string]string{
 	"DELETE /_matrix/client/unstable/org.matrix.msc3814.v1/dehydrated_device":                 "MSC3814",
 	"POST /_matrix/client/unstable/org.matrix.msc3814.v1/dehydrated_device/{deviceId}/events": "MSC3814, as SDKs call it",
 	"GET /_matrix/client/unstable/org.matrix.msc3814.v1/dehydrated_device/{deviceId}/events":  "MSC3814, as the proposal has it by now",
-	"POST /_matrix/client/v4/sync":                                     "MSC4186, simplified sliding sync",
-	"POST /_matrix/client/unstable/org.matrix.simplified_msc3575/sync": "MSC4186 in the form that Element X speaks",
+	"POST /_matrix/client/v1/media/upload":                                                    "MSC3911, linking media to events, where the proposal has it",
+	"POST /_matrix/client/v1/media/copy/{serverName}/{mediaId}":                               "MSC3911",
+	"POST /_matrix/client/unstable/org.matrix.msc3911/media/upload":                           "MSC3911",
+	"POST /_matrix/client/unstable/org.matrix.msc3911/media/copy/{serverName}/{mediaId}":      "MSC3911",
+	"DELETE /_matrix/client/unstable/org.roomline.media/{serverName}/{mediaId}":               "deleting what one uploaded",
+	"GET /_roomline/admin/v1/media/deletions":                                                 "receipts of deletions, for an organisation's administrators",
+	"POST /_matrix/client/v4/sync":                                                            "MSC4186, simplified sliding sync",
+	"POST /_matrix/client/unstable/org.matrix.simplified_msc3575/sync":                        "MSC4186 in the form that Element X speaks",
 }
 
 // differing are endpoints whose access differs from the specification's table, with the reason.

@@ -1089,6 +1089,8 @@ CREATE TABLE pushers (
     -- Failures in a row, and when to try again, in ms.
     failures             int     NOT NULL DEFAULT 0,
     retry_ts             bigint  NOT NULL DEFAULT 0,
+    -- The journal's position when it was made or last enabled: it is told of what came later.
+    since                bigint  NOT NULL,
     UNIQUE (user_id, app_id, pushkey),
     FOREIGN KEY (user_id, device_id) REFERENCES devices ON DELETE CASCADE
 );

@@ -98,6 +98,8 @@ type JournalConn struct {
 	db   *sql.DB
 	conn *sql.Conn
 	stmt *sql.Stmt
+	// message is prepared for batches of one message.
+	message *sql.Stmt
 	// toDevice is prepared when the first messages to devices are sent.
 	toDevice *sql.Stmt
 }
@@ -107,6 +109,10 @@ const appendStatement = `
 	FROM journal_append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21,
 	                    $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40, $41,
 	                    $42, $43, $44, $45)`
+
+const messageStatement = `
+	SELECT base, outcomes, known, stored_at
+	FROM journal_append_message($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`
 
 // OpenJournal opens the connection for batches. A server that does not answer for patience is given up.
 func (s *Store) OpenJournal(patience time.Duration) (*JournalConn, error) {
@@ -135,7 +141,10 @@ func (c *JournalConn) prepare() (err error) {
 	if _, err = c.conn.ExecContext(ctx, `SET plan_cache_mode = force_generic_plan`); err != nil {
 		return err
 	}
-	c.stmt, err = c.conn.PrepareContext(ctx, appendStatement)
+	if c.stmt, err = c.conn.PrepareContext(ctx, appendStatement); err != nil {
+		return err
+	}
+	c.message, err = c.conn.PrepareContext(ctx, messageStatement)
 	return err
 }
 
@@ -151,6 +160,9 @@ func (c *JournalConn) Close() {
 // the order in which they were built on each other. Sending the same units again is safe: what was stored is found.
 func (c *JournalConn) Append(now matrix.Timestamp, units []Unit) ([]Result, error) {
 	ctx := context.Background()
+	if len(units) == 1 && units[0].isMessage() {
+		return readResults(c.message.QueryRowContext(ctx, messageArguments(now, &units[0])...), units)
+	}
 	stmt, messages := c.stmt, hasToDevice(units)
 	if messages {
 		if c.toDevice == nil {
@@ -211,6 +223,23 @@ func readResults(answer *sql.Row, units []Unit) ([]Result, error) {
 		results[i] = r
 	}
 	return results, nil
+}
+
+// isMessage reports whether the unit is what journal_append_message stores.
+func (u *Unit) isMessage() bool {
+	if len(u.Events) != 1 || len(u.Updates) > 0 || u.ToDevice != nil || u.Create != nil || u.Txn == nil {
+		return false
+	}
+	e := &u.Events[0]
+	return e.StateKey == nil && e.Membership == "" && e.Redacts == "" && e.Relation == nil && e.StickyUntil == 0 && u.Txn.EventID == e.EventID
+}
+
+func messageArguments(now matrix.Timestamp, u *Unit) []any {
+	e, t := &u.Events[0], u.Txn
+	return []any{
+		u.RoomNID, string(u.Head), e.Depth, string(e.EventID), e.Type, string(e.Sender), int64(e.OriginServerTS), string(t.Device), t.ID,
+		e.JSON, string(t.User), t.Scope, int64(now),
+	}
 }
 
 // batch is the arrays that journal_append takes.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/roomline/roomline/clientapi/invites"
 	"github.com/roomline/roomline/internal/journal"
@@ -14,7 +15,7 @@ import (
 
 // Run looks at the journal and tells gateways, whenever this process is the one that does, until ctx ends.
 func (s *Server) Run(ctx context.Context) error {
-	s.cfg.Journal.Follow(ctx, journal.Follower{Name: "push", Handle: s.handle, While: s.send})
+	s.cfg.Journal.Follow(ctx, journal.Follower{Name: "push", Handle: s.handle, Rest: 200 * time.Millisecond, While: s.send})
 	return nil
 }
 

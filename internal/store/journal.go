@@ -255,7 +255,7 @@ type batch struct {
 		id, typ, sender               []string
 		stateKey, membership, redacts []sql.NullString
 		device, txn                   []sql.NullString
-		redactedJSON, json            pq.ByteaArray
+		redactedJSON, json            [][]byte
 	}
 	txns struct {
 		unit                           []int64
@@ -264,7 +264,7 @@ type batch struct {
 	updates struct {
 		unit, kind, room, replaces []int64
 		user, key                  []string
-		body                       pq.ByteaArray
+		body                       [][]byte
 	}
 	relations struct {
 		event   []int64
@@ -283,18 +283,16 @@ func appendArguments(now matrix.Timestamp, units []Unit) []any {
 	for i := range units {
 		b.add(int64(i+1), &units[i])
 	}
+	r, e, t, u := &b.rooms, &b.events, &b.txns, &b.updates
 	arguments := []any{
-		pq.Array(b.rooms.nid), pq.Array(b.rooms.head), pq.Array(b.rooms.last), pq.Array(b.rooms.depth), pq.Array(b.rooms.id),
-		pq.Array(b.rooms.version), pq.Array(b.rooms.org),
-		pq.Array(b.events.unit), pq.Array(b.events.room), pq.Array(b.events.id), pq.Array(b.events.typ),
-		pq.Array(b.events.stateKey), pq.Array(b.events.sender), pq.Array(b.events.ts), pq.Array(b.events.depth),
-		pq.Array(b.events.device), pq.Array(b.events.txn), pq.Array(b.events.membership), pq.Array(b.events.redacts), b.events.redactedJSON, b.events.json,
-		pq.Array(b.txns.unit), pq.Array(b.txns.user), pq.Array(b.txns.device), pq.Array(b.txns.scope), pq.Array(b.txns.id),
-		pq.Array(b.txns.event), int64(now),
-		pq.Array(b.updates.unit), pq.Array(b.updates.kind), pq.Array(b.updates.room), pq.Array(b.updates.user),
-		pq.Array(b.updates.key), b.updates.body, pq.Array(b.updates.replaces),
-		pq.Array(b.relations.event), pq.Array(b.relations.typ), pq.Array(b.relations.to), pq.Array(b.relations.key),
-		pq.Array(b.sticky.event), pq.Array(b.sticky.until),
+		int8Array(r.nid), textArray(r.head), textArray(r.last), int8Array(r.depth), nullTextArray(r.id), nullTextArray(r.version), int8Array(r.org),
+		int4Array(e.unit), int8Array(e.room), textArray(e.id), textArray(e.typ), nullTextArray(e.stateKey), textArray(e.sender), int8Array(e.ts),
+		int8Array(e.depth), nullTextArray(e.device), nullTextArray(e.txn), nullTextArray(e.membership), nullTextArray(e.redacts),
+		byteaArray(e.redactedJSON), byteaArray(e.json),
+		int4Array(t.unit), textArray(t.user), textArray(t.device), textArray(t.scope), textArray(t.id), textArray(t.event), int64(now),
+		int4Array(u.unit), int2Array(u.kind), int8Array(u.room), textArray(u.user), textArray(u.key), byteaArray(u.body), int8Array(u.replaces),
+		int4Array(b.relations.event), textArray(b.relations.typ), textArray(b.relations.to), nullTextArray(b.relations.key),
+		int4Array(b.sticky.event), int8Array(b.sticky.until),
 		len(units), b.hasNew, b.hasState, b.hasRedactions,
 	}
 	if hasToDevice(units) {

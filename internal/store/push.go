@@ -105,7 +105,7 @@ func (tx *Tx) putPushFacts(ctx context.Context, facts []PushFact) error {
 			SELECT position, array_agg(user_id) AS users FROM unnest($9::bigint[], $10::text[]) AS y (position, user_id) GROUP BY position
 		) m ON m.position = x.position
 		ON CONFLICT DO NOTHING`,
-		pq.Array(rooms), pq.Array(positions), pq.Array(senders), pq.Array(threads), pq.Array(hops), pq.Array(masks),
+		int8Array(rooms), int8Array(positions), textArray(senders), textArray(threads), int8Array(hops), int8Array(masks),
 		pq.Array(states), pq.Array(redacted), pq.Array(at), pq.Array(mentions))
 	return err
 }

@@ -73,7 +73,7 @@ func (s *Store) PutSearchDocuments(ctx context.Context, docs []SearchDocument) e
 		ORDER BY x.position, x.ord DESC
 		ON CONFLICT (position) DO UPDATE
 		SET has_url = excluded.has_url, edit = excluded.edit, words = excluded.words`, fineBits, coarseBits),
-		pq.Array(positions), pq.Array(rooms), pq.Array(senders), pq.Array(kinds), pq.Array(urls), pq.Array(edits), pq.Array(words))
+		int8Array(positions), int8Array(rooms), textArray(senders), int4Array(kinds), pq.Array(urls), int8Array(edits), textArray(words))
 	return err
 }
 

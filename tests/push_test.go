@@ -1,6 +1,7 @@
 package tests
 
 import (
+	"database/sql"
 	"fmt"
 	"io"
 	"maps"
@@ -283,6 +284,54 @@ func TestWhatGatewaysAreTold(t *testing.T) {
 // TestPushesAreTriedAgain has a gateway that fails beside one that works, and processes that end in between. Nothing is lost, and what was
 // told is told again only if a process is killed before it could note it.
 // A gateway that takes requests and never answers holds up none but its own.
+// What looks at the journal for pushes is held up, so that pushers are set while older events have not been looked at.
+func TestPushersAreToldOfNothingFromBefore(t *testing.T) {
+	t.Parallel()
+	dep := hstest.Start(t, hstest.Options{})
+	alice, bob := dep.User(t, "alice"), dep.User(t, "bob")
+	room := twoOf(t, alice, bob)
+	g := newGateway(t)
+	off := map[string]any{"org.matrix.msc3881.enabled": false}
+	setPusher(t, bob, pusher("old", g.url, nil))
+	setPusher(t, bob, pusher("off", g.url, off))
+	sent := []string{alice.MustSendText(t, room, "first")}
+	g.waitFor("old", sent[0])
+
+	db, err := sql.Open("postgres", dep.DSN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	tx, err := db.BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Exec(`SELECT FROM push_progress FOR UPDATE`); err != nil {
+		t.Fatal(err)
+	}
+	sent = append(sent, alice.MustSendText(t, room, "second"))
+	eventually(t, "the end of the looking at the journal", func() bool {
+		var held bool
+		err := db.QueryRow(`SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND pid <> pg_backend_pid()
+			AND pid IN (SELECT pid FROM pg_stat_activity WHERE datname = current_database()))`).Scan(&held)
+		return err == nil && held
+	})
+	sent = append(sent, alice.MustSendText(t, room, "third"))
+	for _, key := range []string{"old", "off", "new"} { // set again, enabled, new
+		setPusher(t, bob, pusher(key, g.url, nil))
+	}
+	sent = append(sent, alice.MustSendText(t, room, "fourth"))
+	if err := tx.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	for key, want := range map[string][]string{"old": sent, "off": sent[3:], "new": sent[3:]} {
+		g.waitFor(key, sent[3])
+		if got := g.events(key); !slices.Equal(got, want) {
+			t.Errorf("%s was told of\n%v, want\n%v", key, got, want)
+		}
+	}
+}
+
 func TestHangingGatewayHoldsUpNobodyElse(t *testing.T) {
 	t.Parallel()
 	dep := hstest.Start(t, hstest.Options{})

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/roomline/roomline/clientapi/invites"
 	"github.com/roomline/roomline/internal/journal"
@@ -14,7 +15,7 @@ import (
 
 // Run looks at the journal and tells gateways, whenever this process is the one that does, until ctx ends.
 func (s *Server) Run(ctx context.Context) error {
-	s.cfg.Journal.Follow(ctx, journal.Follower{Name: "push", Handle: s.handle, While: s.send})
+	s.cfg.Journal.Follow(ctx, journal.Follower{Name: "push", Handle: s.handle, Rest: 200 * time.Millisecond, While: s.send})
 	return nil
 }
 
@@ -83,7 +84,7 @@ type nameKey struct {
 
 func (p *part) run(entries []journal.Entry) error {
 	seen := make(map[int64]bool)
-	readers := make(map[matrix.UserID]bool)
+	readers := make(map[matrix.UserID]int64)
 	for i := range entries {
 		if e := entries[i].Event; e != nil {
 			p.events = append(p.events, e)
@@ -92,10 +93,10 @@ func (p *part) run(entries []journal.Entry) error {
 				p.rooms = append(p.rooms, e.RoomNID)
 			}
 			if e.StateKey == nil {
-				readers[e.Sender] = true
+				readers[e.Sender] = e.Position
 			}
 		} else if up := entries[i].Update; up.Kind == store.KindReceipt {
-			readers[up.UserID] = true
+			readers[up.UserID] = up.Position
 		}
 	}
 	if len(p.events) > 0 {
@@ -244,7 +245,7 @@ func (p *part) queuePushes() error {
 			continue
 		}
 		for _, t := range pushers[f.RoomNID] {
-			if t.UserID == f.Sender || t.Since > f.Position || ignored[t.UserID][f.Sender] || !p.concerned(f, t) {
+			if t.UserID == f.Sender || f.Position <= t.After || ignored[t.UserID][f.Sender] || !p.concerned(f, t) {
 				continue
 			}
 			// Sync does not tell of an invite that the user does not want; neither does a notification.
@@ -310,16 +311,16 @@ func (p *part) loadIgnored(users []matrix.UserID) (map[matrix.UserID]map[matrix.
 	return ignored, policies, nil
 }
 
-// queueBadges lets the gateways of those who have read something know what is left.
-func (p *part) queueBadges(readers map[matrix.UserID]bool) error {
+// queueBadges lets the gateways of those who have read something, at a position, know what is left.
+func (p *part) queueBadges(readers map[matrix.UserID]int64) error {
 	if len(readers) == 0 {
 		return nil
 	}
-	users := make([]matrix.UserID, 0, len(readers))
-	for user := range readers {
-		users = append(users, user)
+	users, positions := make([]matrix.UserID, 0, len(readers)), make([]int64, 0, len(readers))
+	for user, position := range readers {
+		users, positions = append(users, user), append(positions, position)
 	}
-	ids, err := p.s.cfg.Store.ListBadgePushers(p.ctx, users)
+	ids, err := p.s.cfg.Store.ListBadgePushers(p.ctx, users, positions)
 	if err != nil {
 		return fmt.Errorf("load pushers: %w", err)
 	}

@@ -263,7 +263,9 @@ func (c *committer) stored(batch []*Pending, units []store.Unit, results []store
 	for i, p := range batch {
 		p.finish(results[i], nil)
 	}
-	c.j.signal(c.j.notify)
+	if c.j.others.Load() {
+		c.j.signal(c.j.notify)
+	}
 }
 
 // refused answers a batch that the database did not take. When that is the fault of what is in it, the halves are tried

@@ -101,6 +101,8 @@ type JournalConn struct {
 	db   *sql.DB
 	conn *sql.Conn
 	stmt *sql.Stmt
+	// message is prepared for batches of one message.
+	message *sql.Stmt
 	// toDevice is prepared when the first messages to devices are sent.
 	toDevice *sql.Stmt
 }
@@ -110,6 +112,10 @@ const appendStatement = `
 	FROM journal_append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21,
 	                    $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40, $41,
 	                    $42, $43, $44, $45, $46, $47, $48, $49)`
+
+const messageStatement = `
+	SELECT base, outcomes, known, stored_at
+	FROM journal_append_message($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`
 
 // OpenJournal opens the connection for batches. A server that does not answer for patience is given up.
 func (s *Store) OpenJournal(patience time.Duration) (*JournalConn, error) {
@@ -138,7 +144,10 @@ func (c *JournalConn) prepare() (err error) {
 	if _, err = c.conn.ExecContext(ctx, `SET plan_cache_mode = force_generic_plan`); err != nil {
 		return err
 	}
-	c.stmt, err = c.conn.PrepareContext(ctx, appendStatement)
+	if c.stmt, err = c.conn.PrepareContext(ctx, appendStatement); err != nil {
+		return err
+	}
+	c.message, err = c.conn.PrepareContext(ctx, messageStatement)
 	return err
 }
 
@@ -154,6 +163,9 @@ func (c *JournalConn) Close() {
 // the order in which they were built on each other. Sending the same units again is safe: what was stored is found.
 func (c *JournalConn) Append(now matrix.Timestamp, units []Unit) ([]Result, error) {
 	ctx := context.Background()
+	if len(units) == 1 && units[0].isMessage() {
+		return readResults(c.message.QueryRowContext(ctx, messageArguments(now, &units[0])...), units)
+	}
 	stmt, messages := c.stmt, hasToDevice(units)
 	if messages {
 		if c.toDevice == nil {
@@ -216,6 +228,23 @@ func readResults(answer *sql.Row, units []Unit) ([]Result, error) {
 	return results, nil
 }
 
+// isMessage reports whether the unit is what journal_append_message stores.
+func (u *Unit) isMessage() bool {
+	if len(u.Events) != 1 || len(u.Updates) > 0 || u.ToDevice != nil || u.Create != nil || u.Txn == nil {
+		return false
+	}
+	e := &u.Events[0]
+	return e.StateKey == nil && e.Membership == "" && e.Redacts == "" && e.Relation == nil && e.StickyUntil == 0 && len(e.Media) == 0 && u.Txn.EventID == e.EventID
+}
+
+func messageArguments(now matrix.Timestamp, u *Unit) []any {
+	e, t := &u.Events[0], u.Txn
+	return []any{
+		u.RoomNID, string(u.Head), e.Depth, string(e.EventID), e.Type, string(e.Sender), int64(e.OriginServerTS), string(t.Device), t.ID,
+		e.JSON, string(t.User), t.Scope, int64(now),
+	}
+}
+
 // batch is the arrays that journal_append takes.
 type batch struct {
 	rooms struct {
@@ -229,7 +258,7 @@ type batch struct {
 		id, typ, sender               []string
 		stateKey, membership, redacts []sql.NullString
 		device, txn                   []sql.NullString
-		redactedJSON, json            pq.ByteaArray
+		redactedJSON, json            [][]byte
 	}
 	txns struct {
 		unit                           []int64
@@ -238,7 +267,7 @@ type batch struct {
 	updates struct {
 		unit, kind, room, replaces []int64
 		user, key                  []string
-		body                       pq.ByteaArray
+		body                       [][]byte
 	}
 	relations struct {
 		event   []int64
@@ -261,19 +290,17 @@ func appendArguments(now matrix.Timestamp, units []Unit) []any {
 	for i := range units {
 		b.add(int64(i+1), &units[i])
 	}
+	r, e, t, u := &b.rooms, &b.events, &b.txns, &b.updates
 	arguments := []any{
-		pq.Array(b.rooms.nid), pq.Array(b.rooms.head), pq.Array(b.rooms.last), pq.Array(b.rooms.depth), pq.Array(b.rooms.id),
-		pq.Array(b.rooms.version), pq.Array(b.rooms.org),
-		pq.Array(b.events.unit), pq.Array(b.events.room), pq.Array(b.events.id), pq.Array(b.events.typ),
-		pq.Array(b.events.stateKey), pq.Array(b.events.sender), pq.Array(b.events.ts), pq.Array(b.events.depth),
-		pq.Array(b.events.device), pq.Array(b.events.txn), pq.Array(b.events.membership), pq.Array(b.events.redacts), b.events.redactedJSON, b.events.json,
-		pq.Array(b.txns.unit), pq.Array(b.txns.user), pq.Array(b.txns.device), pq.Array(b.txns.scope), pq.Array(b.txns.id),
-		pq.Array(b.txns.event), int64(now),
-		pq.Array(b.updates.unit), pq.Array(b.updates.kind), pq.Array(b.updates.room), pq.Array(b.updates.user),
-		pq.Array(b.updates.key), b.updates.body, pq.Array(b.updates.replaces),
-		pq.Array(b.relations.event), pq.Array(b.relations.typ), pq.Array(b.relations.to), pq.Array(b.relations.key),
-		pq.Array(b.sticky.event), pq.Array(b.sticky.until),
-		pq.Array(b.media.event), pq.Array(b.media.server), pq.Array(b.media.id), pq.Array(b.media.kind),
+		int8Array(r.nid), textArray(r.head), textArray(r.last), int8Array(r.depth), nullTextArray(r.id), nullTextArray(r.version), int8Array(r.org),
+		int4Array(e.unit), int8Array(e.room), textArray(e.id), textArray(e.typ), nullTextArray(e.stateKey), textArray(e.sender), int8Array(e.ts),
+		int8Array(e.depth), nullTextArray(e.device), nullTextArray(e.txn), nullTextArray(e.membership), nullTextArray(e.redacts),
+		byteaArray(e.redactedJSON), byteaArray(e.json),
+		int4Array(t.unit), textArray(t.user), textArray(t.device), textArray(t.scope), textArray(t.id), textArray(t.event), int64(now),
+		int4Array(u.unit), int2Array(u.kind), int8Array(u.room), textArray(u.user), textArray(u.key), byteaArray(u.body), int8Array(u.replaces),
+		int4Array(b.relations.event), textArray(b.relations.typ), textArray(b.relations.to), nullTextArray(b.relations.key),
+		int4Array(b.sticky.event), int8Array(b.sticky.until),
+		int4Array(b.media.event), textArray(b.media.server), textArray(b.media.id), textArray(b.media.kind),
 		len(units), b.hasNew, b.hasState, b.hasRedactions,
 	}
 	if hasToDevice(units) {

@@ -51,10 +51,14 @@ func (s *Store) GetPushProgress(ctx context.Context) (int64, error) {
 }
 
 // PutPushBatch stores a batch. One that does not begin where push has come to changes nothing: it was stored before, or by another
-// process meanwhile.
+// process meanwhile. Unless something is to be pushed the disk is not waited for: a batch that a crash of the database loses is made again.
 func (s *Store) PutPushBatch(ctx context.Context, b PushBatch) error {
 	return s.Write(ctx, func(tx *Tx) error {
-		n, err := tx.exec(ctx, `UPDATE push_progress SET position = $2 WHERE position = $1`, b.From, b.UpTo)
+		n, err := tx.exec(ctx, `
+			WITH quick AS MATERIALIZED (
+				SELECT set_config('synchronous_commit', CASE WHEN $3 THEN 'off' ELSE current_setting('synchronous_commit') END, true)
+			)
+			UPDATE push_progress SET position = $2 FROM quick WHERE position = $1`, b.From, b.UpTo, len(b.Queue) == 0)
 		if err != nil || n == 0 {
 			return err
 		}
@@ -101,7 +105,7 @@ func (tx *Tx) putPushFacts(ctx context.Context, facts []PushFact) error {
 			SELECT position, array_agg(user_id) AS users FROM unnest($9::bigint[], $10::text[]) AS y (position, user_id) GROUP BY position
 		) m ON m.position = x.position
 		ON CONFLICT DO NOTHING`,
-		pq.Array(rooms), pq.Array(positions), pq.Array(senders), pq.Array(threads), pq.Array(hops), pq.Array(masks),
+		int8Array(rooms), int8Array(positions), textArray(senders), textArray(threads), int8Array(hops), int8Array(masks),
 		pq.Array(states), pq.Array(redacted), pq.Array(at), pq.Array(mentions))
 	return err
 }

@@ -50,8 +50,8 @@ func (s *Store) ListPushers(ctx context.Context, user matrix.UserID) ([]Pusher, 
 }
 
 // PutPusher stores a pusher; it takes the place of the user's pusher with the same app and push key. Unless others may keep theirs, the
-// pushers of other users with that app and push key are removed. Nothing goes on waiting for a pusher that is not enabled. full is true,
-// and nothing stored, when the user has limit pushers.
+// pushers of other users with that app and push key are removed. Nothing goes on waiting for a pusher that is not enabled, and one that is
+// new or enabled again is told of nothing from before. full is true, and nothing stored, when the user has limit pushers.
 func (s *Store) PutPusher(ctx context.Context, p Pusher, keepOthers bool, limit int) (full bool, err error) {
 	err = s.Write(ctx, func(tx *Tx) error {
 		var n int
@@ -70,13 +70,14 @@ func (s *Store) PutPusher(ctx context.Context, p Pusher, keepOthers bool, limit 
 		}
 		_, err = tx.exec(ctx, `
 			INSERT INTO pushers (user_id, device_id, app_id, pushkey, app_display_name, device_display_name, profile_tag, lang, data, url,
-			                     enabled, disable_badge_count, pushkey_ts)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+			                     enabled, disable_badge_count, pushkey_ts, since)
+			SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, clock.position FROM clock
 			ON CONFLICT (user_id, app_id, pushkey) DO UPDATE
 			SET device_id = excluded.device_id, app_display_name = excluded.app_display_name,
 			    device_display_name = excluded.device_display_name, profile_tag = excluded.profile_tag, lang = excluded.lang,
 			    data = excluded.data, url = excluded.url, enabled = excluded.enabled,
-			    disable_badge_count = excluded.disable_badge_count, pushkey_ts = excluded.pushkey_ts, failures = 0, retry_ts = 0`,
+			    disable_badge_count = excluded.disable_badge_count, pushkey_ts = excluded.pushkey_ts,
+			    since = CASE WHEN pushers.enabled THEN pushers.since ELSE excluded.since END, failures = 0, retry_ts = 0`,
 			string(p.UserID), string(p.DeviceID), p.AppID, p.PushKey, p.AppDisplayName, p.DeviceDisplayName, p.ProfileTag, p.Lang,
 			p.Data, p.URL, p.Enabled, p.DisableBadgeCount, int64(p.PushKeyTS))
 		if err != nil || p.Enabled {
@@ -108,31 +109,35 @@ type RoomPusher struct {
 	PusherID   int64
 	UserID     matrix.UserID
 	Membership string
-	// Since is the position of the membership.
-	Since int64
+	// After is the position up to which nothing concerns the pusher: what came before it was set, or before an invite.
+	After int64
 }
 
 // ListRoomPushers returns the pushers of those who are joined or invited to the rooms.
 func (s *Store) ListRoomPushers(ctx context.Context, rooms []int64) (map[int64][]RoomPusher, error) {
 	rows, err := s.query(ctx, `
-		SELECT m.room_nid, p.pusher_id, p.user_id, m.membership, CASE WHEN m.membership = 'join' THEN 0 ELSE m.position END
+		SELECT m.room_nid, p.pusher_id, p.user_id, m.membership,
+		       CASE WHEN m.membership = 'join' THEN p.since ELSE greatest(p.since, m.position - 1) END
 		FROM memberships m JOIN pushers p ON p.user_id = m.user_id AND p.enabled
 		WHERE m.room_nid = ANY ($1) AND m.membership IN ('join', 'invite')`, pq.Array(rooms))
 	all := make(map[int64][]RoomPusher)
 	_, err = scanAll(rows, err, func(rows *sql.Rows) (struct{}, error) {
 		var nid int64
 		var p RoomPusher
-		err := rows.Scan(&nid, &p.PusherID, &p.UserID, &p.Membership, &p.Since)
+		err := rows.Scan(&nid, &p.PusherID, &p.UserID, &p.Membership, &p.After)
 		all[nid] = append(all[nid], p)
 		return struct{}{}, err
 	})
 	return all, err
 }
 
-// ListBadgePushers returns the users' pushers that are told of the badge, and have not been told that it is 0.
-func (s *Store) ListBadgePushers(ctx context.Context, users []matrix.UserID) ([]int64, error) {
+// ListBadgePushers returns the users' pushers that are told of the badge, and have not been told that it is 0, of each user those that
+// were set before the position with the same index.
+func (s *Store) ListBadgePushers(ctx context.Context, users []matrix.UserID, positions []int64) ([]int64, error) {
 	rows, err := s.query(ctx, `
-		SELECT pusher_id FROM pushers WHERE user_id = ANY ($1) AND enabled AND NOT disable_badge_count AND badge <> 0`, stringArray(users))
+		SELECT p.pusher_id FROM unnest($1::text[], $2::bigint[]) AS x (user_id, position)
+		JOIN pushers p ON p.user_id = x.user_id AND p.since < x.position
+		WHERE p.enabled AND NOT p.disable_badge_count AND p.badge <> 0`, stringArray(users), pq.Array(positions))
 	return scanAll(rows, err, func(rows *sql.Rows) (int64, error) {
 		var id int64
 		err := rows.Scan(&id)

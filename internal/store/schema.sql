@@ -700,6 +700,42 @@ BEGIN
 END
 $$;
 
+-- journal_append_message is journal_append for the commonest batch: one message of one device's transaction, which relates to nothing.
+-- What is not as it should be, the room's head or the transaction, is left to journal_append; nothing was changed by then. Locks
+-- are taken in the same order.
+CREATE FUNCTION journal_append_message(
+    of_room bigint, head text, of_depth bigint, id text, of_type text, of_sender text, ts bigint, of_device text, txn text,
+    content bytea, of_user text, of_scope text, t_now bigint,
+    OUT base bigint, OUT outcomes text[], OUT known text[], OUT stored_at bigint[]
+) LANGUAGE plpgsql AS $$
+DECLARE
+    is_head text;
+BEGIN
+    SELECT rooms.head_event_id INTO is_head FROM rooms WHERE rooms.room_nid = of_room FOR UPDATE;
+    IF is_head = head THEN
+        INSERT INTO transactions (user_id, device_id, scope, txn_id, event_id, created_ts)
+        VALUES (of_user, of_device, of_scope, txn, id, t_now)
+        ON CONFLICT DO NOTHING;
+        IF FOUND THEN
+            UPDATE rooms SET head_event_id = id, extremities = ARRAY[id], depth = of_depth WHERE rooms.room_nid = of_room;
+            UPDATE clock SET position = clock.position + 1 RETURNING clock.position - 1 INTO base;
+            INSERT INTO events (position, room_nid, event_id, type, sender, origin_server_ts, depth, txn_device_id, txn_id, json)
+            VALUES (base + 1, of_room, id, of_type, of_sender, ts, of_depth, of_device, txn, content);
+            RETURN;
+        END IF;
+    END IF;
+    SELECT a.* INTO base, outcomes, known, stored_at
+    FROM journal_append(
+        ARRAY[of_room], ARRAY[head], ARRAY[id], ARRAY[of_depth], ARRAY[NULL::text], ARRAY[NULL::text], ARRAY[0::bigint],
+        ARRAY[1], ARRAY[of_room], ARRAY[id], ARRAY[of_type], ARRAY[NULL::text], ARRAY[of_sender], ARRAY[ts],
+        ARRAY[of_depth], ARRAY[of_device], ARRAY[txn], ARRAY[NULL::text], ARRAY[NULL::text], ARRAY[NULL::bytea], ARRAY[content],
+        ARRAY[1], ARRAY[of_user], ARRAY[of_device], ARRAY[of_scope], ARRAY[txn], ARRAY[id], t_now,
+        NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+        NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+        1, false, false, false) a;
+END
+$$;
+
 -- Signing keys.
 
 -- The Ed25519 keys of the domains that this deployment hosts, current and former. The private key is there for the current key only:
@@ -1283,6 +1319,8 @@ CREATE TABLE pushers (
     -- Failures in a row, and when to try again, in ms.
     failures             int     NOT NULL DEFAULT 0,
     retry_ts             bigint  NOT NULL DEFAULT 0,
+    -- The journal's position when it was made or last enabled: it is told of what came later.
+    since                bigint  NOT NULL,
     UNIQUE (user_id, app_id, pushkey),
     FOREIGN KEY (user_id, device_id) REFERENCES devices ON DELETE CASCADE
 );

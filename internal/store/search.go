@@ -43,7 +43,8 @@ const (
 )
 
 // PutSearchDocuments stores documents, in the place of earlier ones of the same events. Encrypted rooms have none. One that was redacted in
-// the meantime gets none either.
+// the meantime gets none either. The disk is not waited for: the follower saves its position afterwards, so what a crash of the database
+// loses is indexed again.
 func (s *Store) PutSearchDocuments(ctx context.Context, docs []SearchDocument) error {
 	if len(docs) == 0 {
 		return nil
@@ -56,12 +57,14 @@ func (s *Store) PutSearchDocuments(ctx context.Context, docs []SearchDocument) e
 		senders[i], words[i], urls[i] = string(d.Sender), d.Words, d.HasURL
 	}
 	_, err := s.exec(ctx, fmt.Sprintf(`
+		WITH quick AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true))
 		INSERT INTO search_documents (position, room_nid, sender, kind, has_url, edit, words)
 		SELECT DISTINCT ON (x.position) x.position, x.room, x.sender, x.kind, x.url, nullif(x.edit, 0),
 		       x.words::tsvector || array_to_tsvector(ARRAY['r/' || x.room, 'o/' || rooms.organisation_id,
 		                                                    'b/' || (x.position >> %d), 'c/' || (x.position >> %d)])
 		FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::int[], $5::boolean[], $6::bigint[], $7::text[])
 			WITH ORDINALITY AS x (position, room, sender, kind, url, edit, words, ord)
+		CROSS JOIN quick
 		JOIN rooms ON rooms.room_nid = x.room
 		JOIN events ON events.position = x.position AND events.redacted_by IS NULL
 		WHERE NOT EXISTS (
@@ -70,7 +73,7 @@ func (s *Store) PutSearchDocuments(ctx context.Context, docs []SearchDocument) e
 		ORDER BY x.position, x.ord DESC
 		ON CONFLICT (position) DO UPDATE
 		SET has_url = excluded.has_url, edit = excluded.edit, words = excluded.words`, fineBits, coarseBits),
-		pq.Array(positions), pq.Array(rooms), pq.Array(senders), pq.Array(kinds), pq.Array(urls), pq.Array(edits), pq.Array(words))
+		int8Array(positions), int8Array(rooms), textArray(senders), int4Array(kinds), pq.Array(urls), int8Array(edits), textArray(words))
 	return err
 }
 

@@ -193,8 +193,8 @@ func IsUniqueViolation(err error) bool {
 // withParameters adds what every connection of ours needs: one round trip a statement, and an end to waiting for a server
 // that is not there. dsn is a URL or key=value pairs.
 func withParameters(dsn string) (string, error) {
+	const binary = "binary_parameters" // arrays.go needs it
 	defaults := [][2]string{
-		{"binary_parameters", "yes"},
 		{"connect_timeout", "5"},
 		{"application_name", "roomline"},
 		{"statement_timeout", "60000"},
@@ -205,7 +205,7 @@ func withParameters(dsn string) (string, error) {
 				dsn += fmt.Sprintf(" %s=%s", d[0], d[1])
 			}
 		}
-		return dsn, nil
+		return dsn + " " + binary + "=yes", nil
 	}
 	u, err := url.Parse(dsn)
 	if err != nil {
@@ -213,6 +213,7 @@ func withParameters(dsn string) (string, error) {
 		return "", errors.New("not a valid postgres:// URL")
 	}
 	q := u.Query()
+	q.Set(binary, "yes")
 	for _, d := range defaults {
 		if !q.Has(d[0]) {
 			q.Set(d[0], d[1])

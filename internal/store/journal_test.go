@@ -1,0 +1,63 @@
+package store_test
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/roomline/roomline/internal/matrix"
+	"github.com/roomline/roomline/internal/store"
+	"github.com/roomline/roomline/internal/store/storetest"
+)
+
+// A message by itself goes another way than a batch, and nobody can tell.
+func TestAMessageIsStoredAsInABatch(t *testing.T) {
+	t.Parallel()
+	dsn := storetest.DSN(t)
+	st := storetest.Open(t, dsn)
+	c := &chronicle{t: t, st: st, room: 1}
+	first := c.append(store.NewEvent{EventID: "$0"})
+	conn, err := st.OpenJournal(10 * time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	message := func(id, head matrix.EventID, txn string) store.Unit {
+		return store.Unit{
+			RoomNID: 1, RoomID: "!r:x", Head: head, Txn: &store.Txn{User: "@a:x", Device: "D", Scope: "send", ID: txn, EventID: id},
+			Events: []store.NewEvent{{EventID: id, Type: "m.room.message", Sender: "@a:x", OriginServerTS: 5, Depth: 2, JSON: []byte("{\"\\u0000ü\": 1}")}},
+		}
+	}
+	for _, test := range []struct {
+		name  string
+		units []store.Unit
+		want  []store.Result
+	}{
+		{"alone", []store.Unit{message("$1", "$0", "t1")}, []store.Result{{Outcome: store.OutcomeStored, Position: first + 1}}},
+		{"sent again", []store.Unit{message("$1", "$0", "t1")}, []store.Result{{Outcome: store.OutcomeAlready, Position: first + 1}}},
+		{"another head", []store.Unit{message("$2", "$0", "t2")}, []store.Result{{Outcome: store.OutcomeMoved}}},
+		{"the transaction again", []store.Unit{message("$2", "$1", "t1")}, []store.Result{{Outcome: store.OutcomeTxn, EventID: "$1"}}},
+		{"of two", []store.Unit{message("$3", "$1", "t3"), message("$4", "$3", "t4")}, nil},
+		{"a transaction of two", []store.Unit{message("$5", "$4", "t3")}, []store.Result{{Outcome: store.OutcomeTxn, EventID: "$3"}}},
+	} {
+		got, err := conn.Append(7, test.units)
+		if err != nil {
+			t.Fatalf("%s: %v", test.name, err)
+		}
+		if test.want != nil && !slices.Equal(got, test.want) {
+			t.Errorf("%s: %+v, want %+v", test.name, got, test.want)
+		}
+	}
+	// But for their names the rows are equal, and there are no others.
+	alike := rows(t, dsn, `SELECT DISTINCT room_nid, type, state_key, sender, origin_server_ts, depth, redacted_by, txn_device_id, json
+		FROM events WHERE event_id <> '$0'`)
+	if n := rows(t, dsn, `SELECT count(*) FROM events WHERE event_id <> '$0'`); n != "(3)" || alike != `(1,m.room.message,,@a:x,5,2,,D,"\\x7b225c7530303030c3bc223a20317d")` {
+		t.Errorf("%s events: %s", n, alike)
+	}
+	if got := rows(t, dsn, `SELECT txn_id, event_id FROM transactions`); got != "(t1,$1) (t3,$3) (t4,$4)" {
+		t.Errorf("transactions: %s", got)
+	}
+	if got := rows(t, dsn, `SELECT head_event_id, extremities, depth FROM rooms WHERE room_nid = 1`); got != "($4,{$4},2)" {
+		t.Errorf("the room: %s", got)
+	}
+}

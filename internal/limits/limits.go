@@ -520,3 +520,29 @@ const (
 	// ThirdPartyFound bounds the users or rooms that one lookup finds.
 	ThirdPartyFound = 1000
 )
+
+// Pictures that thumbnails are made of (mediaapi/thumbnail).
+const (
+	// ThumbnailPixels bounds a picture, ThumbnailSide each of its sides, which is the most that a JPEG can say. Phones that make
+	// larger pictures make them rarely; the original stays to be had.
+	ThumbnailPixels = 32 << 20
+	ThumbnailSide   = 65_535
+
+	// ThumbnailSource bounds the bytes of a picture: more than the largest picture that is allowed has as PNG, most of the time.
+	ThumbnailSource = 64 << 20
+
+	// ThumbnailHeader is how far into a file its size in pixels is looked for. Colour profiles and maps stand before it.
+	ThumbnailHeader = 1 << 20
+
+	// ThumbnailFrames and ThumbnailFramePixels bound an animation: its frames, and the pixels of all frames together.
+	ThumbnailFrames      = 1000
+	ThumbnailFramePixels = 48 << 20
+
+	// ThumbnailMemory bounds the memory that all pictures take that are being decoded at one time; a picture that takes more is
+	// decoded alone. ThumbnailMemoryEach bounds that: a progressive JPEG takes five times what another does.
+	ThumbnailMemory     = 96 << 20
+	ThumbnailMemoryEach = 192 << 20
+
+	// ThumbnailTime bounds reading and decoding of one picture, without the wait for its turn. The largest takes some seconds.
+	ThumbnailTime = 20 * time.Second
+)

@@ -398,6 +398,10 @@ type Media struct {
 	// link, and the server fetches the page.
 	URLPreviews URLPreviews `yaml:"url_previews"`
 
+	// URLPreviewAddresses are addresses and networks (CIDR) that previews may reach although they are not public. Every user can look into
+	// them then.
+	URLPreviewAddresses []string `yaml:"url_preview_addresses" example:"[10.30.0.0/16]"`
+
 	// ClamAV judges uploads.
 	ClamAV ClamAV `yaml:"clamav"`
 }

@@ -122,6 +122,11 @@ func (c *Config) checkMedia(l *complaints) {
 			l.add("media.unauthenticated_until", "must be a time such as 2024-09-01T00:00:00Z, not %q", m.UnauthenticatedUntil)
 		}
 	}
+	for i, network := range m.URLPreviewAddresses {
+		if _, err := Network(network); err != nil {
+			l.add(fmt.Sprintf("media.url_preview_addresses[%d]", i), "must be an address or a network such as 10.30.0.0/16, not %q", network)
+		}
+	}
 	for kind, age := range m.Retention {
 		if !slices.Contains([]string{"file", "image", "video", "audio", "voice", "sticker", "encrypted", "other"}, kind) {
 			l.add("media.retention."+kind, "is no kind of media")

@@ -77,6 +77,10 @@ func (s *Server) sendThumbnail(ctx context.Context, c *httpapi.Call, m *store.Me
 	if errors.Is(err, store.ErrNotFound) {
 		t, err = s.makeThumbnail(ctx, m, req)
 	}
+	if req.Animated && errors.Is(err, thumbnail.ErrTooLarge) {
+		req.Animated = false
+		return s.sendThumbnail(ctx, c, m, req)
+	}
 	if err != nil {
 		return thumbnailError(err)
 	}

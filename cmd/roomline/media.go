@@ -12,6 +12,7 @@ import (
 
 	"github.com/roomline/roomline/config"
 	"github.com/roomline/roomline/internal/matrix"
+	"github.com/roomline/roomline/internal/outbound"
 	"github.com/roomline/roomline/mediaapi"
 	"github.com/roomline/roomline/mediaapi/blob"
 	"github.com/roomline/roomline/mediaapi/preview"
@@ -68,7 +69,7 @@ func openBlobs(cfg *config.Config) (blob.Store, error) {
 }
 
 // newMedia puts the content repository together.
-func (a *app) newMedia(ctx context.Context, cfg *config.Config, allowed []netip.Prefix) (*mediaapi.Server, error) {
+func (a *app) newMedia(ctx context.Context, cfg *config.Config) (*mediaapi.Server, error) {
 	blobs, err := openBlobs(cfg)
 	if err != nil {
 		return nil, err
@@ -102,6 +103,11 @@ func (a *app) newMedia(ctx context.Context, cfg *config.Config, allowed []netip.
 		c.UnauthenticatedUntil = matrix.TimestampOf(until)
 	}
 	if m.URLPreviews != config.URLPreviewsOff {
+		// Not outbound.allowed_addresses: what is there is for nobody to look into.
+		allowed, err := networks("media.url_preview_addresses", m.URLPreviewAddresses)
+		if err != nil {
+			return nil, err
+		}
 		c.Fetcher = newFetcher(allowed)
 	}
 	return mediaapi.New(c), nil
@@ -112,4 +118,10 @@ func number(n int) *int64 {
 	return &n64
 }
 
-func newFetcher(allowed []netip.Prefix) *preview.Fetcher { return nil }
+// newFetcher fetches pages for previews, as anybody on the Internet could.
+func newFetcher(allowed []netip.Prefix) *preview.Fetcher {
+	return preview.New(preview.Config{
+		Client:    outbound.New(outbound.Config{Allowed: allowed}),
+		UserAgent: "Roomline (link preview)",
+	})
+}

@@ -67,7 +67,7 @@ func newApp(ctx context.Context, cfg *config.Config, st *store.Store, sealKey [3
 	if err := st.EnsureHostedDomains(ctx, domains, matrix.TimestampOf(a.clock.Now())); err != nil {
 		return nil, err
 	}
-	allowed, err := allowedNetworks(cfg)
+	allowed, err := networks("outbound.allowed_addresses", cfg.Outbound.AllowedAddresses)
 	if err != nil {
 		return nil, err
 	}
@@ -111,7 +111,7 @@ func newApp(ctx context.Context, cfg *config.Config, st *store.Store, sealKey [3
 	a.presence = presence.New(presence.Config{
 		Store: st, Journal: a.journal, Clock: a.clock, Log: log, Disabled: !cfg.Presence.Enabled,
 	})
-	if a.media, err = a.newMedia(ctx, cfg, allowed); err != nil {
+	if a.media, err = a.newMedia(ctx, cfg); err != nil {
 		return nil, err
 	}
 	a.push = push.New(push.Config{
@@ -176,17 +176,17 @@ func insideClient(allowed []netip.Prefix) *http.Client {
 	return outbound.New(outbound.Config{Allowed: allowed, OnlyAllowed: true})
 }
 
-// allowedNetworks are those that outbound requests may reach although they are not public.
-func allowedNetworks(cfg *config.Config) ([]netip.Prefix, error) {
-	var allowed []netip.Prefix
-	for _, text := range cfg.Outbound.AllowedAddresses {
+// networks are those that a field of the configuration lists.
+func networks(field string, texts []string) ([]netip.Prefix, error) {
+	var list []netip.Prefix
+	for _, text := range texts {
 		network, err := config.Network(text)
 		if err != nil {
-			return nil, fmt.Errorf("outbound.allowed_addresses: %w", err)
+			return nil, fmt.Errorf("%s: %w", field, err)
 		}
-		allowed = append(allowed, network)
+		list = append(list, network)
 	}
-	return allowed, nil
+	return list, nil
 }
 
 // limiterConfig is what the configuration says of rate limits.

@@ -593,3 +593,37 @@ const (
 	// ThumbnailTime bounds reading and decoding of one picture, without the wait for its turn. The largest takes some seconds.
 	ThumbnailTime = 20 * time.Second
 )
+
+// Previews of pages (mediaapi/preview).
+const (
+	// PreviewURL bounds the URL of a page or picture; browsers and servers agree on about this much.
+	PreviewURL = 4 << 10
+
+	// PreviewTime bounds all that is fetched for one preview. A client that waits for longer has scrolled on.
+	PreviewTime = 10 * time.Second
+
+	// PreviewRedirects is how many redirects each fetch follows.
+	PreviewRedirects = 5
+
+	// PreviewPage bounds what is read of a page after decompression; what matters is in its head. PreviewOEmbed bounds the answer of
+	// an oEmbed provider, PreviewImage a picture.
+	PreviewPage   = 1 << 20
+	PreviewOEmbed = 256 << 10
+	PreviewImage  = 10 << 20
+
+	// PreviewParallel is how many previews are fetched at one time: each may hold a picture.
+	PreviewParallel = 16
+
+	// PreviewTitle, PreviewText and PreviewName bound what is told, in characters: a line, a paragraph, a name.
+	PreviewTitle = 300
+	PreviewText  = 1000
+	PreviewName  = 100
+
+	// PreviewLanguage bounds the Accept-Language that a client wants to be sent on.
+	PreviewLanguage = 200
+
+	// PreviewKept is how long a preview is good when the page does not say; PreviewKeptMin and PreviewKeptMax bound what pages say.
+	PreviewKept    = time.Hour
+	PreviewKeptMin = 5 * time.Minute
+	PreviewKeptMax = 24 * time.Hour
+)

@@ -46,6 +46,8 @@ type Config struct {
 	Timeout time.Duration
 	// Redirects is how many redirects are followed. With none a redirect is an answer like any other.
 	Redirects int
+	// Resolver asks other name servers than the system's; its answers are judged in the same way.
+	Resolver *net.Resolver
 }
 
 // ErrRefused is in the chain of a request's error when its address must not be reached.
@@ -56,7 +58,7 @@ func New(cfg Config) *http.Client {
 	if cfg.Timeout == 0 {
 		cfg.Timeout = DefaultTimeout
 	}
-	dialer := &net.Dialer{Timeout: dialPatience, ControlContext: func(_ context.Context, network, address string, _ syscall.RawConn) error {
+	dialer := &net.Dialer{Timeout: dialPatience, Resolver: cfg.Resolver, ControlContext: func(_ context.Context, network, address string, _ syscall.RawConn) error {
 		return check(network, address, cfg.Allowed, cfg.OnlyAllowed)
 	}}
 	return &http.Client{

@@ -276,6 +276,9 @@ const (
 	// UpgradeBans bounds the bans that are taken into a new room together with its state; further ones follow in batches of this size.
 	UpgradeBans = 500
 
+	// CarriedOver bounds the members of a room who get what they had set for another one that comes to be replaced by it.
+	CarriedOver = 100
+
 	// UpgradeChildren bounds the children and parents of a space that are taken into its new room.
 	UpgradeChildren = 1000
 

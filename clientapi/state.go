@@ -67,6 +67,9 @@ func (s *Server) sendState(ctx context.Context, e roomserver.NewEvent) (any, err
 	if err != nil {
 		return nil, s.refusal(ctx, e, err)
 	}
+	if e.Type == typeTombstone && *e.StateKey == "" {
+		s.carryOverByHand(ctx, e)
+	}
 	return eventResponse{id}, nil
 }
 

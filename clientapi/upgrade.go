@@ -17,7 +17,10 @@ import (
 	"github.com/roomline/roomline/roomserver"
 )
 
-const typeDirect = "m.direct"
+const (
+	typeDirect    = "m.direct"
+	typeTombstone = "m.room.tombstone"
+)
 
 type upgradeRequest struct {
 	NewVersion         *string  `json:"new_version"`
@@ -80,6 +83,28 @@ func (s *Server) carryOver(ctx context.Context, user matrix.UserID, room matrix.
 	}
 }
 
+// carryOverByHand does the same for those who were in the new room before the old one's end named it, as when a client makes an upgrade
+// of its own. Who comes later gets it when joining.
+func (s *Server) carryOverByHand(ctx context.Context, tombstone roomserver.NewEvent) {
+	next, err := s.rooms.Room(ctx, matrix.RoomID(gjson.GetBytes(tombstone.Content, "replacement_room").String()))
+	if _, unknown := matrix.AsError(err); unknown {
+		return
+	}
+	var members []matrix.UserID
+	if err == nil {
+		members, err = s.store.ListSomeMembers(ctx, next.NID, limits.CarriedOver)
+	}
+	if err != nil {
+		if ctx.Err() == nil {
+			httpapi.Log(ctx).Warn("the settings of a room were not taken over into the room that replaces it", "room", tombstone.Room, "error", err)
+		}
+		return
+	}
+	for _, user := range members {
+		s.carryOver(ctx, user, next.ID)
+	}
+}
+
 func (s *Server) carryOverSettings(ctx context.Context, user matrix.UserID, id matrix.RoomID) error {
 	room, err := s.rooms.Room(ctx, id)
 	if err != nil {
@@ -128,7 +153,7 @@ func (s *Server) predecessor(ctx context.Context, user matrix.UserID, room rooms
 	if err != nil {
 		return old, false, err
 	}
-	tombstone, err := s.store.GetStateEvent(ctx, old.NID, store.CurrentState, "m.room.tombstone", "")
+	tombstone, err := s.store.GetStateEvent(ctx, old.NID, store.CurrentState, typeTombstone, "")
 	if errors.Is(err, store.ErrNotFound) {
 		return old, false, nil
 	}

@@ -285,3 +285,32 @@ func TestSettingsGoWithTheUserIntoTheNewRoom(t *testing.T) {
 		t.Errorf("tags of a room that claims to be the next: %v", got)
 	}
 }
+
+func TestSettingsGoIntoARoomThatReplacesAnotherByHand(t *testing.T) {
+	t.Parallel()
+	p := newRoomDeployment(t).process()
+	alice, bob, carol := p.client("alice"), p.client("bob"), p.client("carol")
+	id := alice.create(object{"preset": "public_chat", "room_version": "10"})
+	next := alice.create(object{"preset": "public_chat", "creation_content": object{"predecessor": object{"room_id": id}}})
+	rule := func(id string) string { return "/pushrules/global/room/" + esc(id) }
+	for _, c := range []*client{bob, carol} {
+		c.join(id)
+	}
+	for _, c := range []*client{alice, bob, carol} {
+		c.ok("PUT", rule(id), object{"actions": []string{}})
+	}
+	bob.join(next)
+	bob.refused(404, "M_NOT_FOUND", "GET", rule(next), nil) // the old room does not say so yet
+	alice.set(id, "m.room.tombstone", "", object{"body": "moved", "replacement_room": next})
+	for _, c := range []*client{alice, bob} {
+		c.ok("GET", rule(next), nil)
+	}
+	carol.refused(404, "M_NOT_FOUND", "GET", rule(next), nil)
+	carol.join(next)
+	carol.ok("GET", rule(next), nil)
+	// Neither a room that is not there nor one that knows nothing of it is in the way of a tombstone.
+	for _, elsewhere := range []any{"!nowhere:one.test", alice.create(object{}), 5} {
+		old := alice.create(object{})
+		alice.set(old, "m.room.tombstone", "", object{"replacement_room": elsewhere})
+	}
+}

@@ -31,6 +31,7 @@ var supported = versionsResponse{
 		"uk.tcpip.msc4133.stable":          true, // extended profiles, v1.16
 		"org.matrix.msc3026.busy_presence": true,
 		"org.matrix.msc3814":               true, // dehydrated devices
+		"org.matrix.msc3881":               true, // pushers of other devices, and switched off
 		"org.matrix.msc4140":               true, // delayed events
 		"org.matrix.msc4354":               true, // sticky events
 		"org.matrix.msc4222":               true, // state_after in /sync, v1.16

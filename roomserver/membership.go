@@ -84,6 +84,11 @@ func (s *Server) change(ctx context.Context, room Info, m Membership, content ma
 		return err
 	}
 	key := string(m.Target)
+	if content["membership"] != spec.Leave {
+		if err := s.mayGrow(ctx, room, spec.MRoomMember, key); err != nil {
+			return err
+		}
+	}
 	_, err = s.append(ctx, room, nil, func(v *view) ([]draft, error) {
 		present := v.get(spec.MRoomMember, key)
 		if len(v.missing) > 0 {

@@ -54,6 +54,11 @@ func (s *Server) Send(ctx context.Context, e NewEvent) (matrix.EventID, error) {
 	if err := checkDeletionPolicy(&d); err != nil {
 		return "", err
 	}
+	if grows(&d) {
+		if err := s.mayGrow(ctx, room, d.Type, *d.StateKey); err != nil {
+			return "", err
+		}
+	}
 	var same matrix.EventID
 	id, err := s.append(ctx, room, e.Txn, func(v *view) ([]draft, error) {
 		same = ""
@@ -79,6 +84,11 @@ func (s *Server) Send(ctx context.Context, e NewEvent) (matrix.EventID, error) {
 		return same, err
 	}
 	return id, err
+}
+
+// grows reports whether the event may add to the room's state.
+func grows(d *draft) bool {
+	return d.StateKey != nil && (d.Type != spec.MRoomMember || gjson.GetBytes(d.Content, "membership").String() != spec.Leave)
 }
 
 // same returns the event that is the room's state already and says exactly what d would, or "".

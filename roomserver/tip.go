@@ -36,6 +36,8 @@ type tip struct {
 	pending []matrix.EventID
 	// generation counts how often the tip was emptied, so that a result that comes late does not empty it again.
 	generation int
+	// freeMembers and freeState are by how much the room may grow before it has to be counted.
+	freeMembers, freeState int
 
 	element *list.Element
 }

@@ -3,12 +3,8 @@ package tests
 import (
 	"context"
 	"encoding/json"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"os/exec"
-	"strconv"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -18,29 +14,6 @@ import (
 // TestJSSDKClientsChatThroughTwoProcesses runs jssdk/chat.test.mjs, which says what is tested.
 func TestJSSDKClientsChatThroughTwoProcesses(t *testing.T) {
 	runJSSDK(t, hstest.Start(t, hstest.Options{Processes: 2}), "chat.test.mjs")
-}
-
-// TestJSSDKClientsEncrypt runs jssdk/encryption.test.mjs, which says what is tested, and kills the processes that it names.
-func TestJSSDKClientsEncrypt(t *testing.T) {
-	dep := hstest.Start(t, hstest.Options{Processes: 2})
-	var kills atomic.Int64
-	control := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		process, err := strconv.Atoi(r.URL.Query().Get("process"))
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusBadRequest)
-			return
-		}
-		kills.Add(1)
-		// If one of these fails the test, the request ends without an answer, and the SDK's test with it.
-		dep.Kill9(t, process)
-		dep.Restart(t, process)
-	}))
-	defer control.Close()
-	runJSSDK(t, dep, "encryption.test.mjs", "ROOMLINE_KILL="+control.URL)
-	if kills.Load() == 0 {
-		t.Error("no process was killed")
-	}
-	t.Logf("%d kills", kills.Load())
 }
 
 // runJSSDK runs a file of jssdk with two accounts.

@@ -40,7 +40,7 @@ func (s *Server) deviceLists(ctx context.Context, e *user, since, now int64) (ch
 	}
 	list, ok, err := s.recentSharing(ctx, e, since, now)
 	if err == nil && !ok {
-		list, err = s.cfg.Store.ListDeviceListChanges(ctx, e.id, since, now, now)
+		list, err = s.cfg.Store.ListDeviceListChanges(ctx, e.id, since, now)
 	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("load the device lists: %w", err)

@@ -20,6 +20,7 @@ const (
 	toldTyping
 	toldDevices
 	toldThreads
+	toldSticky
 )
 
 // slidingExtensions is which extensions a request turns on.
@@ -27,6 +28,7 @@ type slidingExtensions struct {
 	AccountData *roomExtension `json:"account_data"`
 	Receipts    *roomExtension `json:"receipts"`
 	Typing      *roomExtension `json:"typing"`
+	Sticky      *roomExtension `json:"org.matrix.msc4354.sticky_events"`
 
 	ToDevice *toDeviceExtension `json:"to_device"`
 	E2EE     *switchedExtension `json:"e2ee"`
@@ -44,7 +46,7 @@ func (x *slidingExtensions) parse(raw json.RawMessage) error {
 	if err := decodePart(raw, x); err != nil {
 		return err
 	}
-	for _, of := range []*roomExtension{x.AccountData, x.Receipts, x.Typing} {
+	for _, of := range []*roomExtension{x.AccountData, x.Receipts, x.Typing, x.Sticky} {
 		if of != nil && (len(of.Lists) > limits.SlidingLists || len(of.Rooms) > limits.SlidingSubscriptions) {
 			return matrix.InvalidParam("extensions: too many lists or rooms")
 		}
@@ -80,6 +82,7 @@ type extensionAnswers struct {
 	accountData map[int64][]*store.Update
 	receipts    map[int64][]*store.Update
 	typing      map[int64][]string
+	sticky      map[int64][]*store.Event
 
 	// covered are, for each room, the bits of the extensions that cover it; news those that have news of the room.
 	covered, news map[int64]byte
@@ -89,7 +92,7 @@ type extensionAnswers struct {
 
 // perRoom are the extensions whose news of rooms are told by a bit.
 func (x *slidingExtensions) perRoom() map[byte]*roomExtension {
-	return map[byte]*roomExtension{toldAccountData: x.AccountData, toldReceipts: x.Receipts, toldTyping: x.Typing}
+	return map[byte]*roomExtension{toldAccountData: x.AccountData, toldReceipts: x.Receipts, toldTyping: x.Typing, toldSticky: x.Sticky}
 }
 
 // loadExtensions finds what the extensions have to tell.
@@ -110,10 +113,10 @@ func (b *slide) loadExtensions() error {
 			store.KindAccountData: toldAccountData, store.KindReceipt: toldReceipts, store.KindTyping: toldTyping,
 		}[up.Kind]
 	}
-	if err := inOrder(b.loadSlidingAccountData, b.loadSlidingReceipts, b.loadSlidingTyping); err != nil {
+	if err := inOrder(b.loadSlidingAccountData, b.loadSlidingReceipts, b.loadSlidingTyping, b.loadSlidingSticky); err != nil {
 		return err
 	}
-	x.tell = len(x.global) > 0 || len(x.accountData) > 0 || len(x.receipts) > 0 || len(x.typing) > 0
+	x.tell = len(x.global) > 0 || len(x.accountData) > 0 || len(x.receipts) > 0 || len(x.typing) > 0 || len(x.sticky) > 0
 	return b.loadDevice()
 }
 

@@ -293,6 +293,10 @@ func (w *slidingWriter) extensions() {
 		eachRoom(w, x.typing, func(_ *slidingRoom, users []string) { w.dst = appendTyping(w.dst, users) })
 		w.text(`}}`)
 	}
+	if len(x.sticky) > 0 {
+		next(stickyExtension)
+		w.sticky()
+	}
 	w.dst = x.appendDevice(w.dst, w.b.r, len(w.dst) == start)
 }
 

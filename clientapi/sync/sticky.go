@@ -44,7 +44,7 @@ func (b *build) loadSticky() error {
 		rm.sticky = found[nid]
 	}
 	for _, rm := range b.rooms {
-		rm.sticky = b.stickyBeside(rm)
+		rm.sticky = stickyBeside(rm.sticky, rm.events, b.ignored)
 	}
 	return nil
 }
@@ -77,19 +77,19 @@ func (s *Server) stickyEvents(ctx context.Context, windows []store.Window, now m
 	return found, nil
 }
 
-// stickyBeside are the room's sticky events that are not in its timeline, nor sent by somebody whom the user ignores.
-func (b *build) stickyBeside(rm *room) []*store.Event {
-	if len(rm.sticky) == 0 {
+// stickyBeside are those of a room's sticky events that are not in its timeline, nor sent by somebody who is ignored.
+func stickyBeside(sticky, timeline []*store.Event, ignored map[matrix.UserID]struct{}) []*store.Event {
+	if len(sticky) == 0 {
 		return nil
 	}
-	told := make(map[matrix.EventID]struct{}, len(rm.events))
-	for _, e := range rm.events {
+	told := make(map[matrix.EventID]struct{}, len(timeline))
+	for _, e := range timeline {
 		told[e.EventID] = struct{}{}
 	}
 	var beside []*store.Event
-	for _, e := range rm.sticky {
+	for _, e := range sticky {
 		_, isTold := told[e.EventID]
-		_, isIgnored := b.ignored[e.Sender]
+		_, isIgnored := ignored[e.Sender]
 		if !isTold && !isIgnored {
 			beside = append(beside, e)
 		}

@@ -158,9 +158,11 @@ func writeError(c *Call, err error) {
 	e, ok := matrix.AsError(err)
 	switch {
 	case c.writer.status != 0:
-		// The handler answered and then failed; what it sent cannot be taken back.
-		c.logger().Error("handler failed after its answer", "err", err)
-		return
+		// What was sent cannot be taken back, but the client must not take half an answer for a whole one.
+		if c.Request.Context().Err() == nil {
+			c.logger().Error("handler failed after its answer had begun; the connection is cut", "err", err)
+		}
+		panic(http.ErrAbortHandler)
 	case !ok && c.Request.Context().Err() != nil:
 		// The client has gone, or the server is stopping: there is hardly anyone to read this, and it is no fault.
 		writeErrorBody(c, matrix.Unavailable(time.Second))

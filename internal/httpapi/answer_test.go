@@ -114,16 +114,22 @@ func TestAPanicIsA500AndTheServerLives(t *testing.T) {
 			_ = http.NewResponseController(c.W).Flush()
 			panic("broken late")
 		}},
+		Route{Method: "GET", Path: "/stream", Handle: func(_ context.Context, c *Call) (any, error) {
+			_, _ = io.WriteString(c.W, strings.Repeat("half", 10_000))
+			return nil, fmt.Errorf("read on: %w", unavailable{})
+		}},
 		Route{Method: "GET", Path: "/encode", Handle: func(context.Context, *Call) (any, error) { return make(chan int), nil }},
 		Route{Method: "GET", Path: "/fine", Handle: echo()},
 	)
 	s.send("GET", "/panic", "").wants(t, 500, matrix.ErrUnknown)
 	s.send("GET", "/encode", "").wants(t, 500, matrix.ErrUnknown)
-	if resp, err := http.Get(s.URL + "/late"); err == nil {
-		if _, err := io.ReadAll(resp.Body); err == nil {
-			t.Error("half an answer looks like a whole one")
+	for _, path := range []string{"/late", "/stream"} {
+		if resp, err := http.Get(s.URL + path); err == nil {
+			if _, err := io.ReadAll(resp.Body); err == nil {
+				t.Errorf("%s: half an answer looks like a whole one", path)
+			}
+			resp.Body.Close()
 		}
-		resp.Body.Close()
 	}
 	s.send("GET", "/fine", "").wants(t, 200, "")
 	if n := strings.Count(s.log.String(), "panic in a handler"); n != 2 || !strings.Contains(s.log.String(), "broken") {

@@ -208,6 +208,16 @@ const (
 
 // Rooms.
 const (
+	// RoomMembers bounds those who are in a room, invited, knocking or banned: every joiner's first answer may list them.
+	RoomMembers = 100_000
+
+	// RoomState bounds the state events of a room besides its members', which every client that comes to it gets.
+	RoomState = 20_000
+
+	// RoomSizeStep is the part of what a room may still grow by that a process lets it grow before it counts again. So a few processes
+	// together exceed a bound by a fraction of what was left at the last count.
+	RoomSizeStep = 20
+
 	// AliasesPerRoom bounds what a room's members can fill the alias table with; rooms have one or two.
 	AliasesPerRoom = 100
 
@@ -275,6 +285,9 @@ const (
 
 	// UpgradeBans bounds the bans that are taken into a new room together with its state; further ones follow in batches of this size.
 	UpgradeBans = 500
+
+	// CarriedOver bounds the members of a room who get what they had set for another one that comes to be replaced by it.
+	CarriedOver = 100
 
 	// UpgradeChildren bounds the children and parents of a space that are taken into its new room.
 	UpgradeChildren = 1000

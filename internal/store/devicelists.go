@@ -51,9 +51,10 @@ func scanSharing(rows *sql.Rows) (Sharing, error) {
 	return sh, err
 }
 
-// ListDeviceListChanges returns the users who may be news to the user: those whose devices last changed at after < position <= last,
-// and those with whom the user came to share a room, or ceased to, between after and upTo.
-func (s *Store) ListDeviceListChanges(ctx context.Context, user matrix.UserID, after, upTo, last int64) ([]Sharing, error) {
+// ListDeviceListChanges returns the users who may be news to the user: those whose devices changed at after < position <= upTo, and those
+// with whom the user came to share a room, or ceased to, between the two. Whose changes after the first are so many that they are
+// forgotten is among them.
+func (s *Store) ListDeviceListChanges(ctx context.Context, user matrix.UserID, after, upTo int64) ([]Sharing, error) {
 	rows, err := s.query(ctx, `
 		WITH `+sharingOf+`, moved AS (
 			-- Everybody in the rooms that the user joined, at the end, and left, at the beginning.
@@ -71,11 +72,17 @@ func (s *Store) ListDeviceListChanges(ctx context.Context, user matrix.UserID, a
 			FROM (
 				SELECT user_id, false AS changed, false AS signed FROM moved
 				UNION ALL
-				SELECT CASE WHEN key = '' THEN user_id ELSE key END, key = '', key <> '' FROM updates
-				WHERE kind = 6 AND position > $2 AND position <= $4 AND (key = '' OR user_id = $1)
+				SELECT CASE WHEN key = '' THEN user_id ELSE key END, key = '', key <> '' FROM (
+					SELECT user_id, key FROM updates WHERE kind = 6 AND position > $2 AND position <= $3
+					UNION ALL
+					SELECT user_id, key FROM device_list_history WHERE position > $2 AND position <= $3
+					UNION ALL
+					SELECT user_id, key FROM device_list_history WHERE forgotten > 0 AND forgotten > $2 AND position > $3
+				) d
+				WHERE key = '' OR user_id = $1
 			) c
 			GROUP BY user_id
-		)`+judged, string(user), after, upTo, last)
+		)`+judged, string(user), after, upTo)
 	return scanAll(rows, err, scanSharing)
 }
 

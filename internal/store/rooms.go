@@ -128,6 +128,17 @@ func scanUserID(rows *sql.Rows) (matrix.UserID, error) {
 	return u, err
 }
 
+// CountRoomEntries counts who is in a room or has another membership than leave, or the other state events of it, up to limit.
+func (s *Store) CountRoomEntries(ctx context.Context, room int64, members bool, limit int) (int, error) {
+	from := `room_state WHERE room_nid = $1 AND until = 9223372036854775807 AND type <> 'm.room.member'`
+	if members {
+		from = `memberships WHERE room_nid = $1 AND membership <> 'leave'`
+	}
+	var n int
+	err := s.queryRow(ctx, `SELECT count(*) FROM (SELECT FROM `+from+` LIMIT $2) entries`, room, limit).Scan(&n)
+	return n, err
+}
+
 // MemberCount is how many members of each kind a room has.
 type MemberCount struct {
 	RoomNID         int64

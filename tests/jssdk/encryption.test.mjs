@@ -1,6 +1,6 @@
-// matrix-js-sdk with its Rust crypto: two users and four devices in an encrypted room, on two server processes. jssdk_test.go
-// starts the server and runs this with node --test; see chat.test.mjs for the environment. ROOMLINE_KILL is a URL that kills the
-// server process in its query, and starts it again.
+// matrix-js-sdk with its Rust crypto: two users and four devices in an encrypted room, on two server processes.
+// jssdk_crypto_test.go starts the server and runs this with node --test; see chat.test.mjs for the environment. ROOMLINE_CONTROL is a URL
+// below which it kills a server process and starts it again, and acts as carol, whose client is another.
 
 import assert from "node:assert/strict";
 import { after, before, test as nodeTest } from "node:test";
@@ -63,6 +63,20 @@ async function insist(what, act) {
 
 const clients = [];
 
+/**
+ * Why: this version of the SDK leaves the msgtype out of a request for verification in a room, and doesn't know it again when it
+ * comes. The specification requires it.
+ */
+function fetchWithMsgtype(url, options) {
+    if (options.method === "PUT" && url.toString().includes("/send/m.room.message/")) {
+        const content = JSON.parse(options.body);
+        if (content.methods && content.to && !content.msgtype) {
+            options = { ...options, body: JSON.stringify({ ...content, msgtype: "m.key.verification.request" }) };
+        }
+    }
+    return fetch(url, options);
+}
+
 /** Signs in on a device of its own, which encrypts. keys are the secret storage keys that the person knows. */
 async function signIn(url, account, keys = {}) {
     const answer = await createClient({ baseUrl: url, logger: silent }).loginRequest({
@@ -72,7 +86,7 @@ async function signIn(url, account, keys = {}) {
     });
     const client = createClient({
         baseUrl: url, userId: answer.user_id, deviceId: answer.device_id, accessToken: answer.access_token,
-        timelineSupport: true, logger: silent,
+        timelineSupport: true, logger: silent, fetchFn: fetchWithMsgtype,
         cryptoCallbacks: {
             getSecretStorageKey: async ({ keys: wanted }) => {
                 const id = Object.keys(wanted).find((k) => keys[k]);
@@ -128,10 +142,16 @@ async function isSigned(client, other) {
     return (await client.getCrypto().getDeviceVerificationStatus(other.getUserId(), other.deviceId))?.signedByOwner;
 }
 
-/** The next verification that somebody asks the client for, accepted. */
+/** The next verification that somebody asks the client for, accepted; undefined until it comes. */
 function accepted(client) {
-    return new Promise((resolve, reject) => {
-        client.once(CryptoEvent.VerificationRequestReceived, (request) => request.accept().then(() => resolve(request), reject));
+    const next = {};
+    client.once(CryptoEvent.VerificationRequestReceived, (request) => {
+        next.request = request;
+        request.accept().catch((err) => (next.error = err));
+    });
+    return () => eventually(`${client.deviceId} being asked`, () => {
+        assert.ifError(next.error);
+        return next.request;
     });
 }
 
@@ -169,7 +189,16 @@ async function read(client, id) {
     return event.getContent().body;
 }
 
-const kill = async (n) => assert.ok((await fetch(`${process.env.ROOMLINE_KILL}?process=${n}`)).ok, "the process starts again");
+/** Has the test around this one do something, and returns its answer. */
+async function control(path, query) {
+    const answer = await fetch(`${process.env.ROOMLINE_CONTROL}${path}?${new URLSearchParams(query)}`);
+    const text = await answer.text();
+    assert.ok(answer.ok, `${path}: ${text}`);
+    return text;
+}
+
+const kill = (n) => control("/kill", { process: n });
+const carol = (act, query) => control(`/carol/${act}`, { room: roomId, ...query });
 
 const secrets = {}; // what Alice has written down
 let alice;
@@ -221,7 +250,7 @@ test("a second device is verified by emoji", async () => {
     const crypto = second.getCrypto();
     assert.ok(!(await isSigned(second, second)), "a new device is not signed");
     const theirs = accepted(alice);
-    await compareEmoji(await crypto.requestOwnUserVerification(), await theirs);
+    await compareEmoji(await crypto.requestOwnUserVerification(), await theirs());
     for (const client of [alice, second, bob]) {
         await eventually(`${client.deviceId} seeing the device signed`, () => isSigned(client, second));
     }
@@ -231,6 +260,38 @@ test("a second device is verified by emoji", async () => {
     await eventually("the key of the backup", () => crypto.getSessionBackupPrivateKey());
     const { event_id: id } = await bob.sendTextMessage(roomId, "for all devices");
     for (const client of [alice, second]) assert.equal(await read(client, id), "for all devices");
+});
+
+test("two people verify each other by emoji in a room", async () => {
+    const theirs = accepted(bob);
+    const request = await alice.getCrypto().requestVerificationDM(bob.getUserId(), roomId);
+    assert.equal(request.roomId, roomId, "the request is a message of the room");
+    const counterpart = await theirs();
+    assert.equal(counterpart.roomId, roomId);
+    await compareEmoji(request, counterpart);
+    for (const [client, other] of [[alice, bob], [bob, alice]]) {
+        await eventually(`${client.getUserId()} trusting ${other.getUserId()}`, async () =>
+            (await client.getCrypto().getUserVerificationStatus(other.getUserId())).isCrossSigningVerified());
+    }
+});
+
+test("somebody with another client in the same room", async () => {
+    const name = alice.getUserId().replace("alice", "carol");
+    await alice.invite(roomId, name);
+    assert.equal(await carol("join"), name);
+    await eventually("all seeing carol", () => [alice, second, bob].every((c) => c.getRoom(roomId).getMember(name)?.membership === "join"));
+    const id = await carol("say", { text: "carol says hello" });
+    for (const client of [alice, second, bob]) {
+        assert.equal(await read(client, id), "carol says hello");
+        assert.ok(client.getRoom(roomId).findEventById(id).isEncrypted(), "it was encrypted");
+    }
+    for (const client of [alice, second, bob]) {
+        const text = `${client.deviceId} says hello to carol`;
+        const { event_id: event } = await client.sendTextMessage(roomId, text);
+        assert.equal(await carol("read", { event }), text);
+    }
+    await carol("leave");
+    await eventually("all seeing carol leave", () => [alice, second, bob].every((c) => c.getRoom(roomId).getMember(name)?.membership === "leave"));
 });
 
 test("1,000 messages while processes are killed", async () => {

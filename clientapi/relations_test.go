@@ -315,6 +315,41 @@ func show(d *digest) string {
 	return fmt.Sprintf("edit %s, references %v, thread %d %v %s (%s)", d.Edit, d.References, d.Count, d.Part, d.Latest, show(d.Inner))
 }
 
+// TestPagesTellWhatHasBeenSaidBetweenThem has events that get their first child, and lose their last one, between two requests.
+func TestPagesTellWhatHasBeenSaidBetweenThem(t *testing.T) {
+	t.Parallel()
+	alice, bob, id := together(t)
+	older, newer := alice.say(id, "older"), alice.say(id, "newer")
+	edits := func(query string) map[string]string {
+		page := alice.messages(id, query)
+		found := make(map[string]string)
+		for _, e := range page.list("chunk") {
+			if d := told(e); d != nil {
+				found[e.text("event_id")] = d.Edit + d.Latest
+			}
+		}
+		return found
+	}
+	expect := func(want map[string]string) {
+		t.Helper()
+		for _, query := range []string{"dir=b&limit=50", "dir=f&limit=50"} {
+			if got := edits(query); !reflect.DeepEqual(got, want) {
+				t.Errorf("%s: got %v, want %v", query, got, want)
+			}
+		}
+	}
+	expect(map[string]string{})
+	from := alice.messages(id, "dir=b&limit=1").text("end")
+	edit := alice.relate(id, "m.replace", older)
+	if got := edits("dir=b&limit=50&from=" + from); got[older] != edit || len(got) != 1 {
+		t.Errorf("the second page has %v, want the edit %s of %s", got, edit, older)
+	}
+	reply := bob.relate(id, "m.thread", newer)
+	expect(map[string]string{older: edit, newer: reply})
+	alice.redact(id, edit)
+	expect(map[string]string{newer: reply})
+}
+
 func TestRelationsPageInBothDirectionsAndFitOtherTokens(t *testing.T) {
 	t.Parallel()
 	alice, bob, id := together(t)

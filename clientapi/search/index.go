@@ -20,7 +20,7 @@ const follower = "search"
 // Run keeps the index up to date until ctx ends. One process of the deployment does it at a time; what is in the journal from before
 // there was an index is indexed first.
 func (s *Server) Run(ctx context.Context) error {
-	s.cfg.Journal.Follow(ctx, journal.Follower{Name: follower, Handle: s.index, Rest: 200 * time.Millisecond})
+	s.cfg.Journal.Follow(ctx, journal.Follower{Name: follower, Handle: s.index, Rest: 200 * time.Millisecond, Hurry: s.hurry})
 	return nil
 }
 

@@ -45,10 +45,12 @@ type Config struct {
 // Server searches.
 type Server struct {
 	cfg Config
+	// hurry tells the follower that a search waits for it.
+	hurry chan struct{}
 }
 
 // New returns a Server.
-func New(cfg Config) *Server { return &Server{cfg: cfg} }
+func New(cfg Config) *Server { return &Server{cfg: cfg, hurry: make(chan struct{}, 1)} }
 
 // Search finds events.
 //
@@ -91,6 +93,10 @@ func (s *Server) caughtUp(ctx context.Context) error {
 		}
 		if position >= head {
 			return nil
+		}
+		select {
+		case s.hurry <- struct{}{}:
+		default:
 		}
 		select {
 		case <-ctx.Done():

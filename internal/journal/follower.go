@@ -25,6 +25,8 @@ type Follower struct {
 	// Rest is how long a follower that has caught up lets entries gather: a commit for every message competes with those of the
 	// senders. What comes after a quiet time is handled at once.
 	Rest time.Duration
+	// Hurry, if given, ends a rest: somebody in this process waits for what the follower does.
+	Hurry <-chan struct{}
 	// While, if given, runs beside Handle for as long as this process has the lease. It has to return when ctx ends.
 	While func(ctx context.Context)
 }
@@ -120,7 +122,11 @@ func (j *Journal) work(ctx context.Context, lease *store.Lease, f Follower) erro
 		}
 		position = to
 		if to == head && f.Rest > 0 {
-			pause(ctx, f.Rest)
+			select {
+			case <-ctx.Done():
+			case <-f.Hurry:
+			case <-time.After(f.Rest):
+			}
 		}
 	}
 }

@@ -28,6 +28,8 @@ type Event struct {
 	TxnID     string
 	// JSON is the signed event; after a redaction, what is left of it.
 	JSON []byte
+	// Childless: no event related to this one when it was read. Only pages of a room say so.
+	Childless bool
 }
 
 // eventColumns need events joined with rooms.
@@ -41,8 +43,9 @@ func scanEvent(rows *sql.Rows) (Event, error) { return scanEventAfter(rows) }
 func scanEventAfter(rows *sql.Rows, first ...any) (Event, error) {
 	var e Event
 	var key sql.NullString
-	err := rows.Scan(append(first, &e.Position, &e.RoomNID, &e.RoomID, &e.EventID, &e.Type, &key, &e.Sender, &e.OriginServerTS, &e.Depth,
-		&e.RedactedBy, &e.TxnDevice, &e.TxnID, &e.JSON)...)
+	// Plain types, which database/sql fills without reflection.
+	err := rows.Scan(append(first, &e.Position, &e.RoomNID, (*string)(&e.RoomID), (*string)(&e.EventID), &e.Type, &key, (*string)(&e.Sender),
+		(*int64)(&e.OriginServerTS), &e.Depth, (*string)(&e.RedactedBy), (*string)(&e.TxnDevice), &e.TxnID, &e.JSON)...)
 	if key.Valid {
 		e.StateKey = &key.String
 	}
@@ -101,14 +104,21 @@ func (s *Store) ListEventsByID(ctx context.Context, room int64, ids []matrix.Eve
 // ListRoomEvents returns the room's events with after < position <= upTo, oldest first, at most limit and about limits.PageBytes. cut
 // says that there would have been more but for the bytes.
 func (s *Store) ListRoomEvents(ctx context.Context, room, after, upTo int64, limit int) (events []Event, cut bool, err error) {
-	rows, err := s.query(ctx, `
-		SELECT `+eventColumns+` FROM events JOIN rooms USING (room_nid)
-		WHERE room_nid = $1 AND position > $2 AND position <= $3 ORDER BY position LIMIT $4`, room, after, upTo, limit)
-	return scanPage(rows, err)
+	return s.listPage(ctx, "ASC", room, after, upTo, limit)
 }
 
-// scanPage reads events until there are no more, or they would fill too much memory.
-func scanPage(rows *sql.Rows, err error) (events []Event, cut bool, _ error) {
+// ListRoomEventsBack is ListRoomEvents, newest first.
+func (s *Store) ListRoomEventsBack(ctx context.Context, room, after, upTo int64, limit int) (events []Event, cut bool, err error) {
+	return s.listPage(ctx, "DESC", room, after, upTo, limit)
+}
+
+// listPage reads events in an order until there are no more, or they would fill too much memory. Why no EXISTS: for that the planner
+// may read all relations there are.
+func (s *Store) listPage(ctx context.Context, order string, room, after, upTo int64, limit int) (events []Event, cut bool, _ error) {
+	rows, err := s.query(ctx, `
+		SELECT (SELECT true FROM relations r WHERE r.room_nid = $1 AND r.relates_to = events.event_id LIMIT 1) IS NULL, `+eventColumns+`
+		FROM events JOIN rooms USING (room_nid)
+		WHERE room_nid = $1 AND position > $2 AND position <= $3 ORDER BY position `+order+` LIMIT $4`, room, after, upTo, limit)
 	if err != nil {
 		return nil, false, err
 	}
@@ -117,22 +127,16 @@ func scanPage(rows *sql.Rows, err error) (events []Event, cut bool, _ error) {
 		if size >= limits.PageBytes {
 			return events, true, nil
 		}
-		e, err := scanEvent(rows)
+		var childless bool
+		e, err := scanEventAfter(rows, &childless)
 		if err != nil {
 			return nil, false, wrap(err)
 		}
+		e.Childless = childless
 		size += len(e.JSON)
 		events = append(events, e)
 	}
 	return events, false, wrap(rows.Err())
-}
-
-// ListRoomEventsBack is ListRoomEvents, newest first.
-func (s *Store) ListRoomEventsBack(ctx context.Context, room, after, upTo int64, limit int) (events []Event, cut bool, err error) {
-	rows, err := s.query(ctx, `
-		SELECT `+eventColumns+` FROM events JOIN rooms USING (room_nid)
-		WHERE room_nid = $1 AND position > $2 AND position <= $3 ORDER BY position DESC LIMIT $4`, room, after, upTo, limit)
-	return scanPage(rows, err)
 }
 
 // ListTimelines returns for each room its newest events with after < position <= upTo, at most limit a room, newest first

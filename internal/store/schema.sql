@@ -952,7 +952,7 @@ CREATE TABLE search_documents (
     has_url   boolean  NOT NULL,
     -- Position of the edit whose words these are, or null.
     edit      bigint,
-    -- And four lexemes that no word can be: the room, its organisation, the stretch of positions twice. See search.go.
+    -- And lexemes that no word can be: the room, its organisation, the stretches of positions. See search.go.
     words     tsvector NOT NULL
 );
 -- The list of what is not yet sorted in is read by every search, so it is kept short.

@@ -12,9 +12,9 @@ import (
 	"github.com/roomline/roomline/internal/matrix"
 )
 
-// The index of messages for searching. A document has, besides its words, four lexemes that no word can be: r/ and its room, o/ and
-// the room's organisation, b/ and c/ with the stretch of positions that it lies in. With them the index narrows a search down to
-// somebody's rooms, and to the newest stretches first: of a word that stands in every third message nobody wants all.
+// The index of messages for searching. A document has, besides its words, lexemes that no word can be: r/ and its room, o/ and the
+// room's organisation, and one for each size of stretch with the stretch of positions that it lies in. With them the index narrows a
+// search down to somebody's rooms, and to the newest stretches first: of a word that stands in every third message nobody wants all.
 
 // Kinds of documents: the key that was indexed.
 const (
@@ -36,11 +36,22 @@ type SearchDocument struct {
 	Words string
 }
 
-// The stretches of positions: 2^14 and 2^20.
-const (
-	fineBits   = 14
-	coarseBits = 20
-)
+// stretches are the sizes of stretches of positions, each with the first letter of its lexemes. Each is a few times the one before, so that
+// a few of some size are as long as anything wanted: the index looks at every document of a list of stretches that has fewer documents
+// each than the words have.
+var stretches = []struct {
+	letter string
+	bits   int
+}{{"b", 14}, {"c", 17}, {"d", 20}}
+
+// stretchLexemes are the lexemes of the stretches of x.position, in SQL.
+func stretchLexemes() string {
+	var b strings.Builder
+	for _, s := range stretches {
+		fmt.Fprintf(&b, ", '%s/' || (x.position >> %d)", s.letter, s.bits)
+	}
+	return b.String()
+}
 
 // PutSearchDocuments stores documents, in the place of earlier ones of the same events. Encrypted rooms have none. One that was redacted in
 // the meantime gets none either. The disk is not waited for: the follower saves its position afterwards, so what a crash of the database
@@ -56,12 +67,11 @@ func (s *Store) PutSearchDocuments(ctx context.Context, docs []SearchDocument) e
 		positions[i], rooms[i], edits[i], kinds[i] = d.Position, d.RoomNID, d.Edit, int64(d.Kind)
 		senders[i], words[i], urls[i] = string(d.Sender), d.Words, d.HasURL
 	}
-	_, err := s.exec(ctx, fmt.Sprintf(`
+	_, err := s.exec(ctx, `
 		WITH quick AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true))
 		INSERT INTO search_documents (position, room_nid, sender, kind, has_url, edit, words)
 		SELECT DISTINCT ON (x.position) x.position, x.room, x.sender, x.kind, x.url, nullif(x.edit, 0),
-		       x.words::tsvector || array_to_tsvector(ARRAY['r/' || x.room, 'o/' || rooms.organisation_id,
-		                                                    'b/' || (x.position >> %d), 'c/' || (x.position >> %d)])
+		       x.words::tsvector || array_to_tsvector(ARRAY['r/' || x.room, 'o/' || rooms.organisation_id`+stretchLexemes()+`])
 		FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::int[], $5::boolean[], $6::bigint[], $7::text[])
 			WITH ORDINALITY AS x (position, room, sender, kind, url, edit, words, ord)
 		CROSS JOIN quick
@@ -72,7 +82,7 @@ func (s *Store) PutSearchDocuments(ctx context.Context, docs []SearchDocument) e
 				AND s.until = 9223372036854775807)
 		ORDER BY x.position, x.ord DESC
 		ON CONFLICT (position) DO UPDATE
-		SET has_url = excluded.has_url, edit = excluded.edit, words = excluded.words`, fineBits, coarseBits),
+		SET has_url = excluded.has_url, edit = excluded.edit, words = excluded.words`,
 		int8Array(positions), int8Array(rooms), textArray(senders), int4Array(kinds), pq.Array(urls), int8Array(edits), textArray(words))
 	return err
 }
@@ -145,26 +155,37 @@ type SearchMatch struct {
 	Rank float32
 }
 
-// fewRooms is up to how many rooms the index is asked for each of them, rather than for their organisations.
-const fewRooms = 24
-
 // Common words are found by reading the newest messages one after the other, which ends as soon as there are enough; rare words by the
 // index, whose answer is all messages that have them. Which it is the newest messages tell: firstRead of them are read in any case, and
-// nextRead more as long as the search would be over by then.
+// up to longestRead if there are enough matches among those.
 const (
-	firstRead = 1 << fineBits
-	nextRead  = 4 << fineBits
+	firstRead   = 1 << 12
+	longestRead = 1 << 16
 )
 
-// searchSteps are the stretches of positions for which the index is asked one after the other until enough is found, counted in fine ones;
-// each is a few times as long as all before it, so that what was looked at in vain is never the larger part.
-var searchSteps = []int64{16, 64, 256, 1024, 1 << 40}
+// The index is asked for as much as is expected to have enough, but at first for no more than firstStep, and then for stepGrowth times what
+// was looked at before: the newest messages may not be like the others. What is longer than longestStep is all that is left.
+const (
+	firstStep   = 1 << 21
+	stepGrowth  = 16
+	longestStep = 1 << 26
+)
+
+// searching is a search on its way: positions from before to top were looked at.
+type searching struct {
+	tx          *Tx
+	q           *SearchQuery
+	top, before int64
+	matches     []SearchMatch
+	// scope is the part of a tsquery that names the rooms, once it is known.
+	scope  string
+	scoped bool
+}
 
 // Search returns the newest matches, newest first.
 func (s *Store) Search(ctx context.Context, q SearchQuery) ([]SearchMatch, error) {
 	var matches []SearchMatch
 	err := s.Read(ctx, func(tx *Tx) error {
-		matches = nil
 		// Why: the planner can't know how many messages have the words, and reads all messages when it expects many.
 		if _, err := tx.exec(ctx, `SET LOCAL enable_seqscan = off; SET LOCAL jit = off`); err != nil {
 			return err
@@ -174,36 +195,69 @@ func (s *Store) Search(ctx context.Context, q SearchQuery) ([]SearchMatch, error
 			return err
 		}
 		before := min(q.Before, newest+1)
-		search := func(lowest int64, read bool) error {
-			found, err := tx.searchStretch(ctx, &q, lowest, before, q.Limit-len(matches), read)
-			matches = append(matches, found...)
-			before = lowest << fineBits
-			return err
-		}
-		top := before
-		for read := int64(firstRead); before > 0; read = nextRead {
-			if done := top - before; done > 0 && int64(len(matches))*(done+nextRead) < int64(q.Limit)*done {
-				break
-			}
-			if err := search(max(before-read, 0)>>fineBits, true); err != nil || len(matches) >= q.Limit {
+		w := &searching{tx: tx, q: &q, top: before, before: before}
+		for w.before > 0 && len(w.matches) < q.Limit {
+			if err := w.step(ctx); err != nil {
 				return err
 			}
 		}
-		for _, step := range searchSteps {
-			if before <= 0 {
-				break
-			}
-			if err := search(max((before-1)>>fineBits-step+1, 0), false); err != nil || len(matches) >= q.Limit {
-				return err
-			}
-		}
+		matches = w.matches
 		return nil
 	})
 	return matches, err
 }
 
-// searchStretch searches the positions before the given one, down to the beginning of a fine stretch, by reading them or by the index.
-func (tx *Tx) searchStretch(ctx context.Context, q *SearchQuery, lowest, before int64, limit int, read bool) ([]SearchMatch, error) {
+// step looks at the next stretch of positions.
+func (w *searching) step(ctx context.Context) error {
+	seen, missing := w.top-w.before, int64(w.q.Limit-len(w.matches))
+	if seen == 0 {
+		return w.read(ctx, firstRead)
+	}
+	need := int64(1) << 40
+	if found := int64(len(w.matches)); found > 0 {
+		need = seen*missing/found + seen/4
+	}
+	if seen+need <= longestRead {
+		return w.read(ctx, max(need, firstRead))
+	}
+	if !w.scoped {
+		if err := w.choose(ctx); err != nil {
+			return err
+		}
+	}
+	return w.index(ctx, min(need, max(firstStep, stepGrowth*seen)))
+}
+
+// read looks at messages one after the other.
+func (w *searching) read(ctx context.Context, length int64) error {
+	lowest := max(w.before-length, 0)
+	return w.search(ctx, `(SELECT * FROM search_documents WHERE position < $2 AND position >= $3 ORDER BY position DESC OFFSET 0) d
+			WHERE words @@ $1::tsquery AND`, w.q.Words, lowest)
+}
+
+// index asks the index. The query names stretches only if there is much that they leave out.
+func (w *searching) index(ctx context.Context, length int64) error {
+	lowest := max(w.before-length, 0)
+	if length > longestStep {
+		lowest = 0
+	}
+	words := "(" + w.q.Words + ")"
+	if lowest > 0 || w.before < min(w.top-w.before, longestStep) {
+		var names string
+		names, lowest = stretchNames(lowest, w.before)
+		words += " & (" + names + ")"
+	}
+	if w.scope != "" {
+		words += " & (" + w.scope + ")"
+	}
+	// Why "+ 0": it keeps the planner from reading.
+	return w.search(ctx, `(SELECT * FROM search_documents WHERE words @@ $1::tsquery AND position + 0 < $2 AND position + 0 >= $3 OFFSET 0) d
+			WHERE`, words, lowest)
+}
+
+// search looks at the positions before the last ones, down to lowest. Why OFFSET 0 in from: it keeps the planner from the other way.
+func (w *searching) search(ctx context.Context, from, words string, lowest int64) error {
+	q := w.q
 	var open, partial []int64 // rooms of which everything may be seen, and the others
 	var sights []sql.NullString
 	for _, r := range q.Rooms {
@@ -217,17 +271,9 @@ func (tx *Tx) searchStretch(ctx context.Context, q *SearchQuery, lowest, before 
 	for i, k := range q.Kinds {
 		kinds[i] = int64(k)
 	}
-	// Why OFFSET 0 and "+ 0": each keeps the planner from the other way.
-	words := q.Words
-	from := `(SELECT * FROM search_documents WHERE position < $2 AND position >= $3 ORDER BY position DESC OFFSET 0) d`
-	if !read {
-		words = "(" + q.Words + ") & (" + q.scope() + ") & (" + stretches(lowest, (before-1)>>fineBits) + ")"
-		from = `(SELECT * FROM search_documents WHERE words @@ $1::tsquery AND position + 0 < $2 AND position + 0 >= $3 OFFSET 0) d`
-	}
-	rows, err := tx.query(ctx, `
+	rows, err := w.tx.query(ctx, `
 		WITH newest AS MATERIALIZED (
-			SELECT position, edit FROM `+from+`
-			WHERE words @@ $1::tsquery AND kind = ANY ($4)
+			SELECT position, edit, words FROM `+from+` kind = ANY ($4)
 				AND ($5::text[] IS NULL OR sender = ANY ($5)) AND sender <> ALL ($6::text[])
 				AND ($7::boolean IS NULL OR has_url = $7)
 				AND (room_nid = ANY ($8::bigint[]) OR EXISTS (
@@ -235,15 +281,40 @@ func (tx *Tx) searchStretch(ctx context.Context, q *SearchQuery, lowest, before 
 					WHERE w.nid = room_nid AND w.sight @> position AND (edit IS NULL OR w.sight @> edit)))
 			ORDER BY position DESC LIMIT $11
 		)
-		SELECT position, coalesce(newest.edit, 0), ts_rank(search_documents.words, $12::tsquery, 1)
-		FROM newest JOIN search_documents USING (position) ORDER BY position DESC`,
-		words, before, lowest<<fineBits, pq.Array(kinds), pq.Array(q.Senders), listed(q.NotSenders), q.HasURL,
-		pq.Array(open), pq.Array(partial), pq.Array(sights), limit, q.Words)
-	return scanAll(rows, err, func(rows *sql.Rows) (SearchMatch, error) {
+		SELECT position, coalesce(edit, 0), ts_rank(words, $12::tsquery, 1) FROM newest ORDER BY position DESC`,
+		words, w.before, lowest, pq.Array(kinds), pq.Array(q.Senders), listed(q.NotSenders), q.HasURL,
+		pq.Array(open), pq.Array(partial), pq.Array(sights), q.Limit-len(w.matches), q.Words)
+	found, err := scanAll(rows, err, func(rows *sql.Rows) (SearchMatch, error) {
 		var m SearchMatch
 		err := rows.Scan(&m.Position, &m.Edit, &m.Rank)
 		return m, err
 	})
+	w.matches, w.before = append(w.matches, found...), lowest
+	return err
+}
+
+// The index is asked for rooms when the newest scopeSample messages say that most are in others; for each of them when there are no more
+// than fewRooms, and otherwise for their organisations.
+const (
+	scopeSample = 1000
+	fewRooms    = 24
+)
+
+// choose chooses the scope.
+func (w *searching) choose(ctx context.Context) error {
+	rooms := make([]int64, len(w.q.Rooms))
+	for i, r := range w.q.Rooms {
+		rooms[i] = r.RoomNID
+	}
+	var most bool
+	err := w.tx.queryRow(ctx, `
+		SELECT coalesce(2 * count(*) FILTER (WHERE room_nid = ANY ($1)) >= count(*), true)
+		FROM (SELECT room_nid FROM search_documents WHERE position < $2 ORDER BY position DESC LIMIT $3) newest`,
+		pq.Array(rooms), w.before, scopeSample).Scan(&most)
+	if w.scoped = err == nil; w.scoped && !most {
+		w.scope = w.q.scope()
+	}
+	return err
 }
 
 // scope is the part of a tsquery that names the rooms, or where there are many the organisations that have them.
@@ -265,28 +336,23 @@ func (q *SearchQuery) scope() string {
 	return strings.Join(names, " | ")
 }
 
-// maxStretches bounds the lexemes of stretches in a query; a search that goes on to the beginning has none.
-const maxStretches = 64
+// fewStretches is how many lexemes of stretches a query has, unless even the longest stretches are too short for that.
+const fewStretches = 4
 
-// stretches is the part of a tsquery that names the stretches from one fine one to another: by the fine ones when they are few, by the coarse
-// ones when those are.
-func stretches(lowest, highest int64) string {
-	name, first, last := "b", lowest, highest
-	if last-first >= maxStretches {
-		const more = coarseBits - fineBits
-		name, first, last = "c", lowest>>more, highest>>more
+// stretchNames is the part of a tsquery that names the stretches from one position to before another, and where the first of them begins.
+func stretchNames(from, before int64) (names string, lowest int64) {
+	size := stretches[len(stretches)-1]
+	for _, s := range stretches {
+		if (before-1)>>s.bits-from>>s.bits < fewStretches {
+			size = s
+			break
+		}
 	}
-	if last-first >= maxStretches {
-		first = last + 1
+	var list []string
+	for n := from >> size.bits; n <= (before-1)>>size.bits; n++ {
+		list = append(list, fmt.Sprintf("'%s/%d'", size.letter, n))
 	}
-	var names []string
-	for i := first; i <= last; i++ {
-		names = append(names, fmt.Sprintf("'%s/%d'", name, i))
-	}
-	if names == nil {
-		return "!'b/-'" // every document
-	}
-	return strings.Join(names, " | ")
+	return strings.Join(list, " | "), from >> size.bits << size.bits
 }
 
 // ListSearchableRooms returns those of the rooms that are not encrypted, with their organisations.

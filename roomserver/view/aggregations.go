@@ -37,7 +37,7 @@ func (r *Related) Aggregate(ctx context.Context, st *store.Store, v Viewer, even
 	var parents []store.Parent
 	var of []*store.Event
 	for _, e := range events {
-		if e.StateKey == nil && e.Type != "m.room.redaction" && (v.Childless == nil || !v.Childless(e)) {
+		if e.StateKey == nil && e.Type != "m.room.redaction" && !e.Childless && (v.Childless == nil || !v.Childless(e)) {
 			parents, of = append(parents, parent(e, &v)), append(of, e)
 		}
 	}

@@ -249,7 +249,8 @@ CREATE TABLE transactions (
     created_ts  bigint NOT NULL,
     PRIMARY KEY (user_id, device_id, scope, txn_id)
 );
-CREATE INDEX transactions_created ON transactions (created_ts);
+-- Rows come in the order of their time, so that ranges of pages say enough.
+CREATE INDEX transactions_created ON transactions USING brin (created_ts);
 
 -- Everything else that clients learn through sync: account data, receipts, typing, presence, sessions and device lists that
 -- changed. The last writer wins for each (kind, user, room, key); what was overwritten is of no interest to anybody.

@@ -44,13 +44,22 @@ func fold(written string) string {
 	return small
 }
 
+// firstMark and firstAlone are where the marks and the scripts without spaces begin: most text lies below, and is not looked up in tables.
+const (
+	firstMark  = 0x0300
+	firstAlone = 0x0e00
+)
+
 func isWord(r rune) bool {
+	if r < firstMark {
+		return unicode.IsLetter(r) || unicode.IsNumber(r)
+	}
 	return unicode.IsLetter(r) || unicode.IsNumber(r) || unicode.Is(unicode.M, r)
 }
 
 // alone reports letters of scripts that have no spaces: each is a word by itself.
 func alone(r rune) bool {
-	return r == 'ー' || unicode.In(r, unicode.Han, unicode.Hiragana, unicode.Katakana, unicode.Thai, unicode.Lao, unicode.Khmer, unicode.Myanmar)
+	return r >= firstAlone && (r == 'ー' || unicode.In(r, unicode.Han, unicode.Hiragana, unicode.Katakana, unicode.Thai, unicode.Lao, unicode.Khmer, unicode.Myanmar))
 }
 
 // words cuts a text into its words, at most max.

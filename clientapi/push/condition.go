@@ -21,7 +21,9 @@ type subject struct {
 	// name is the display name of the user whose rule is asked, in the room.
 	name string
 
-	lower map[string]string
+	// content is the event's, once somebody has asked for it: most conditions do.
+	content gjson.Result
+	lower   map[string]string
 }
 
 // condition is a compiled condition of a rule.
@@ -172,14 +174,32 @@ func (s *subject) property(path []string) gjson.Result {
 			return text(string(s.event.EventID))
 		}
 	}
-	v := gjson.ParseBytes(s.event.JSON)
+	var v gjson.Result
+	if path[0] == "content" {
+		if s.content.Raw == "" {
+			s.content = gjson.GetBytes(s.event.JSON, "content")
+		}
+		v, path = s.content, path[1:]
+	} else {
+		v = gjson.ParseBytes(s.event.JSON)
+	}
 	for _, name := range path {
 		if !v.IsObject() {
 			return gjson.Result{}
 		}
-		v = v.Get(gjson.Escape(name))
+		v = v.Get(escape(name))
 	}
 	return v
+}
+
+// escape is gjson.Escape, which costs more than the look-up, for names that need it.
+func escape(name string) string {
+	for i := range len(name) {
+		if c := name[i]; !('a' <= c && c <= 'z' || c == '_' || 'A' <= c && c <= 'Z') {
+			return gjson.Escape(name)
+		}
+	}
+	return name
 }
 
 func text(s string) gjson.Result { return gjson.Result{Type: gjson.String, Str: s} }

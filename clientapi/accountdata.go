@@ -116,6 +116,12 @@ func (s *Server) putAccountData(ctx context.Context, user matrix.UserID, room in
 	if grows := int64(len(content)) - max(use.KeyBytes, 0); grows > 0 && use.Bytes+grows > limits.AccountDataBytes {
 		return matrix.TooLarge("your account data would be larger than %d bytes", limits.AccountDataBytes)
 	}
+	// What a user's own data names is kept, such as the pictures of a pack of stickers.
+	if named := matrix.FindContentURIs(content, limits.MediaPerEvent); len(named) > 0 {
+		if err := s.store.KeepMedia(ctx, user, named); err != nil {
+			return fmt.Errorf("keep the media of account data: %w", err)
+		}
+	}
 	_, err = s.journal.Put(ctx, store.Update{Kind: store.KindAccountData, RoomNID: room, UserID: user, Key: typ, Body: content})
 	if err != nil {
 		return fmt.Errorf("store account data: %w", err)

@@ -73,21 +73,31 @@ func thumbnailRequest(c *httpapi.Call) (thumbnail.Request, error) {
 }
 
 func (s *Server) sendThumbnail(ctx context.Context, c *httpapi.Call, m *store.Media, req thumbnail.Request) error {
+	t, err := s.thumbnailOf(ctx, m, req)
+	if err != nil {
+		return thumbnailError(err)
+	}
+	return s.sendObject(ctx, c, thumbnailContent(&t))
+}
+
+func thumbnailContent(t *store.Thumbnail) content {
+	return content{
+		key: t.ObjectKey, size: t.Size, sha256: t.SHA256, contentType: t.ContentType,
+		disposition: dispositionOf(t.ContentType, "thumbnail."+path.Base(t.ContentType)),
+	}
+}
+
+// thumbnailOf is a thumbnail, made now if it was not made before. Where an animation is too large a still picture has to do.
+func (s *Server) thumbnailOf(ctx context.Context, m *store.Media, req thumbnail.Request) (store.Thumbnail, error) {
 	t, err := s.cfg.Store.GetThumbnail(ctx, m.ObjectKey, req.Width, req.Height, req.Crop, req.Animated)
 	if errors.Is(err, store.ErrNotFound) {
 		t, err = s.makeThumbnail(ctx, m, req)
 	}
 	if req.Animated && errors.Is(err, thumbnail.ErrTooLarge) {
 		req.Animated = false
-		return s.sendThumbnail(ctx, c, m, req)
+		return s.thumbnailOf(ctx, m, req)
 	}
-	if err != nil {
-		return thumbnailError(err)
-	}
-	return s.sendObject(ctx, c, content{
-		key: t.ObjectKey, size: t.Size, sha256: t.SHA256, contentType: t.ContentType,
-		disposition: dispositionOf(t.ContentType, "thumbnail."+path.Base(t.ContentType)),
-	})
+	return t, err
 }
 
 // thumbnailError says why there is no thumbnail.

@@ -102,6 +102,40 @@ func (s *Store) ListMediaLinks(ctx context.Context, uri matrix.ContentURI, user 
 	})
 }
 
+// ServerLink is something that media hangs on which users of another server may see: an event, or a user's profile.
+type ServerLink struct {
+	EventID matrix.EventID
+	UserID  matrix.UserID
+}
+
+// GetMediaLinkFor returns something on which media hangs and which users of another server may see, because they are or were in the room, or
+// share one with the user; or ErrNotFound. Which of them may is for the other server to find out.
+func (s *Store) GetMediaLinkFor(ctx context.Context, uri matrix.ContentURI, server matrix.ServerName) (ServerLink, error) {
+	var l ServerLink
+	err := s.queryRow(ctx, `
+		SELECT coalesce(e.event_id, ''), l.user_id
+		FROM media_links l LEFT JOIN events e ON e.position = l.position AND l.position > 0
+		WHERE l.server_name = $1 AND l.media_id = $2 AND (
+			EXISTS (
+				SELECT FROM memberships m
+				WHERE m.room_nid = l.room_nid AND substr(m.user_id, strpos(m.user_id, ':') + 1) = $3)
+			OR EXISTS (
+				SELECT FROM memberships own JOIN memberships m USING (room_nid)
+				WHERE own.user_id = l.user_id AND own.membership = 'join' AND substr(m.user_id, strpos(m.user_id, ':') + 1) = $3))
+		ORDER BY l.position DESC LIMIT 1`, string(uri.Server), uri.MediaID, string(server)).Scan(&l.EventID, &l.UserID)
+	return l, err
+}
+
+// KeepMedia keeps media that a user has uploaded although it hangs on nothing: the user's own data names it, such as a pack of stickers.
+func (s *Store) KeepMedia(ctx context.Context, user matrix.UserID, uris []matrix.ContentURI) error {
+	servers, ids := splitURIs(uris)
+	_, err := s.exec(ctx, `
+		UPDATE media SET expires_ts = NULL FROM unnest($2::text[], $3::text[]) AS x (server, id)
+		WHERE user_id = $1 AND server_name = x.server AND media_id = x.id AND expires_ts IS NOT NULL`,
+		string(user), pq.Array(servers), pq.Array(ids))
+	return err
+}
+
 // HasMediaLink reports whether media hangs on the event, be it presumed.
 func (s *Store) HasMediaLink(ctx context.Context, position int64) (bool, error) {
 	var linked bool

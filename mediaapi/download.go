@@ -86,22 +86,18 @@ func fileName(c *httpapi.Call) (string, error) {
 
 // frozen is the media of the path if it may be fetched without an access token.
 func (s *Server) frozen(ctx context.Context, c *httpapi.Call) (store.Media, error) {
-	uri, err := contentURI(c)
-	if err != nil {
-		return store.Media{}, err
-	}
-	m, err := s.cfg.Store.GetMedia(ctx, uri)
-	if err != nil && !errors.Is(err, store.ErrNotFound) {
-		return store.Media{}, fmt.Errorf("look up %s: %w", uri, err)
-	}
-	if err != nil || m.ObjectKey == "" || m.Restricted || m.QuarantinedBy != "" || m.CreatedTS >= s.cfg.UnauthenticatedUntil {
-		return store.Media{}, noSuchMedia()
-	}
-	return m, nil
+	return s.find(ctx, c, func(m *store.Media) (bool, error) {
+		return !m.Restricted && m.QuarantinedBy == "" && m.CreatedTS < s.cfg.UnauthenticatedUntil, nil
+	})
 }
 
-// visible is the media of the path if the requester may see it. Of media that is announced and not uploaded the upload is waited for.
+// visible is the media of the path if the requester may see it.
 func (s *Server) visible(ctx context.Context, c *httpapi.Call) (store.Media, error) {
+	return s.find(ctx, c, func(m *store.Media) (bool, error) { return s.cfg.Rooms.MaySeeMedia(ctx, viewer(c), m) })
+}
+
+// find is the media of the path if may says that it may be seen. Of media that is announced and not uploaded the upload is waited for.
+func (s *Server) find(ctx context.Context, c *httpapi.Call, may func(*store.Media) (bool, error)) (store.Media, error) {
 	uri, err := contentURI(c)
 	if err != nil {
 		return store.Media{}, err
@@ -113,23 +109,21 @@ func (s *Server) visible(ctx context.Context, c *httpapi.Call) (store.Media, err
 	until := s.cfg.Clock.Now().Add(time.Duration(wait) * time.Millisecond)
 	for {
 		m, err := s.cfg.Store.GetMedia(ctx, uri)
-		if errors.Is(err, store.ErrNotFound) {
-			return store.Media{}, noSuchMedia()
-		}
-		if err != nil {
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
 			return store.Media{}, fmt.Errorf("look up %s: %w", uri, err)
 		}
-		may, err := s.cfg.Rooms.MaySeeMedia(ctx, viewer(c), &m)
-		if err != nil {
-			return store.Media{}, err
+		ok := err == nil
+		if ok {
+			if ok, err = may(&m); err != nil {
+				return store.Media{}, err
+			}
 		}
-		if !may {
+		switch {
+		case !ok:
 			return store.Media{}, noSuchMedia()
-		}
-		if m.ObjectKey != "" {
+		case m.ObjectKey != "":
 			return m, nil
-		}
-		if !s.cfg.Clock.Now().Before(until) {
+		case !s.cfg.Clock.Now().Before(until):
 			return store.Media{}, matrix.NewError(http.StatusGatewayTimeout, matrix.ErrNotYetUploaded, "the content is not uploaded yet")
 		}
 		select {

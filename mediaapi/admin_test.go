@@ -44,18 +44,22 @@ func database(t testing.TB, d *hstest.Deployment) *sql.DB {
 	return db
 }
 
-// elsewhere moves an account into another organisation, and signs it in there.
-func elsewhere(t testing.TB, d *hstest.Deployment, u *hstest.User) *hstest.User {
+// move makes another organisation, number 77, and moves into it what the statements say.
+func move(t testing.TB, d *hstest.Deployment, statements ...string) {
 	t.Helper()
+	const organisation = `INSERT INTO organisations (organisation_id, name, created_ts) VALUES (77, 'other', 0) ON CONFLICT DO NOTHING`
 	db := database(t, d)
-	for _, statement := range []string{
-		`INSERT INTO organisations (organisation_id, name, created_ts) VALUES (77, 'other', 0) ON CONFLICT DO NOTHING`,
-		`UPDATE users SET organisation_id = 77 WHERE user_id = '` + u.ID + `'`,
-	} {
+	for _, statement := range append([]string{organisation}, statements...) {
 		if _, err := db.Exec(statement); err != nil {
 			t.Fatal(err)
 		}
 	}
+}
+
+// elsewhere moves an account into another organisation, and signs it in there.
+func elsewhere(t testing.TB, d *hstest.Deployment, u *hstest.User) *hstest.User {
+	t.Helper()
+	move(t, d, `UPDATE users SET organisation_id = 77 WHERE user_id = '`+u.ID+`'`)
 	return u.NewSession(t)
 }
 

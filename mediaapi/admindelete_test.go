@@ -160,3 +160,29 @@ func TestDeletionRequestsAreChecked(t *testing.T) {
 		}
 	}
 }
+
+func TestNobodyActsInTheNameOfAnotherOrganisation(t *testing.T) {
+	d, _ := start(t, folder, nil)
+	admin, owner, member := d.Admin(t, "root"), d.User(t, "owner"), d.User(t, "member")
+	room := owner.MustCreateRoom(t, nil)
+	owner.MustInvite(t, room, member)
+	member.MustJoin(t, room)
+	var events []string
+	for range 2 {
+		events = append(events, member.MustSendText(t, room, "hello"))
+	}
+	owners := owner.MustSendText(t, room, "the owner's")
+	d.Stop(t, 0)
+	move(t, d, `UPDATE rooms SET organisation_id = 77`, `UPDATE users SET organisation_id = 77 WHERE user_id = '`+owner.ID+`'`)
+	d.Restart(t, 0)
+
+	request := map[string]any{"event_id": events[0]}
+	n, _ := deleteAll(t, admin, request)
+	mustEqual(t, "while joined", n, 1)
+	admin.MustFail(t, http.StatusNotFound, "M_NOT_FOUND", http.MethodPost, roomline+"delete", map[string]any{"event_id": owners})
+	admin.MustFail(t, http.StatusNotFound, "M_NOT_FOUND", http.MethodPost, roomline+"delete", map[string]any{"room_id": room})
+	member.MustLeave(t, room)
+	n, answer := deleteAll(t, admin, map[string]any{"user_id": member.ID})
+	mustEqual(t, "after leaving", n, 0)
+	mustEqual(t, "refused", answer.Get("refused.0.events"), 1)
+}

@@ -115,3 +115,32 @@ func TestRepairDoesNotEmptyTheWrongStore(t *testing.T) {
 	}
 	bucket.mustHave(t, 0)
 }
+
+func TestWhatIsNotNeededIsRepaired(t *testing.T) {
+	d, bucket := start(t, folder, nil)
+	alice := d.User(t, "alice")
+	for _, text := range []string{"kept", "orphan", "stuck"} {
+		alice.MustUpload(t, "text/plain", "", []byte(text))
+	}
+	// A server that runs would do some of this itself.
+	d.Stop(t, 0)
+	for _, statement := range []string{
+		`DELETE FROM media WHERE size IN (6, 5)`,
+		`UPDATE media_objects SET state = 'gone', since_ts = 0 WHERE size = 5`,
+	} {
+		if _, err := database(t, d).Exec(statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	code, output := d.Command(t, 0, "media", "check")
+	if code != 1 || !strings.Contains(output, "1 kept, and needed by no media") || !strings.Contains(output, "1 waiting to be removed for too long") {
+		t.Fatalf("exit %d\n%s", code, output)
+	}
+	if code, output = d.Command(t, 0, "media", "repair"); code != 0 || !strings.Contains(output, "removed 2 objects") {
+		t.Fatalf("exit %d\n%s", code, output)
+	}
+	bucket.mustHave(t, 1)
+	if code, output = d.Command(t, 0, "media", "check"); code != 0 {
+		t.Fatalf("exit %d\n%s", code, output)
+	}
+}

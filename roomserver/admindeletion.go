@@ -20,7 +20,7 @@ import (
 
 // An organisation's administrator may delete everything in its rooms, and everything that its users sent elsewhere. The administrator
 // need not be in the room, so the redaction is sent by somebody whom the room's rules allow: the event's sender while joined, else a
-// joined local member with the power. What senders may delete of their own (deletion.go) does not bind the administrator.
+// joined local member with the power; in rooms of another organisation, one of the administrator's own. What senders may delete of their own (deletion.go) does not bind the administrator.
 
 // AdminDeletion is what an administrator deletes: Event; or else the messages of Room, of User, or of User in Room.
 type AdminDeletion struct {
@@ -221,7 +221,7 @@ func (s *Server) clear(ctx context.Context, room Info, run *deletionRun) error {
 
 // redactAll redacts events of one room.
 func (s *Server) redactAll(ctx context.Context, room Info, run *deletionRun, events []store.DeletableEvent) error {
-	who, err := s.redactors(ctx, room, run.By, events)
+	who, err := s.redactors(ctx, room, run, events)
 	if err != nil {
 		return err
 	}
@@ -273,7 +273,7 @@ func (s *Server) redactAll(ctx context.Context, room Info, run *deletionRun, eve
 
 // redactors returns who may redact events of a sender, in the order in which they are to be tried.
 func (s *Server) redactors(
-	ctx context.Context, room Info, admin matrix.UserID, events []store.DeletableEvent,
+	ctx context.Context, room Info, run *deletionRun, events []store.DeletableEvent,
 ) (func(sender matrix.UserID) []matrix.UserID, error) {
 	rules, err := s.Rules(ctx, room)
 	if err != nil {
@@ -283,8 +283,8 @@ func (s *Server) redactors(
 	if err != nil {
 		return nil, err
 	}
-	if slices.Contains(owners, admin) {
-		owners = []matrix.UserID{admin}
+	if owners, err = s.entrusted(ctx, room, run, owners); err != nil {
+		return nil, err
 	}
 	var senders []matrix.UserID
 	for _, e := range events {
@@ -305,6 +305,28 @@ func (s *Server) redactors(
 		}
 		return who
 	}, nil
+}
+
+// entrusted are those of a room's owners in whose name the administrator may act: the administrator if that is one, and in rooms of another
+// organisation nobody but members of the administrator's own.
+func (s *Server) entrusted(ctx context.Context, room Info, run *deletionRun, owners []matrix.UserID) ([]matrix.UserID, error) {
+	if slices.Contains(owners, run.By) {
+		return []matrix.UserID{run.By}, nil
+	}
+	if room.OrganisationID == run.OrganisationID || len(owners) == 0 {
+		return owners, nil
+	}
+	accounts, err := s.cfg.Store.ListExistingUsers(ctx, owners)
+	if err != nil {
+		return nil, fmt.Errorf("look up members: %w", err)
+	}
+	var own []matrix.UserID
+	for _, a := range accounts {
+		if a.OrganisationID == run.OrganisationID {
+			own = append(own, a.UserID)
+		}
+	}
+	return own, nil
 }
 
 // redactAs redacts an event in the name of the first of the users whom the room's rules let do it.

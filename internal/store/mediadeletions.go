@@ -248,13 +248,19 @@ func (s *Store) ListRoomsOf(ctx context.Context, user matrix.UserID, org int64) 
 	return scanAll(rows, err, func(rows *sql.Rows) (Room, error) { return scanRoom(rows.Scan) })
 }
 
+// noteHolds is within how many milliseconds of an administrator's note the redaction has to be made: a process that died between the two
+// leaves a note that is of no redaction.
+const noteHolds = 5 * 60 * 1000
+
 // redactor is who deleted an event, and under which rule.
 func (tx *Tx) redactor(ctx context.Context, u unlinkedMedia, rules UnlinkRules) (by matrix.UserID, rule string, err error) {
 	var admin, sender matrix.UserID
 	err = tx.queryRow(ctx, `
-		SELECT coalesce((SELECT deleted_by FROM event_deletions WHERE event_id = $2), ''),
+		SELECT coalesce((
+				SELECT d.deleted_by FROM event_deletions d JOIN events r ON r.event_id = $1
+				WHERE d.event_id = $2 AND r.origin_server_ts BETWEEN d.deleted_ts - $3::bigint AND d.deleted_ts + $3::bigint), ''),
 			coalesce((SELECT sender FROM events WHERE event_id = $1), ''), coalesce((SELECT sender FROM events WHERE event_id = $2), '')`,
-		u.redactedBy, string(u.eventID)).Scan(&admin, &by, &sender)
+		u.redactedBy, string(u.eventID), noteHolds).Scan(&admin, &by, &sender)
 	switch {
 	case err != nil:
 		return "", "", err

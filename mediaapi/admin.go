@@ -9,11 +9,13 @@ import (
 	"github.com/roomline/roomline/internal/httpapi"
 	"github.com/roomline/roomline/internal/matrix"
 	"github.com/roomline/roomline/internal/ratelimit"
-	"github.com/roomline/roomline/internal/store"
 )
 
 // admin is where administrators of an organisation find what is ours; what tools for other servers know is below /_synapse/admin.
 const admin = "/_roomline/admin/v1"
+
+// synapse is where tools for other servers look.
+const synapse = "/_synapse/admin/v1"
 
 // adminRoutes are the endpoints of administrators: they see and delete all media of their organisation, and nobody else's.
 func (s *Server) adminRoutes() []httpapi.Route {
@@ -22,6 +24,26 @@ func (s *Server) adminRoutes() []httpapi.Route {
 		handle       httpapi.Handler
 	}{
 		{get, admin + "/media/deletions", s.listDeletions},
+		{post, admin + "/delete", httpapi.JSON(s.adminDelete)},
+		{get, admin + "/policies/{name}", s.getPolicy},
+		{put, admin + "/policies/{name}", s.putPolicy},
+		{remove, admin + "/policies/{name}", s.deletePolicy},
+
+		{get, synapse + "/room/{roomId}/media", s.listRoomMedia},
+		{get, synapse + "/users/{userId}/media", s.listUserMedia},
+		{get, synapse + "/media/{serverName}/{mediaId}", s.getMediaInfo},
+		{get, synapse + "/statistics/users/media", s.listMediaUsage},
+		{post, synapse + "/media/quarantine/{serverName}/{mediaId}", s.quarantine},
+		{post, synapse + "/media/unquarantine/{serverName}/{mediaId}", s.unquarantine},
+		{post, synapse + "/room/{roomId}/media/quarantine", s.quarantineRoom},
+		{post, synapse + "/user/{userId}/media/quarantine", s.quarantineUser},
+		{post, synapse + "/media/protect/{mediaId}", s.protect},
+		{post, synapse + "/media/unprotect/{mediaId}", s.unprotect},
+		{remove, synapse + "/media/{serverName}/{mediaId}", s.adminDeleteMedia},
+		{remove, synapse + "/users/{userId}/media", s.deleteUserMedia},
+		{post, synapse + "/media/delete", s.deleteOldMedia},
+		{post, synapse + "/media/{serverName}/delete", s.deleteOldMediaOf},
+		{post, synapse + "/purge_media_cache", s.purgeRemoteMedia},
 	}
 	var routes []httpapi.Route
 	for _, r := range table {
@@ -89,27 +111,4 @@ func (s *Server) listDeletions(ctx context.Context, c *httpapi.Call) (any, error
 		answer.NextBatch = strconv.FormatInt(list[limit-1].ID, 10)
 	}
 	return answer, nil
-}
-
-// deleteBy deletes the media that a filter chooses, and returns what that was.
-func (s *Server) deleteBy(ctx context.Context, f store.MediaFilter, d store.Deleting) (deleted []matrix.ContentURI, err error) {
-	for {
-		media, _, err := s.cfg.Store.ListMediaBy(ctx, f, 0, sweepBatch)
-		if err != nil {
-			return deleted, fmt.Errorf("list media to delete: %w", err)
-		}
-		if len(media) == 0 {
-			return deleted, nil
-		}
-		uris := make([]matrix.ContentURI, len(media))
-		for i := range media {
-			uris[i] = media[i].URI
-		}
-		done, err := s.cfg.Store.DeleteMedia(ctx, f.OrganisationID, uris, d)
-		deleted = append(deleted, done...)
-		if err != nil {
-			return deleted, fmt.Errorf("delete media: %w", err)
-		}
-		s.wakeSweeper()
-	}
 }

@@ -18,11 +18,13 @@ const (
 	ruleAdmin     = "admin"
 	ruleUnused    = "unused"
 	ruleReplaced  = "replaced"
+	ruleErased    = "erased"
+	ruleLost      = "lost"
 	ruleRetention = "retention"
 )
 
 // unlinkRules are those of media that has lost its last link.
-var unlinkRules = store.UnlinkRules{Sender: ruleSender, Owner: ruleOwner, Admin: ruleAdmin, Replaced: ruleReplaced}
+var unlinkRules = store.UnlinkRules{Sender: ruleSender, Owner: ruleOwner, Admin: ruleAdmin, Replaced: ruleReplaced, Erased: ruleErased}
 
 // deleteMedia deletes what the requester uploaded, whatever it hangs on. What the room's owner alone may delete, such as a voice message,
 // can't be deleted this way either.

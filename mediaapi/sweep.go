@@ -8,6 +8,7 @@ import (
 	"github.com/roomline/roomline/internal/journal"
 	"github.com/roomline/roomline/internal/limits"
 	"github.com/roomline/roomline/internal/store"
+	"github.com/roomline/roomline/mediaapi/blob"
 )
 
 const (
@@ -91,22 +92,28 @@ func (s *Server) sweep(ctx context.Context) error {
 
 // removeObjects removes the bytes of objects that are gone.
 func (s *Server) removeObjects(ctx context.Context) error {
+	_, err := removeGone(ctx, s.cfg.Store, s.cfg.Blobs)
+	return err
+}
+
+func removeGone(ctx context.Context, st *store.Store, blobs blob.Store) (n int, err error) {
 	for ctx.Err() == nil {
-		keys, err := s.cfg.Store.ListGoneObjects(ctx, sweepBatch)
+		keys, err := st.ListGoneObjects(ctx, sweepBatch)
 		if err != nil {
-			return fmt.Errorf("list objects to be removed: %w", err)
+			return n, fmt.Errorf("list objects to be removed: %w", err)
 		}
 		if len(keys) == 0 {
-			return nil
+			return n, nil
 		}
-		if err := s.cfg.Blobs.Delete(ctx, keys...); err != nil {
-			return fmt.Errorf("remove objects: %w", err)
+		if err := blobs.Delete(ctx, keys...); err != nil {
+			return n, fmt.Errorf("remove objects: %w", err)
 		}
-		if err := s.cfg.Store.DeleteObjects(ctx, keys); err != nil {
-			return fmt.Errorf("forget objects: %w", err)
+		if err := st.DeleteObjects(ctx, keys); err != nil {
+			return n, fmt.Errorf("forget objects: %w", err)
 		}
+		n += len(keys)
 	}
-	return ctx.Err()
+	return n, ctx.Err()
 }
 
 // tidy deletes what has become too old: uploads that nobody finished, media that nobody sent, and what the rules of retention say.

@@ -62,35 +62,44 @@ func (s *Server) inAllowedRoom(ctx context.Context, joinRules []byte, user matri
 	return slices.ContainsFunc(list, func(m store.Membership) bool { return m.Membership == spec.Join }), nil
 }
 
-// inviter finds a joined local user with the power to invite, of the given domain if there is one. Who has more power than
-// others stands in the power levels or is a creator; where everybody has enough, some members are asked.
+// inviter finds a joined local user with the power to invite, of the given domain if there is one.
 func (s *Server) inviter(ctx context.Context, room Info, create, levels *store.Event, domain matrix.ServerName) (matrix.UserID, error) {
 	rules, err := parseRules(room, create, levels)
 	if err != nil {
 		return "", err
 	}
-	var candidates []matrix.UserID
-	if rules.Levels.UsersDefault >= rules.Levels.Invite {
-		if candidates, err = s.cfg.Store.ListSomeMembers(ctx, room.NID, limits.Vouchers); err != nil {
-			return "", fmt.Errorf("list members: %w", err)
-		}
-	}
-	candidates = append(candidates, rules.Powerful(limits.Vouchers)...)
-	joined, err := s.cfg.Store.ListJoinedOf(ctx, room.NID, candidates)
+	able, err := s.joinedLocals(ctx, room, rules, rules.Levels.Invite)
 	if err != nil {
-		return "", fmt.Errorf("list members: %w", err)
+		return "", err
 	}
 	var found matrix.UserID
-	for _, user := range joined {
-		if !s.cfg.Keys.IsLocal(user.Domain()) || rules.UserLevel(user) < rules.Levels.Invite {
-			continue
-		}
+	for _, user := range able {
 		if user.Domain() == domain {
 			return user, nil
 		}
 		found = user
 	}
 	return found, nil
+}
+
+// joinedLocals finds joined local users who have at least this power. Who has more power than others stands in the power levels or is a
+// creator; where everybody has enough, some members are asked.
+func (s *Server) joinedLocals(ctx context.Context, room Info, rules *event.Rules, level int64) ([]matrix.UserID, error) {
+	var candidates []matrix.UserID
+	var err error
+	if rules.Levels.UsersDefault >= level {
+		if candidates, err = s.cfg.Store.ListSomeMembers(ctx, room.NID, limits.Vouchers); err != nil {
+			return nil, fmt.Errorf("list members: %w", err)
+		}
+	}
+	candidates = append(candidates, rules.Powerful(limits.Vouchers)...)
+	joined, err := s.cfg.Store.ListJoinedOf(ctx, room.NID, candidates)
+	if err != nil {
+		return nil, fmt.Errorf("list members: %w", err)
+	}
+	return slices.DeleteFunc(joined, func(user matrix.UserID) bool {
+		return !s.cfg.Keys.IsLocal(user.Domain()) || rules.UserLevel(user) < level
+	}), nil
 }
 
 // parseRules reads stored create and power level events.

@@ -45,6 +45,8 @@ func TestCommandLine(t *testing.T) {
 		{"serve --dev --server-name a_b", 1, "server_name"},
 		{"user create --dev", 2, "0 arguments, not 1"},
 		{"user create --dev @alice:elsewhere.test", 1, "elsewhere.test is not a domain of this server"},
+		{"media check", 1, "give --config FILE, or --dev"},
+		{"media repair --help", 0, "more than half of the objects"},
 		{"config example", 0, "server_name: example.org"},
 		{"version", 0, "Matrix v1.19"},
 	} {

@@ -31,6 +31,8 @@ func commands() []command {
 		{"user password", "[--password-stdin] [--keep-sessions] USER", "give an account a new password", setPassword},
 		{"user list", "", "list the accounts", listUsers},
 		{"database restored", "", "say that the database was put back from a copy of its files", databaseRestored},
+		{"media check", "[--hash]", "compare the database and the media store", checkMedia},
+		{"media repair", "[--hash] [--all]", "remove what nobody needs, and give up what is lost", repairMedia},
 		{"config check", "FILE", "say whether a configuration file is right, and what is wrong with it", checkConfig},
 		{"config example", "", "print a documented configuration file", printExample},
 		{"version", "", "print the version", printVersion},

@@ -59,8 +59,30 @@ var extra = map[string]string{
 	"POST /_matrix/client/unstable/org.matrix.msc3911/media/copy/{serverName}/{mediaId}":      "MSC3911",
 	"DELETE /_matrix/client/unstable/org.roomline.media/{serverName}/{mediaId}":               "deleting what one uploaded",
 	"GET /_roomline/admin/v1/media/deletions":                                                 "receipts of deletions, for an organisation's administrators",
-	"POST /_matrix/client/v4/sync":                                                            "MSC4186, simplified sliding sync",
-	"POST /_matrix/client/unstable/org.matrix.simplified_msc3575/sync":                        "MSC4186 in the form that Element X speaks",
+
+	"POST /_roomline/admin/v1/delete":            "an organisation's administrator deletes everything",
+	"GET /_roomline/admin/v1/policies/{name}":    "what an organisation decides about media and deletion",
+	"PUT /_roomline/admin/v1/policies/{name}":    "what an organisation decides about media and deletion",
+	"DELETE /_roomline/admin/v1/policies/{name}": "what an organisation decides about media and deletion",
+
+	"GET /_synapse/admin/v1/room/{roomId}/media":                        "media for administrators, as existing tools ask",
+	"GET /_synapse/admin/v1/users/{userId}/media":                       "media for administrators, as existing tools ask",
+	"DELETE /_synapse/admin/v1/users/{userId}/media":                    "media for administrators, as existing tools ask",
+	"GET /_synapse/admin/v1/media/{serverName}/{mediaId}":               "media for administrators, as existing tools ask",
+	"DELETE /_synapse/admin/v1/media/{serverName}/{mediaId}":            "media for administrators, as existing tools ask",
+	"POST /_synapse/admin/v1/media/quarantine/{serverName}/{mediaId}":   "media for administrators, as existing tools ask",
+	"POST /_synapse/admin/v1/media/unquarantine/{serverName}/{mediaId}": "media for administrators, as existing tools ask",
+	"POST /_synapse/admin/v1/room/{roomId}/media/quarantine":            "media for administrators, as existing tools ask",
+	"POST /_synapse/admin/v1/user/{userId}/media/quarantine":            "media for administrators, as existing tools ask",
+	"POST /_synapse/admin/v1/media/protect/{mediaId}":                   "media for administrators, as existing tools ask",
+	"POST /_synapse/admin/v1/media/unprotect/{mediaId}":                 "media for administrators, as existing tools ask",
+	"POST /_synapse/admin/v1/media/delete":                              "media for administrators, as existing tools ask",
+	"POST /_synapse/admin/v1/media/{serverName}/delete":                 "media for administrators, as existing tools ask",
+	"POST /_synapse/admin/v1/purge_media_cache":                         "media for administrators, as existing tools ask",
+	"GET /_synapse/admin/v1/statistics/users/media":                     "media for administrators, as existing tools ask",
+
+	"POST /_matrix/client/v4/sync":                                     "MSC4186, simplified sliding sync",
+	"POST /_matrix/client/unstable/org.matrix.simplified_msc3575/sync": "MSC4186 in the form that Element X speaks",
 }
 
 // differing are endpoints whose access differs from the specification's table, with the reason.

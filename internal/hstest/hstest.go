@@ -177,6 +177,17 @@ func (d *Deployment) Secret(secret, what string) {
 	d.secrets[secret] = what
 }
 
+// Command runs another command of roomline with the configuration of a process, beside it, and returns what it printed.
+func (d *Deployment) Command(t testing.TB, process int, args ...string) (code int, output string) {
+	t.Helper()
+	cmd := d.processes[process].command(args...)
+	out, err := cmd.CombinedOutput()
+	if _, ended := errors.AsType[*exec.ExitError](err); err != nil && !ended {
+		t.Fatalf("hstest: roomline %v: %v", args, err)
+	}
+	return cmd.ProcessState.ExitCode(), string(out)
+}
+
 // configuration is the configuration of one process. JSON is YAML, so it is written as such.
 func configuration(p *process, opts Options) ([]byte, error) {
 	c := map[string]any{

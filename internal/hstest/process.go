@@ -61,12 +61,15 @@ func newProcess(binary, dir string, index int, opts Options) (*process, error) {
 	return p, os.WriteFile(p.config, text, 0o600)
 }
 
-func (p *process) start() error {
-	cmd := exec.Command(p.binary, "serve", "--config", p.config)
+func (p *process) start() error { return p.run(p.command("serve")) }
+
+// command is roomline with the configuration of the process.
+func (p *process) command(args ...string) *exec.Cmd {
+	cmd := exec.Command(p.binary, append(args, "--config", p.config)...)
 	cmd.Dir = filepath.Dir(p.config)
 	// storetest's PostgreSQL runs without fsync.
 	cmd.Env = append(append(os.Environ(), "ROOMLINE_ALLOW_UNSAFE_DATABASE=1"), p.env...)
-	return p.run(cmd)
+	return cmd
 }
 
 func (p *program) run(cmd *exec.Cmd) error {

@@ -3,6 +3,9 @@ package hstest
 import (
 	"bytes"
 	"context"
+	"crypto/hmac"
+	"crypto/sha1"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -95,6 +98,21 @@ func (d *Deployment) User(t testing.TB, localpart string) *User {
 	d.Secret(u.Password, "a password")
 	u.signIn(u.MustDo(t, http.MethodPost, Path("register"), map[string]any{
 		"username": localpart, "password": u.Password, "auth": map[string]any{"type": "m.login.dummy"},
+	}))
+	return u
+}
+
+// Admin makes the account of an administrator through process 0 and signs it in.
+func (d *Deployment) Admin(t testing.TB, localpart string) *User {
+	t.Helper()
+	u := &User{Password: "correct horse " + localpart, dep: d, txn: new(atomic.Int64)}
+	d.Secret(u.Password, "a password")
+	const path = "/_synapse/admin/v1/register"
+	nonce := u.MustDo(t, http.MethodGet, path, nil).Get("nonce").String()
+	mac := hmac.New(sha1.New, []byte(SharedSecret))
+	io.WriteString(mac, strings.Join([]string{nonce, localpart, u.Password, "admin"}, "\x00"))
+	u.signIn(u.MustDo(t, http.MethodPost, path, map[string]any{
+		"nonce": nonce, "username": localpart, "password": u.Password, "admin": true, "mac": hex.EncodeToString(mac.Sum(nil)),
 	}))
 	return u
 }

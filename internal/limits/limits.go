@@ -560,6 +560,14 @@ const (
 	FileName    = 255
 	ContentType = 255
 
+	// RoomMediaListed is how much media of a room an administrator is shown: the form of the answer has no pages.
+	RoomMediaListed = 100_000
+
+	// AdminDeletions is how many events an administrator deletes with one request, AdminDeletionTime how long that may take: the client asks
+	// again for the rest.
+	AdminDeletions    = 1000
+	AdminDeletionTime = 20 * time.Second
+
 	// MediaPresumed is for how long after an upload an encrypted event of the same device is presumed to name it.
 	MediaPresumed = 2 * time.Minute
 )

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 
 	"github.com/lib/pq"
 
@@ -242,11 +243,19 @@ func (s *Store) Quarantine(ctx context.Context, org int64, uris []matrix.Content
 			AND NOT (protected AND $2 <> '')`, org, string(by), pq.Array(servers), pq.Array(ids))
 }
 
-// ProtectMedia keeps media from quarantine and from removal by age, or gives it free. ErrNotFound if the organisation has no such media.
-func (s *Store) ProtectMedia(ctx context.Context, org int64, uri matrix.ContentURI, protected bool) error {
+// QuarantineBy withholds the media that f chooses from everybody, but for what is protected. It reports how many were changed.
+func (s *Store) QuarantineBy(ctx context.Context, f MediaFilter, by matrix.UserID) (n int64, err error) {
+	return s.execOnce(ctx, `
+		UPDATE media m SET quarantined_by = $12 WHERE`+mediaFilter+` AND m.quarantined_by IS NULL AND NOT m.protected`,
+		append(f.arguments(), string(by))...)
+}
+
+// ProtectMedia keeps media that was uploaded here from quarantine and from removal by age, or gives it free. ErrNotFound if the
+// organisation has no such media.
+func (s *Store) ProtectMedia(ctx context.Context, org int64, mediaID string, protected bool) error {
 	n, err := s.exec(ctx, `
-		UPDATE media SET protected = $4 WHERE organisation_id = $1 AND server_name = $2 AND media_id = $3`,
-		org, string(uri.Server), uri.MediaID, protected)
+		UPDATE media SET protected = $3 FROM hosted_domains h
+		WHERE media.organisation_id = $1 AND media.media_id = $2 AND h.server_name = media.server_name`, org, mediaID, protected)
 	if err == nil && n == 0 {
 		return ErrNotFound
 	}
@@ -265,33 +274,66 @@ type MediaFilter struct {
 	Kinds      []string
 	// KeepProfiles leaves out what hangs on a profile or is a room's avatar, KeepProtected what is protected.
 	KeepProfiles, KeepProtected bool
+	// Server is the server that the URI names; Hosted and Remote choose what was uploaded here and what was fetched from others.
+	Server         matrix.ServerName
+	Hosted, Remote bool
 }
 
 const mediaFilter = ` m.organisation_id = $1 AND ($2 = '' OR m.user_id = $2)
 	AND ($3::bigint = 0 OR EXISTS (SELECT FROM media_links l WHERE l.server_name = m.server_name AND l.media_id = m.media_id AND l.room_nid = $3))
-	AND ($4::bigint = 0 OR m.created_ts < $4) AND m.size > $5
+	AND ($4::bigint = 0 OR m.created_ts < $4) AND ($5::bigint = 0 OR m.size > $5)
 	AND ($6::text[] IS NULL OR m.kind = ANY ($6))
 	AND NOT ($7 AND EXISTS (SELECT FROM media_links l LEFT JOIN events e ON e.position = l.position AND l.position > 0
 		WHERE l.server_name = m.server_name AND l.media_id = m.media_id AND (l.user_id <> '' OR e.type IN ('m.room.avatar', 'm.room.member'))))
-	AND NOT ($8 AND m.protected)`
+	AND NOT ($8 AND m.protected)
+	AND ($9 = '' OR m.server_name = $9)
+	AND (NOT ($10 OR $11) OR EXISTS (SELECT FROM hosted_domains h WHERE h.server_name = m.server_name) = $10)`
 
 func (f *MediaFilter) arguments() []any {
 	var kinds any
 	if f.Kinds != nil {
 		kinds = pq.Array(f.Kinds)
 	}
-	return []any{f.OrganisationID, string(f.UserID), f.RoomNID, int64(f.Before), f.LargerThan - 1, kinds, f.KeepProfiles, f.KeepProtected}
+	return []any{f.OrganisationID, string(f.UserID), f.RoomNID, int64(f.Before), f.LargerThan, kinds, f.KeepProfiles, f.KeepProtected,
+		string(f.Server), f.Hosted, f.Remote}
 }
 
-// ListMediaBy returns the media that f chooses, the newest first, from the from-th on; and how many there are in all.
-func (s *Store) ListMediaBy(ctx context.Context, f MediaFilter, from, limit int) (media []Media, total int64, err error) {
+// MediaOrder is how a list of media is ordered: by a column, and then by the media id. Without a column the newest is first.
+type MediaOrder struct {
+	By         string
+	Descending bool
+}
+
+// mediaOrders are the columns that lists may be ordered by.
+var mediaOrders = map[string]string{
+	"": "m.created_ts", "media_id": "m.media_id", "upload_name": "m.file_name", "created_ts": "m.created_ts", "media_length": "m.size",
+	"media_type": "m.content_type", "quarantined_by": "m.quarantined_by", "safe_from_quarantine": "m.protected",
+	// When media was last fetched is not noted.
+	"last_access_ts": "m.created_ts",
+}
+
+// IsMediaOrder reports whether lists can be ordered by the column.
+func IsMediaOrder(by string) bool { return mediaOrders[by] != "" }
+
+func (o MediaOrder) sql() string {
+	if o.Descending || o.By == "" {
+		return mediaOrders[o.By] + ` DESC NULLS LAST, m.media_id`
+	}
+	return mediaOrders[o.By] + ` NULLS FIRST, m.media_id`
+}
+
+// ListMediaBy returns the media that f chooses from the from-th on, in an order; and how many there are in all.
+func (s *Store) ListMediaBy(ctx context.Context, f MediaFilter, order MediaOrder, from, limit int) (media []Media, total int64, err error) {
+	if !IsMediaOrder(order.By) {
+		return nil, 0, fmt.Errorf("list media: no order by %q", order.By)
+	}
 	err = s.Read(ctx, func(tx *Tx) error {
 		if err := tx.queryRow(ctx, `SELECT count(*) FROM media m WHERE`+mediaFilter, f.arguments()...).Scan(&total); err != nil {
 			return err
 		}
 		rows, err := tx.query(ctx, `
 			SELECT `+mediaColumns+` FROM `+mediaTables+` WHERE`+mediaFilter+`
-			ORDER BY m.created_ts DESC, m.media_id OFFSET $9 LIMIT $10`, append(f.arguments(), from, limit)...)
+			ORDER BY `+order.sql()+` OFFSET $12 LIMIT $13`, append(f.arguments(), from, limit)...)
 		media, err = scanAll(rows, err, scanMedia)
 		return err
 	})
@@ -311,4 +353,68 @@ func (s *Store) GetMediaUsage(ctx context.Context, user matrix.UserID) (MediaUsa
 		return MediaUsage{}, nil
 	}
 	return u, err
+}
+
+// UserMediaUsage is how much media a user has.
+type UserMediaUsage struct {
+	UserID      matrix.UserID
+	DisplayName string
+	MediaUsage
+}
+
+// UsageFilter chooses users of an organisation who have media, and what of it counts; zero values choose all.
+type UsageFilter struct {
+	OrganisationID int64
+	// From and Until bound when the media was uploaded.
+	From, Until matrix.Timestamp
+	// Search is part of the user id or of the display name.
+	Search string
+}
+
+var usageOrders = map[string]string{
+	"": "user_id", "user_id": "user_id", "displayname": "name", "media_count": "files", "media_length": "bytes",
+}
+
+// IsUsageOrder reports whether usage can be ordered by the column.
+func IsUsageOrder(by string) bool { return usageOrders[by] != "" }
+
+// ListMediaUsage returns how much media users have from the from-th on, in an order; and how many users there are in all.
+func (s *Store) ListMediaUsage(
+	ctx context.Context, f UsageFilter, order MediaOrder, from, limit int,
+) (users []UserMediaUsage, total int64, err error) {
+	if !IsUsageOrder(order.By) {
+		return nil, 0, fmt.Errorf("list media usage: no order by %q", order.By)
+	}
+	by := usageOrders[order.By]
+	if order.Descending {
+		by += " DESC"
+	}
+	const usage = `
+		WITH used AS (
+			SELECT m.user_id, count(*) AS files, sum(m.size)::bigint AS bytes FROM media m
+			WHERE m.organisation_id = $1 AND m.user_id <> '' AND m.object_key IS NOT NULL
+				AND ($2::bigint = 0 OR m.created_ts >= $2) AND ($3::bigint = 0 OR m.created_ts <= $3)
+			GROUP BY m.user_id
+		), named AS (
+			SELECT used.*, coalesce(convert_from(p.value, 'UTF8')::jsonb #>> '{}', '') AS name
+			FROM used LEFT JOIN profiles p ON p.user_id = used.user_id AND p.key = 'displayname'
+		), chosen AS (
+			SELECT * FROM named
+			WHERE $4 = '' OR position(lower($4) IN lower(user_id)) > 0 OR position(lower($4) IN lower(name)) > 0
+		)`
+	arguments := []any{f.OrganisationID, int64(f.From), int64(f.Until), f.Search}
+	err = s.Read(ctx, func(tx *Tx) error {
+		if err := tx.queryRow(ctx, usage+` SELECT count(*) FROM chosen`, arguments...).Scan(&total); err != nil {
+			return err
+		}
+		rows, err := tx.query(ctx, usage+` SELECT user_id, name, files, bytes FROM chosen ORDER BY `+by+`, user_id OFFSET $5 LIMIT $6`,
+			append(arguments, from, limit)...)
+		users, err = scanAll(rows, err, func(rows *sql.Rows) (UserMediaUsage, error) {
+			var u UserMediaUsage
+			err := rows.Scan(&u.UserID, &u.DisplayName, &u.Files, &u.Bytes)
+			return u, err
+		})
+		return err
+	})
+	return users, total, err
 }

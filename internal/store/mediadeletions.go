@@ -116,8 +116,8 @@ func (tx *Tx) releaseObject(ctx context.Context, key string, now matrix.Timestam
 }
 
 // UnlinkRules are the names of the rules under which media lost its last link: its event was redacted by who sent it, by who owns the room,
-// or for an administrator; or other media took its place in a profile.
-type UnlinkRules struct{ Sender, Owner, Admin, Replaced string }
+// or for an administrator; other media took its place in a profile, or the profile is gone; or its uploader's account was erased.
+type UnlinkRules struct{ Sender, Owner, Admin, Replaced, Erased string }
 
 // unlinkedMedia is media that has lost a link.
 type unlinkedMedia struct {
@@ -162,6 +162,9 @@ func (tx *Tx) deleteUnlinked(ctx context.Context, u unlinkedMedia, now matrix.Ti
 }
 
 func (tx *Tx) deleteIfUnlinked(ctx context.Context, m *Media, u unlinkedMedia, now matrix.Timestamp, rules UnlinkRules) error {
+	if u.eventID == "" && u.redactedBy != "" {
+		return tx.deleteMedia(ctx, m, Deleting{By: matrix.UserID(u.redactedBy), Rule: rules.Erased, At: now})
+	}
 	var linked bool
 	err := tx.queryRow(ctx, `
 		SELECT EXISTS (SELECT FROM media_links WHERE server_name = $1 AND media_id = $2)`, string(m.URI.Server), m.URI.MediaID).Scan(&linked)
@@ -177,13 +180,87 @@ func (tx *Tx) deleteIfUnlinked(ctx context.Context, m *Media, u unlinkedMedia, n
 	return tx.deleteMedia(ctx, m, d)
 }
 
+// unlinkUser takes media off the profile of a user whose account is closed. With erase all that the user uploaded is to go, whatever it
+// hangs on.
+func (tx *Tx) unlinkUser(ctx context.Context, user matrix.UserID, erase bool, now matrix.Timestamp) error {
+	_, err := tx.exec(ctx, `
+		WITH lost AS (
+			DELETE FROM media_links WHERE user_id = $1 RETURNING server_name, media_id
+		)
+		INSERT INTO media_unlinked (server_name, media_id, event_id, redacted_by, unlinked_ts)
+		SELECT server_name, media_id, '', '', $2 FROM lost ON CONFLICT DO NOTHING`, string(user), int64(now))
+	if err != nil || !erase {
+		return err
+	}
+	_, err = tx.exec(ctx, `
+		INSERT INTO media_unlinked (server_name, media_id, event_id, redacted_by, unlinked_ts)
+		SELECT server_name, media_id, '', user_id, $2 FROM media WHERE user_id = $1
+		ON CONFLICT (server_name, media_id, event_id) DO UPDATE SET redacted_by = excluded.redacted_by`, string(user), int64(now))
+	return err
+}
+
+// PutEventDeletions notes that an administrator is about to delete events.
+func (s *Store) PutEventDeletions(ctx context.Context, ids []matrix.EventID, by matrix.UserID, now matrix.Timestamp) error {
+	_, err := s.exec(ctx, `
+		INSERT INTO event_deletions (event_id, deleted_by, deleted_ts) SELECT DISTINCT x.id, $2, $3::bigint FROM unnest($1::text[]) AS x (id)
+		ON CONFLICT (event_id) DO UPDATE SET deleted_by = excluded.deleted_by, deleted_ts = excluded.deleted_ts`,
+		stringArray(ids), string(by), int64(now))
+	return err
+}
+
+// DeleteEventDeletions takes the note back of events that were not deleted after all.
+func (s *Store) DeleteEventDeletions(ctx context.Context, ids []matrix.EventID) error {
+	_, err := s.exec(ctx, `
+		DELETE FROM event_deletions d WHERE event_id = ANY ($1)
+			AND NOT EXISTS (SELECT FROM events WHERE events.event_id = d.event_id AND redacted_by IS NOT NULL)`, stringArray(ids))
+	return err
+}
+
+// DeletableEvent is an event that can be deleted: a message that was not redacted.
+type DeletableEvent struct {
+	Position int64
+	EventID  matrix.EventID
+	Sender   matrix.UserID
+}
+
+// ListDeletableEvents returns a room's messages after a position, of one sender if that is not empty, sent before a time if that is not 0;
+// oldest first, at most limit. Redactions are not among them.
+func (s *Store) ListDeletableEvents(
+	ctx context.Context, room int64, sender matrix.UserID, before matrix.Timestamp, after int64, limit int,
+) ([]DeletableEvent, error) {
+	rows, err := s.query(ctx, `
+		SELECT position, event_id, sender FROM events
+		WHERE room_nid = $1 AND position > $2 AND state_key IS NULL AND redacted_by IS NULL AND type <> 'm.room.redaction'
+			AND ($3 = '' OR sender = $3) AND ($4::bigint = 0 OR origin_server_ts < $4)
+		ORDER BY position LIMIT $5`, room, after, string(sender), int64(before), limit)
+	return scanAll(rows, err, func(rows *sql.Rows) (DeletableEvent, error) {
+		var e DeletableEvent
+		err := rows.Scan(&e.Position, &e.EventID, &e.Sender)
+		return e, err
+	})
+}
+
+// ListRoomsOf returns the rooms that a user has or had to do with, those of one organisation if org is not 0.
+func (s *Store) ListRoomsOf(ctx context.Context, user matrix.UserID, org int64) ([]Room, error) {
+	rows, err := s.query(ctx, `
+		SELECT `+roomColumns+` FROM memberships JOIN rooms USING (room_nid)
+		WHERE user_id = $1 AND ($2::bigint = 0 OR organisation_id = $2) ORDER BY room_nid`, string(user), org)
+	return scanAll(rows, err, func(rows *sql.Rows) (Room, error) { return scanRoom(rows.Scan) })
+}
+
+// noteHolds is within how many milliseconds of an administrator's note the redaction has to be made: a process that died between the two
+// leaves a note that is of no redaction.
+const noteHolds = 5 * 60 * 1000
+
 // redactor is who deleted an event, and under which rule.
 func (tx *Tx) redactor(ctx context.Context, u unlinkedMedia, rules UnlinkRules) (by matrix.UserID, rule string, err error) {
 	var admin, sender matrix.UserID
 	err = tx.queryRow(ctx, `
-		SELECT coalesce((SELECT deleted_by FROM event_deletions WHERE event_id = $2), ''),
+		SELECT coalesce((
+				SELECT d.deleted_by FROM event_deletions d JOIN events r ON r.event_id = $1
+				WHERE d.event_id = $2 AND r.origin_server_ts BETWEEN d.deleted_ts - $3::bigint AND d.deleted_ts + $3::bigint), ''),
 			coalesce((SELECT sender FROM events WHERE event_id = $1), ''), coalesce((SELECT sender FROM events WHERE event_id = $2), '')`,
-		u.redactedBy, string(u.eventID)).Scan(&admin, &by, &sender)
+		u.redactedBy, string(u.eventID), noteHolds).Scan(&admin, &by, &sender)
 	switch {
 	case err != nil:
 		return "", "", err

@@ -327,24 +327,63 @@ func (s *Store) DeleteObjects(ctx context.Context, keys []string) error {
 // ObjectInfo is what the database says of an object.
 type ObjectInfo struct {
 	Key    string
-	State  string
-	Size   int64
-	SHA256 []byte
+	Stored bool
+	// Writing says that it is being written; what is neither stored nor being written is to be removed.
+	Writing bool
+	Size    int64
+	SHA256  []byte
+	// SinceTS is since when that is so.
+	SinceTS matrix.Timestamp
+	// Needed says that it is the content of media, or a thumbnail of such content.
+	Needed bool
 }
 
-// ListObjects returns the objects whose keys come after a key, in the order of the keys; at most limit. For the consistency check.
+const objectInfoColumns = `o.object_key, o.state, o.size, o.sha256, o.since_ts,
+	EXISTS (SELECT FROM media m WHERE m.object_key = coalesce(o.thumbnail_of, o.object_key))`
+
+func scanObjectInfo(rows *sql.Rows) (ObjectInfo, error) {
+	var o ObjectInfo
+	var state string
+	err := rows.Scan(&o.Key, &state, &o.Size, &o.SHA256, &o.SinceTS, &o.Needed)
+	o.Stored, o.Writing = state == objectStored, state == objectWriting
+	return o, err
+}
+
+// ListObjects returns the objects whose keys come after a key, in the order of the keys; at most limit.
 func (s *Store) ListObjects(ctx context.Context, after string, limit int) ([]ObjectInfo, error) {
 	rows, err := s.query(ctx, `
-		SELECT object_key, state, size, sha256 FROM media_objects WHERE object_key > $1 ORDER BY object_key LIMIT $2`, after, limit)
-	return scanAll(rows, err, func(rows *sql.Rows) (ObjectInfo, error) {
-		var o ObjectInfo
-		err := rows.Scan(&o.Key, &o.State, &o.Size, &o.SHA256)
-		return o, err
-	})
+		SELECT `+objectInfoColumns+` FROM media_objects o WHERE object_key > $1 ORDER BY object_key LIMIT $2`, after, limit)
+	return scanAll(rows, err, scanObjectInfo)
 }
 
-// ListExistingObjects returns those of the keys that the database knows, in any state.
-func (s *Store) ListExistingObjects(ctx context.Context, keys []string) ([]string, error) {
-	rows, err := s.query(ctx, `SELECT object_key FROM media_objects WHERE object_key = ANY ($1)`, pq.Array(keys))
-	return scanAll(rows, err, scanString)
+// ListObjectsOf returns those of the objects that the database knows, in any state and in no order.
+func (s *Store) ListObjectsOf(ctx context.Context, keys []string) ([]ObjectInfo, error) {
+	rows, err := s.query(ctx, `SELECT `+objectInfoColumns+` FROM media_objects o WHERE object_key = ANY ($1)`, pq.Array(keys))
+	return scanAll(rows, err, scanObjectInfo)
+}
+
+// LoseObject is for an object whose bytes are lost: the media whose content it was is deleted under a rule, a thumbnail can be made
+// anew. What is left of the bytes is marked to be removed. It returns the media.
+func (s *Store) LoseObject(ctx context.Context, key, rule string, now matrix.Timestamp) (lost []matrix.ContentURI, err error) {
+	rows, err := s.query(ctx, `SELECT organisation_id, server_name, media_id FROM media WHERE object_key = $1`, key)
+	media, err := scanAll(rows, err, func(rows *sql.Rows) (Media, error) {
+		var m Media
+		err := rows.Scan(&m.OrganisationID, &m.URI.Server, &m.URI.MediaID)
+		return m, err
+	})
+	for i := 0; i < len(media) && err == nil; i++ {
+		var deleted []matrix.ContentURI
+		deleted, err = s.DeleteMedia(ctx, media[i].OrganisationID, []matrix.ContentURI{media[i].URI}, Deleting{Rule: rule, At: now})
+		lost = append(lost, deleted...)
+	}
+	if err != nil {
+		return lost, err
+	}
+	return lost, s.Write(ctx, func(tx *Tx) error {
+		_, err := tx.releaseObject(ctx, key, now)
+		if errors.Is(err, ErrNotFound) {
+			return nil
+		}
+		return err
+	})
 }

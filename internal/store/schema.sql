@@ -354,7 +354,8 @@ CREATE INDEX media_links_position ON media_links (position) WHERE position > 0;
 CREATE INDEX media_links_room ON media_links (room_nid) WHERE room_nid > 0;
 CREATE INDEX media_links_user ON media_links (user_id) WHERE user_id <> '';
 
--- Media that has lost a link, to be looked at: if it was the last one the media goes. event_id and redacted_by are empty for a profile.
+-- Media that has lost a link, to be looked at: if it was the last one the media goes. event_id and redacted_by are empty for a profile. Media
+-- whose uploader's account was erased goes with or without links: then event_id is empty, and redacted_by is that user.
 CREATE TABLE media_unlinked (
     server_name  text   COLLATE "C" NOT NULL,
     media_id     text   COLLATE "C" NOT NULL,

@@ -105,7 +105,8 @@ func (tx *Tx) PutUserSuspended(ctx context.Context, user matrix.UserID, suspende
 }
 
 // PutUserDeactivated closes an account: its password, devices, sessions, keys, addresses, profile and delayed events are gone. The row stays, so
-// that the user id can't be taken again. With erase the account data is gone as well.
+// that the user id can't be taken again. Media that hung on the profile hangs there no more. With erase the account data is gone as well, and
+// all media of the user is to be removed.
 func (tx *Tx) PutUserDeactivated(ctx context.Context, user matrix.UserID, erase bool, now matrix.Timestamp) error {
 	_, err := tx.exec(ctx, `
 		UPDATE users SET password_hash = NULL, admin = false, deactivated_ts = $3, erased = $2 WHERE user_id = $1`,
@@ -133,8 +134,8 @@ func (tx *Tx) PutUserDeactivated(ctx context.Context, user matrix.UserID, erase 
 			return err
 		}
 	}
-	if !erase {
-		return nil
+	if err := tx.unlinkUser(ctx, user, erase, now); err != nil || !erase {
+		return err
 	}
 	_, err = tx.exec(ctx, `DELETE FROM updates WHERE user_id = $1 AND kind = $2`, string(user), KindAccountData)
 	return err

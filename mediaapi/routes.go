@@ -16,8 +16,6 @@ const (
 	nobody = httpapi.NoAuth
 	token  = httpapi.AccessToken
 
-	unlimited = ""
-
 	authed = "/_matrix/client/v1/media"
 	// legacy are the paths from before media needed an access token.
 	legacy   = "/_matrix/media/v3"

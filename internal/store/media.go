@@ -130,7 +130,8 @@ type OpaqueEvent struct {
 }
 
 // PresumeMedia links encrypted events to the media that they may name: what the same device uploaded within the time before, and what it
-// uploaded earlier (at most maxAge ago) and has not been linked to anything. Doing it again changes nothing.
+// uploaded earlier (at most maxAge ago) and has not been linked to anything. Media that has lost its last link is left to the sweeper. Doing it
+// again changes nothing.
 func (s *Store) PresumeMedia(ctx context.Context, events []OpaqueEvent, within, maxAge int64) error {
 	var rooms, positions, times []int64
 	var users, devices []string
@@ -146,7 +147,8 @@ func (s *Store) PresumeMedia(ctx context.Context, events []OpaqueEvent, within, 
 					SELECT server_name, media_id FROM media m
 					WHERE m.user_id = $1 AND m.device_id = $2 AND m.content_type = 'application/octet-stream' AND NOT m.restricted
 						AND m.object_key IS NOT NULL AND m.created_ts BETWEEN $5::bigint - $7::bigint AND $5::bigint + $6::bigint
-						AND (m.created_ts >= $5::bigint - $6::bigint OR m.expires_ts IS NOT NULL)
+						AND (m.expires_ts IS NOT NULL OR m.created_ts >= $5::bigint - $6::bigint AND EXISTS (
+							SELECT FROM media_links l WHERE l.server_name = m.server_name AND l.media_id = m.media_id))
 					FOR NO KEY UPDATE
 				), linked AS (
 					INSERT INTO media_links (server_name, media_id, room_nid, position, presumed)

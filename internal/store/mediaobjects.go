@@ -113,7 +113,8 @@ func (tx *Tx) abortObject(ctx context.Context, key string, now matrix.Timestamp)
 	if errors.Is(err, ErrNotFound) {
 		return nil
 	}
-	if err != nil || size == 0 {
+	// Nobody is charged with a thumbnail.
+	if err != nil || size == 0 && user == "" {
 		return err
 	}
 	return tx.charge(ctx, org, user, -size, -1, MediaQuota{})

@@ -129,6 +129,9 @@ func (s *Server) visible(ctx context.Context, c *httpapi.Call) (store.Media, err
 		if m.ObjectKey != "" {
 			return m, nil
 		}
+		if m.ExpiresTS != 0 && m.ExpiresTS <= s.now() {
+			return store.Media{}, noSuchMedia()
+		}
 		if !s.cfg.Clock.Now().Before(until) {
 			return store.Media{}, matrix.NewError(http.StatusGatewayTimeout, matrix.ErrNotYetUploaded, "the content is not uploaded yet")
 		}
@@ -177,6 +180,9 @@ type content struct {
 	disposition string
 }
 
+// tag is the content's ETag.
+func (c *content) tag() string { return `"` + base64.RawURLEncoding.EncodeToString(c.sha256) + `"` }
+
 // sendObject sends an object, or the parts of it that the client asks for.
 //
 // Spec: client-server v1.19 §content-repository, §serving-inline-content
@@ -190,7 +196,7 @@ func (s *Server) sendObject(ctx context.Context, c *httpapi.Call, what content) 
 	h.Set("Access-Control-Expose-Headers", "Retry-After, Content-Disposition, Content-Length, Content-Range, ETag, Accept-Ranges")
 	// A client may keep the file, and has to ask each time whether it is still there: deleting has to mean something.
 	h.Set("Cache-Control", "private, no-cache")
-	h.Set("ETag", `"`+base64.RawURLEncoding.EncodeToString(what.sha256)+`"`)
+	h.Set("ETag", what.tag())
 	body := &object{ctx: ctx, s: s, what: what}
 	defer body.Close()
 	if err := body.probe(c.Request); err != nil {
@@ -230,7 +236,7 @@ type object struct {
 // probe opens the store before anything is answered, so that a store that is away is an error and not half an answer.
 func (o *object) probe(r *http.Request) error {
 	switch {
-	case r.Method == http.MethodHead || r.Header.Get("If-None-Match") != "":
+	case r.Method == http.MethodHead || strings.Contains(r.Header.Get("If-None-Match"), o.what.tag()):
 		return nil
 	case r.Header.Get("Range") == "":
 		return o.open()

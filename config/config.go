@@ -381,7 +381,8 @@ type Media struct {
 	// UserFiles bounds how many files a user may have. 0: no bound.
 	UserFiles int `yaml:"user_files"`
 
-	// QuotaInfoURL is where users are sent who have used their quota up. Empty: public_base_url.
+	// QuotaInfoURL is where users are sent who have used their quota up. Empty: public_base_url, or else the server's
+	// name.
 	QuotaInfoURL string `yaml:"quota_info_url"`
 
 	// UnusedFor is how long a file is kept that was uploaded and not sent.

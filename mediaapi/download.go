@@ -123,6 +123,8 @@ func (s *Server) find(ctx context.Context, c *httpapi.Call, may func(*store.Medi
 			return store.Media{}, noSuchMedia()
 		case m.ObjectKey != "":
 			return m, nil
+		case m.ExpiresTS != 0 && m.ExpiresTS <= s.now():
+			return store.Media{}, noSuchMedia()
 		case !s.cfg.Clock.Now().Before(until):
 			return store.Media{}, matrix.NewError(http.StatusGatewayTimeout, matrix.ErrNotYetUploaded, "the content is not uploaded yet")
 		}
@@ -171,6 +173,9 @@ type content struct {
 	disposition string
 }
 
+// tag is the content's ETag.
+func (c *content) tag() string { return `"` + base64.RawURLEncoding.EncodeToString(c.sha256) + `"` }
+
 // sendObject sends an object, or the parts of it that the client asks for.
 //
 // Spec: client-server v1.19 §content-repository, §serving-inline-content
@@ -184,7 +189,7 @@ func (s *Server) sendObject(ctx context.Context, c *httpapi.Call, what content) 
 	h.Set("Access-Control-Expose-Headers", "Retry-After, Content-Disposition, Content-Length, Content-Range, ETag, Accept-Ranges")
 	// A client may keep the file, and has to ask each time whether it is still there: deleting has to mean something.
 	h.Set("Cache-Control", "private, no-cache")
-	h.Set("ETag", `"`+base64.RawURLEncoding.EncodeToString(what.sha256)+`"`)
+	h.Set("ETag", what.tag())
 	body := &object{ctx: ctx, s: s, what: what}
 	defer body.Close()
 	if err := body.probe(c.Request); err != nil {
@@ -224,7 +229,7 @@ type object struct {
 // probe opens the store before anything is answered, so that a store that is away is an error and not half an answer.
 func (o *object) probe(r *http.Request) error {
 	switch {
-	case r.Method == http.MethodHead || r.Header.Get("If-None-Match") != "":
+	case r.Method == http.MethodHead || strings.Contains(r.Header.Get("If-None-Match"), o.what.tag()):
 		return nil
 	case r.Header.Get("Range") == "":
 		return o.open()

@@ -1,12 +1,15 @@
 package mediaapi_test
 
 import (
+	"bytes"
+	"database/sql"
 	"io/fs"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	_ "github.com/lib/pq"
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
 
@@ -91,8 +94,14 @@ func stores(testing.TB) map[string]func(testing.TB) storage {
 // start starts a deployment on a store. more changes the configuration.
 func start(t testing.TB, s func(testing.TB) storage, more func(media map[string]any)) (*hstest.Deployment, bucket) {
 	t.Helper()
+	return startProcesses(t, 1, s, more)
+}
+
+// startProcesses is start with several processes.
+func startProcesses(t testing.TB, n int, s func(testing.TB) storage, more func(media map[string]any)) (*hstest.Deployment, bucket) {
+	t.Helper()
 	b := bucket{s(t)}
-	d := hstest.Start(t, hstest.Options{Configure: func(_ int, config map[string]any) {
+	d := hstest.Start(t, hstest.Options{Processes: n, Configure: func(_ int, config map[string]any) {
 		media := map[string]any{}
 		b.configure(media)
 		if more != nil {
@@ -101,4 +110,80 @@ func start(t testing.TB, s func(testing.TB) storage, more func(media map[string]
 		config["media"] = media
 	}})
 	return d, b
+}
+
+// onStores runs a test on each store, with one process.
+func onStores(t *testing.T, f func(t *testing.T, d *hstest.Deployment, b bucket)) {
+	for name, s := range stores(t) {
+		t.Run(name, func(t *testing.T) {
+			d, b := start(t, s, nil)
+			f(t, d, b)
+		})
+	}
+}
+
+// change changes the deployment's database behind its back.
+func change(t testing.TB, d *hstest.Deployment, statement string, args ...any) {
+	t.Helper()
+	db, err := sql.Open("postgres", d.DSN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if _, err := db.Exec(statement, args...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// number is the one number that a query returns.
+func number(t testing.TB, d *hstest.Deployment, query string, args ...any) (n int64) {
+	t.Helper()
+	db, err := sql.Open("postgres", d.DSN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if err := db.QueryRow(query, args...).Scan(&n); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// tidy makes the server look for what has become too old: it does when it starts.
+func tidy(t testing.TB, d *hstest.Deployment) {
+	t.Helper()
+	d.Stop(t, 0)
+	d.Restart(t, 0)
+}
+
+// administrator is a new account with an administrator's rights.
+func administrator(t testing.TB, d *hstest.Deployment, localpart string) *hstest.User {
+	t.Helper()
+	u := d.User(t, localpart)
+	change(t, d, "UPDATE users SET admin = true WHERE user_id = $1", u.ID)
+	return u.NewSession(t)
+}
+
+// foreigner is a new account of another organisation.
+func foreigner(t testing.TB, d *hstest.Deployment, localpart string) *hstest.User {
+	t.Helper()
+	u := d.User(t, localpart)
+	change(t, d, "INSERT INTO organisations (organisation_id, name, created_ts) VALUES (7, 'other', 0) ON CONFLICT DO NOTHING")
+	change(t, d, "UPDATE users SET organisation_id = 7 WHERE user_id = $1", u.ID)
+	return u.NewSession(t)
+}
+
+// replaceObject puts something else where an object is.
+func replaceObject(t testing.TB, b inBucket, key string, with []byte) {
+	t.Helper()
+	if _, err := b.client.PutObject(t.Context(), b.Bucket, key, bytes.NewReader(with), int64(len(with)), minio.PutObjectOptions{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func removeObject(t testing.TB, b inBucket, key string) {
+	t.Helper()
+	if err := b.client.RemoveObject(t.Context(), b.Bucket, key, minio.RemoveObjectOptions{}); err != nil {
+		t.Fatal(err)
+	}
 }

@@ -140,13 +140,20 @@ func (v *view) mayRedact(sender matrix.UserID, t *target) error {
 		return err
 	}
 	have := rules.UserLevel(sender)
-	if have >= rules.Levels.Redact {
-		return nil
-	}
-	if t.Sender != sender || v.membership(sender) != spec.Join {
+	if have < rules.Levels.Redact && (t.Sender != sender || v.membership(sender) != spec.Join) {
 		return matrix.Forbidden("redacting others' events needs power level %d, %s has %d", rules.Levels.Redact, sender, have)
 	}
-	if t.RedactedBy != "" {
+	return v.mayDeleteOwn(sender, t)
+}
+
+// mayDeleteOwn refuses a sender what the deletion policy leaves to the room's owner; whether the sender is still there is no matter.
+func (v *view) mayDeleteOwn(sender matrix.UserID, t *target) error {
+	rules, err := v.rules()
+	if err != nil || rules == nil {
+		return err
+	}
+	have := rules.UserLevel(sender)
+	if have >= rules.Levels.Redact || t.RedactedBy != "" {
 		return nil
 	}
 	policy := t.Policy
@@ -244,7 +251,7 @@ func (s *Server) MayDeleteMedia(ctx context.Context, who Viewer, m *store.Media)
 	return nil
 }
 
-// mayDelete says whether a user may redact an event, without doing it.
+// mayDelete says whether a user may delete an event of the user's own, without doing it.
 func (s *Server) mayDelete(ctx context.Context, user matrix.UserID, e *store.Event) error {
 	room, err := s.Room(ctx, e.RoomID)
 	if err != nil {
@@ -257,6 +264,6 @@ func (s *Server) mayDelete(ctx context.Context, user matrix.UserID, e *store.Eve
 	if _, by := t.Policy.decide(t); by == BySender && t.StateKey != nil {
 		return nil
 	}
-	_, err = s.append(ctx, room, nil, func(v *view) ([]draft, error) { return nil, v.mayRedact(user, t) })
+	_, err = s.append(ctx, room, nil, func(v *view) ([]draft, error) { return nil, v.mayDeleteOwn(user, t) })
 	return err
 }

@@ -91,14 +91,21 @@ func (s *Server) MaySeeMedia(ctx context.Context, who Viewer, m *store.Media) (b
 	switch {
 	case m.QuarantinedBy != "":
 		return false, nil
-	case m.UserID == who.User:
-		return true, nil
 	case m.Kind == MediaPreview:
 		return m.OrganisationID == who.OrganisationID, nil
+	case m.UserID == who.User && m.ExpiresTS != 0:
+		return true, nil
 	}
 	links, err := s.cfg.Store.ListMediaLinks(ctx, m.URI, who.User, limits.MediaLinks)
 	if err != nil {
 		return false, fmt.Errorf("list what %s hangs on: %w", m.URI, err)
+	}
+	switch {
+	case len(links) == 0 && m.ExpiresTS == 0:
+		// The last link is gone, and the sweeper is on its way.
+		return false, nil
+	case m.UserID == who.User:
+		return true, nil
 	}
 	certain := false
 	for i := range links {

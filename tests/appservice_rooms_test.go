@@ -229,7 +229,7 @@ func TestApplicationServicesSayWhenEventsWereSent(t *testing.T) {
 	bot := send("state", "m.room.member", "@_irc_bot:hs.test")
 	id := func(r hstest.Response) string { return r.JSON().Get("event_id").String() }
 	joined := id(dep.as(0, asToken, "PUT", bot+at, map[string]any{"membership": "join"}, 200, ""))
-	alice.MustDo(t, "PUT", send("state", "m.room.power_levels", ""), map[string]any{"state_default": 0})
+	alice.MustDo(t, "PUT", send("state", "m.room.power_levels", ""), map[string]any{"state_default": 0, "redact": 0})
 	message := id(dep.as(0, asToken, "PUT", send("send", "m.room.message", "t")+at, text, 200, ""))
 	state := id(dep.as(1, asToken, "PUT", send("state", "m.room.topic", "")+at, topic, 200, ""))
 	redaction := id(dep.as(1, asToken, "PUT", send("send", "m.room.redaction", "t")+at, map[string]any{"redacts": message}, 200, ""))

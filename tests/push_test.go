@@ -510,7 +510,9 @@ func TestUnreadCountsAreAsTheModelSays(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	rnd := rand.New(rand.NewPCG(seed, 3))
-	dep := hstest.Start(t, hstest.Options{Processes: 2})
+	dep := hstest.Start(t, hstest.Options{Processes: 2, Configure: func(_ int, config map[string]any) {
+		config["deletion"] = map[string]any{"text": "sender"}
+	}})
 	room, users := publicRoom(t, dep, 3)
 	devices := map[string][]*hstest.User{}
 	for _, u := range users {

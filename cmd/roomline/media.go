@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"fmt"
@@ -87,10 +88,8 @@ func (a *app) newMedia(ctx context.Context, cfg *config.Config) (*mediaapi.Serve
 			UserFiles: number(m.UserFiles),
 		},
 		Retention: m.Retention, Previews: mediaapi.PreviewMode(m.URLPreviews), UnusedFor: m.UnusedFor,
-		AcceptOversize: m.ClamAV.Oversize == "accept", Presigned: m.PresignedDownloads, QuotaInfoURL: m.QuotaInfoURL,
-	}
-	if c.QuotaInfoURL == "" {
-		c.QuotaInfoURL = cfg.PublicBaseURL
+		AcceptOversize: m.ClamAV.Oversize == "accept", Presigned: m.PresignedDownloads,
+		QuotaInfoURL: cmp.Or(m.QuotaInfoURL, cfg.PublicBaseURL, "https://"+cfg.ServerName),
 	}
 	if m.ClamAV.Address != "" {
 		c.Scanner = &scan.Clamd{Address: m.ClamAV.Address}

@@ -127,13 +127,16 @@ func (s *Store) GetMediaLinkFor(ctx context.Context, uri matrix.ContentURI, serv
 	return l, err
 }
 
+// never is when media expires that is kept although it hangs on nothing: the last moment of the year 9999.
+const never = 253402300799999
+
 // KeepMedia keeps media that a user has uploaded although it hangs on nothing: the user's own data names it, such as a pack of stickers.
 func (s *Store) KeepMedia(ctx context.Context, user matrix.UserID, uris []matrix.ContentURI) error {
 	servers, ids := splitURIs(uris)
 	_, err := s.exec(ctx, `
-		UPDATE media SET expires_ts = NULL FROM unnest($2::text[], $3::text[]) AS x (server, id)
+		UPDATE media SET expires_ts = $4 FROM unnest($2::text[], $3::text[]) AS x (server, id)
 		WHERE user_id = $1 AND server_name = x.server AND media_id = x.id AND expires_ts IS NOT NULL`,
-		string(user), pq.Array(servers), pq.Array(ids))
+		string(user), pq.Array(servers), pq.Array(ids), int64(never))
 	return err
 }
 
@@ -165,7 +168,8 @@ type OpaqueEvent struct {
 }
 
 // PresumeMedia links encrypted events to the media that they may name: what the same device uploaded within the time before, and what it
-// uploaded earlier (at most maxAge ago) and has not been linked to anything. Doing it again changes nothing.
+// uploaded earlier (at most maxAge ago) and has not been linked to anything. Media that has lost its last link is left to the sweeper. Doing it
+// again changes nothing.
 func (s *Store) PresumeMedia(ctx context.Context, events []OpaqueEvent, within, maxAge int64) error {
 	var rooms, positions, times []int64
 	var users, devices []string
@@ -181,7 +185,8 @@ func (s *Store) PresumeMedia(ctx context.Context, events []OpaqueEvent, within, 
 					SELECT server_name, media_id FROM media m
 					WHERE m.user_id = $1 AND m.device_id = $2 AND m.content_type = 'application/octet-stream' AND NOT m.restricted
 						AND m.object_key IS NOT NULL AND m.created_ts BETWEEN $5::bigint - $7::bigint AND $5::bigint + $6::bigint
-						AND (m.created_ts >= $5::bigint - $6::bigint OR m.expires_ts IS NOT NULL)
+						AND (m.expires_ts IS NOT NULL OR m.created_ts >= $5::bigint - $6::bigint AND EXISTS (
+							SELECT FROM media_links l WHERE l.server_name = m.server_name AND l.media_id = m.media_id))
 					FOR NO KEY UPDATE
 				), linked AS (
 					INSERT INTO media_links (server_name, media_id, room_nid, position, presumed)

@@ -113,6 +113,7 @@ func (tx *Tx) abortObject(ctx context.Context, key string, now matrix.Timestamp)
 	if errors.Is(err, ErrNotFound) {
 		return nil
 	}
+	// Nobody is charged with a thumbnail.
 	if err != nil || size == 0 && user == "" {
 		return err
 	}

@@ -150,14 +150,14 @@ CREATE TABLE organisation_policies (
 -- +goose StatementBegin
 -- media_linkable says whether a user may make media hang on something. Knowing its URI is no right to it: the user has to have uploaded it,
 -- or be in a room where it hangs, or in the organisation that sees the profile where it hangs. What hangs on nothing may also be
--- used by others of the organisation, unless it was uploaded to be attached: bridges upload what their users then send.
+-- used by others of the organisation, unless it was uploaded to be attached: bridges upload what their users then send. What has
+-- lost its last link (expires_ts is null by then) is deleted, although the sweeper has still to do it: nobody may bring it back.
 CREATE FUNCTION media_linkable(server text, id text, who text) RETURNS boolean LANGUAGE sql STABLE AS $$
     SELECT EXISTS (
         SELECT FROM media m JOIN users ON users.user_id = who
         WHERE m.server_name = server AND m.media_id = id AND m.quarantined_by IS NULL AND (
-            m.user_id = who
-            OR NOT m.restricted AND m.organisation_id = users.organisation_id
-                AND NOT EXISTS (SELECT FROM media_links l WHERE l.server_name = server AND l.media_id = id)
+            m.expires_ts IS NOT NULL AND (m.user_id = who OR NOT m.restricted AND m.organisation_id = users.organisation_id)
+            OR m.user_id = who AND EXISTS (SELECT FROM media_links l WHERE l.server_name = server AND l.media_id = id)
             OR EXISTS (
                 SELECT FROM media_links l JOIN memberships ON memberships.room_nid = l.room_nid
                 WHERE l.server_name = server AND l.media_id = id AND memberships.user_id = who AND memberships.membership = 'join')

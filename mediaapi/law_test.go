@@ -322,6 +322,22 @@ func TestUnusedMediaExpires(t *testing.T) {
 	})
 }
 
+func TestMediaOfAccountDataIsKept(t *testing.T) {
+	t.Parallel()
+	d, bucket := start(t, folder, nil)
+	alice, bob := d.User(t, "alice"), d.User(t, "bob")
+	file := []byte("a sticker of my own")
+	kept, unused := alice.MustUpload(t, "image/png", "", file), alice.MustUpload(t, "image/png", "", []byte("nothing"))
+	bob.MustDo(t, http.MethodPut, hstest.Path("user", bob.ID, "account_data", "test.stickers"), map[string]any{"url": unused})
+	alice.MustDo(t, http.MethodPut, hstest.Path("user", alice.ID, "account_data", "test.stickers"), map[string]any{"url": kept})
+	change(t, d, "UPDATE media SET expires_ts = 1 WHERE expires_ts < 250000000000000")
+	tidy(t, d)
+	bucket.mustHave(t, 1)
+	alice.MustSee(t, kept, file)
+	bob.MustNotSee(t, kept)
+	alice.MustNotSee(t, unused)
+}
+
 func setAvatar(t testing.TB, u *hstest.User, uri string) {
 	t.Helper()
 	u.MustDo(t, http.MethodPut, hstest.Path("profile", u.ID, "avatar_url"), map[string]any{"avatar_url": uri})

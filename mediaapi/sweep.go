@@ -92,17 +92,20 @@ func (s *Server) sweep(ctx context.Context) error {
 // removeObjects removes the bytes of objects that are gone.
 func (s *Server) removeObjects(ctx context.Context) error {
 	for ctx.Err() == nil {
-		keys, err := s.cfg.Store.ListGoneObjects(ctx, sweepBatch)
+		stored, unfinished, err := s.cfg.Store.ListGoneObjects(ctx, sweepBatch)
 		if err != nil {
 			return fmt.Errorf("list objects to be removed: %w", err)
 		}
-		if len(keys) == 0 {
+		if len(stored)+len(unfinished) == 0 {
 			return nil
 		}
-		if err := s.cfg.Blobs.Delete(ctx, keys...); err != nil {
+		if err := s.cfg.Blobs.DeleteStored(ctx, stored...); err != nil {
 			return fmt.Errorf("remove objects: %w", err)
 		}
-		if err := s.cfg.Store.DeleteObjects(ctx, keys); err != nil {
+		if err := s.cfg.Blobs.Delete(ctx, unfinished...); err != nil {
+			return fmt.Errorf("remove what was not finished: %w", err)
+		}
+		if err := s.cfg.Store.DeleteObjects(ctx, append(stored, unfinished...)); err != nil {
 			return fmt.Errorf("forget objects: %w", err)
 		}
 	}

@@ -312,10 +312,24 @@ func (s *Store) FinishThumbnail(ctx context.Context, t Thumbnail, now matrix.Tim
 	return err
 }
 
-// ListGoneObjects returns the keys of objects whose bytes are to be removed, those first that have waited longest.
-func (s *Store) ListGoneObjects(ctx context.Context, limit int) ([]string, error) {
-	rows, err := s.query(ctx, `SELECT object_key FROM media_objects WHERE state = $1 ORDER BY since_ts LIMIT $2`, objectGone, limit)
-	return scanAll(rows, err, scanString)
+// ListGoneObjects returns the keys of objects whose bytes are to be removed, those first that have waited longest: those that were stored,
+// and those of which nobody knows how far their upload came.
+func (s *Store) ListGoneObjects(ctx context.Context, limit int) (stored, unfinished []string, err error) {
+	rows, err := s.query(ctx, `
+		SELECT object_key, sha256 IS NOT NULL FROM media_objects WHERE state = $1 ORDER BY since_ts LIMIT $2`, objectGone, limit)
+	_, err = scanAll(rows, err, func(rows *sql.Rows) (key string, err error) {
+		var whole bool
+		if err := rows.Scan(&key, &whole); err != nil {
+			return "", err
+		}
+		if whole {
+			stored = append(stored, key)
+		} else {
+			unfinished = append(unfinished, key)
+		}
+		return key, nil
+	})
+	return stored, unfinished, err
 }
 
 // DeleteObjects forgets objects whose bytes are removed.

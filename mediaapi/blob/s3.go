@@ -328,19 +328,43 @@ func (s *S3) Presign(ctx context.Context, key string, valid time.Duration, conte
 // They are asked for by key, because MinIO knows them by the whole key only. Versions are asked for where a deletion has left a marker
 // instead of nothing, as a bucket with versions answers.
 func (s *S3) Delete(ctx context.Context, keys ...string) error {
+	names, err := s.names(keys)
+	if err != nil {
+		return err
+	}
+	return wrap(ctx, s.delete(ctx, names))
+}
+
+// DeleteStored implements Store.
+func (s *S3) DeleteStored(ctx context.Context, keys ...string) error {
+	names, err := s.names(keys)
+	if err != nil {
+		return err
+	}
+	return wrap(ctx, s.deleteObjects(ctx, names))
+}
+
+func (s *S3) names(keys []string) ([]string, error) {
 	names := make([]string, len(keys))
 	for i, key := range keys {
 		var err error
 		if names[i], err = s.name(key); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	return wrap(ctx, s.delete(ctx, names))
+	return names, nil
 }
 
 func (s *S3) delete(ctx context.Context, names []string) error {
 	if err := forEach(ctx, names, s.abortUploads); err != nil {
 		return err
+	}
+	return s.deleteObjects(ctx, names)
+}
+
+func (s *S3) deleteObjects(ctx context.Context, names []string) error {
+	if len(names) == 0 {
+		return nil
 	}
 	marked, err := s.remove(ctx, func(yield func(minio.ObjectInfo) bool) {
 		for _, name := range names {

@@ -72,6 +72,9 @@ func (s *Store) GrowObject(ctx context.Context, o NewObject, more int64) error {
 
 // charge adds to what the user and the organisation have, or takes away; without a user, to the organisation's alone. Rows are locked in one order: the organisation's, the user's.
 func (tx *Tx) charge(ctx context.Context, org int64, user matrix.UserID, bytes, files int64, quota MediaQuota) error {
+	if bytes == 0 && files == 0 {
+		return nil
+	}
 	for _, owner := range []struct {
 		name                string
 		bytesMost, fileMost int64
@@ -113,7 +116,7 @@ func (tx *Tx) abortObject(ctx context.Context, key string, now matrix.Timestamp)
 	if errors.Is(err, ErrNotFound) {
 		return nil
 	}
-	if err != nil || size == 0 {
+	if err != nil || user == "" { // thumbnails are charged to nobody
 		return err
 	}
 	return tx.charge(ctx, org, user, -size, -1, MediaQuota{})

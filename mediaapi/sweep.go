@@ -3,6 +3,7 @@ package mediaapi
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/roomline/roomline/internal/journal"
@@ -98,15 +99,19 @@ func (s *Server) removeObjects(ctx context.Context) error {
 
 func removeGone(ctx context.Context, st *store.Store, blobs blob.Store) (n int, err error) {
 	for ctx.Err() == nil {
-		keys, err := st.ListGoneObjects(ctx, sweepBatch)
+		stored, unfinished, err := st.ListGoneObjects(ctx, sweepBatch)
 		if err != nil {
 			return n, fmt.Errorf("list objects to be removed: %w", err)
 		}
+		keys := slices.Concat(stored, unfinished)
 		if len(keys) == 0 {
 			return n, nil
 		}
-		if err := blobs.Delete(ctx, keys...); err != nil {
+		if err := blobs.DeleteStored(ctx, stored...); err != nil {
 			return n, fmt.Errorf("remove objects: %w", err)
+		}
+		if err := blobs.Delete(ctx, unfinished...); err != nil {
+			return n, fmt.Errorf("remove what was not finished: %w", err)
 		}
 		if err := st.DeleteObjects(ctx, keys); err != nil {
 			return n, fmt.Errorf("forget objects: %w", err)

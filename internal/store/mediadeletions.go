@@ -1,9 +1,12 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
-	"errors"
+	"maps"
+	"slices"
+	"strings"
 
 	"github.com/lib/pq"
 
@@ -43,76 +46,147 @@ type Deleting struct {
 // DeleteMedia deletes media of an organisation. What it hung on stays as it is. Those are returned that there were; their objects are marked
 // to be removed.
 func (s *Store) DeleteMedia(ctx context.Context, org int64, uris []matrix.ContentURI, d Deleting) (deleted []matrix.ContentURI, err error) {
-	for _, uri := range uris {
+	for some := range slices.Chunk(uris, deletedAtOnce) {
+		var gone []matrix.ContentURI
 		err := s.Write(ctx, func(tx *Tx) error {
-			m, err := tx.lockMedia(ctx, uri)
-			if err == nil && m.OrganisationID != org {
-				err = ErrNotFound
-			}
+			gone = nil
+			media, err := tx.lockMedia(ctx, some)
 			if err != nil {
 				return err
 			}
-			return tx.deleteMedia(ctx, &m, d)
+			var all []doomed
+			for i := range media {
+				if media[i].OrganisationID == org {
+					all, gone = append(all, doomed{&media[i], d}), append(gone, media[i].URI)
+				}
+			}
+			return tx.deleteMedia(ctx, all)
 		})
-		switch {
-		case err == nil:
-			deleted = append(deleted, uri)
-		case !errors.Is(err, ErrNotFound):
+		if err != nil {
 			return deleted, err
 		}
+		deleted = append(deleted, gone...)
 	}
 	return deleted, nil
 }
 
-// lockMedia keeps everybody else from linking or deleting media until the transaction ends.
-func (tx *Tx) lockMedia(ctx context.Context, uri matrix.ContentURI) (Media, error) {
-	return scanMediaRow(tx.queryRow(ctx, `
-		SELECT `+mediaColumns+` FROM `+mediaTables+` WHERE m.server_name = $1 AND m.media_id = $2 FOR UPDATE OF m`,
-		string(uri.Server), uri.MediaID).Scan)
-}
+// deletedAtOnce is how much media one transaction deletes: its organisations' uploads wait for it.
+const deletedAtOnce = 200
 
-// deleteMedia deletes locked media.
-func (tx *Tx) deleteMedia(ctx context.Context, m *Media, d Deleting) error {
-	_, err := tx.exec(ctx, `DELETE FROM media WHERE server_name = $1 AND media_id = $2`, string(m.URI.Server), m.URI.MediaID)
-	if err != nil || m.ObjectKey == "" {
-		return err
-	}
-	objects, err := tx.releaseObject(ctx, m.ObjectKey, d.At)
-	if err != nil {
-		return err
-	}
-	if err := tx.charge(ctx, m.OrganisationID, m.UserID, -m.Size, -1, MediaQuota{}); err != nil {
-		return err
-	}
-	_, err = tx.exec(ctx, `
-		INSERT INTO media_deletions (organisation_id, server_name, media_id, user_id, size, sha256, deleted_by, rule, event_id, objects, deleted_ts)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
-		m.OrganisationID, string(m.URI.Server), m.URI.MediaID, string(m.UserID), m.Size, m.SHA256, string(d.By), d.Rule, string(d.EventID),
-		pq.Array(notNilStrings(objects)), int64(d.At))
-	return err
-}
-
-func notNilStrings(list []string) []string {
-	if list == nil {
-		return []string{}
-	}
-	return list
-}
-
-// releaseObject marks an object and its thumbnails as gone, unless media has it as its content.
-func (tx *Tx) releaseObject(ctx context.Context, key string, now matrix.Timestamp) (gone []string, err error) {
-	err = tx.queryRow(ctx, `SELECT object_key FROM media_objects WHERE object_key = $1 FOR UPDATE`, key).Scan(new(string))
-	if err != nil {
-		return nil, err
-	}
-	var used bool
-	if err := tx.queryRow(ctx, `SELECT EXISTS (SELECT FROM media WHERE object_key = $1)`, key).Scan(&used); err != nil || used {
-		return nil, err
-	}
+// lockMedia keeps everybody else from linking or deleting media until the transaction ends, and returns those that there are.
+func (tx *Tx) lockMedia(ctx context.Context, uris []matrix.ContentURI) ([]Media, error) {
+	servers, ids := splitURIs(uris)
 	rows, err := tx.query(ctx, `
-		UPDATE media_objects SET state = $2, since_ts = $3 WHERE (object_key = $1 OR thumbnail_of = $1) AND state = $4 RETURNING object_key`,
-		key, objectGone, int64(now), objectStored)
-	return scanAll(rows, err, scanString)
+		SELECT `+mediaColumns+` FROM `+mediaTables+`
+		WHERE (m.server_name, m.media_id) IN (SELECT * FROM unnest($1::text[], $2::text[]))
+		ORDER BY m.server_name, m.media_id FOR UPDATE OF m`, pq.Array(servers), pq.Array(ids))
+	return scanAll(rows, err, scanMedia)
+}
+
+// doomed is locked media that is to be deleted, and why.
+type doomed struct {
+	media *Media
+	why   Deleting
+}
+
+// deleteMedia deletes locked media. Locks are taken in one order: media, objects, usage.
+func (tx *Tx) deleteMedia(ctx context.Context, all []doomed) error {
+	var uris []matrix.ContentURI
+	for _, d := range all {
+		uris = append(uris, d.media.URI)
+	}
+	servers, ids := splitURIs(uris)
+	_, err := tx.exec(ctx, `
+		DELETE FROM media USING unnest($1::text[], $2::text[]) AS x (server, id) WHERE server_name = x.server AND media_id = x.id`,
+		pq.Array(servers), pq.Array(ids))
+	// What was announced only has nothing else.
+	all = slices.DeleteFunc(all, func(d doomed) bool { return d.media.ObjectKey == "" })
+	if err != nil || len(all) == 0 {
+		return err
+	}
+	var keys []string
+	for _, d := range all {
+		keys = append(keys, d.media.ObjectKey)
+	}
+	objects, err := tx.releaseObjects(ctx, keys, all[0].why.At)
+	if err == nil {
+		err = tx.refund(ctx, all)
+	}
+	if err != nil {
+		return err
+	}
+	return tx.noteDeletions(ctx, all, objects)
+}
+
+// releaseObjects marks objects and their thumbnails as gone, unless media has them as its content. It returns what is gone, by the object.
+func (tx *Tx) releaseObjects(ctx context.Context, keys []string, now matrix.Timestamp) (gone map[string][]string, err error) {
+	rows, err := tx.query(ctx, `SELECT object_key FROM media_objects WHERE object_key = ANY ($1) ORDER BY object_key FOR UPDATE`, pq.Array(keys))
+	if _, err = scanAll(rows, err, scanString); err != nil {
+		return nil, err
+	}
+	rows, err = tx.query(ctx, `
+		SELECT key FROM unnest($1::text[]) AS key WHERE NOT EXISTS (SELECT FROM media WHERE object_key = key)`, pq.Array(keys))
+	unused, err := scanAll(rows, err, scanString)
+	if err != nil {
+		return nil, err
+	}
+	gone = map[string][]string{}
+	rows, err = tx.query(ctx, `
+		UPDATE media_objects SET state = $2, since_ts = $3 WHERE (object_key = ANY ($1) OR thumbnail_of = ANY ($1)) AND state = $4
+		RETURNING coalesce(thumbnail_of, object_key), object_key`, pq.Array(unused), objectGone, int64(now), objectStored)
+	_, err = scanAll(rows, err, func(rows *sql.Rows) (key string, err error) {
+		var of string
+		err = rows.Scan(&of, &key)
+		gone[of] = append(gone[of], key)
+		return key, err
+	})
+	return gone, err
+}
+
+// refund takes deleted media off what its owners are charged with.
+func (tx *Tx) refund(ctx context.Context, all []doomed) error {
+	type owner struct {
+		org  int64
+		user matrix.UserID
+	}
+	sums := map[owner]MediaUsage{}
+	for _, d := range all {
+		o := owner{d.media.OrganisationID, d.media.UserID}
+		sums[o] = MediaUsage{sums[o].Bytes + d.media.Size, sums[o].Files + 1}
+	}
+	owners := slices.SortedFunc(maps.Keys(sums), func(a, b owner) int {
+		return cmp.Or(cmp.Compare(a.org, b.org), cmp.Compare(a.user, b.user))
+	})
+	for _, o := range owners {
+		if err := tx.charge(ctx, o.org, o.user, -sums[o].Bytes, -sums[o].Files, MediaQuota{}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// noteDeletions notes what the receipts will say. Of media with one content the first in the list is noted with its objects.
+func (tx *Tx) noteDeletions(ctx context.Context, all []doomed, objects map[string][]string) error {
+	var orgs, sizes []int64
+	var servers, ids, users, by, rules, events, gone []string
+	var hashes [][]byte
+	for _, d := range all {
+		m := d.media
+		orgs, sizes, hashes = append(orgs, m.OrganisationID), append(sizes, m.Size), append(hashes, m.SHA256)
+		servers, ids, users = append(servers, string(m.URI.Server)), append(ids, m.URI.MediaID), append(users, string(m.UserID))
+		by, rules, events = append(by, string(d.why.By)), append(rules, d.why.Rule), append(events, string(d.why.EventID))
+		gone = append(gone, strings.Join(objects[m.ObjectKey], " "))
+		delete(objects, m.ObjectKey)
+	}
+	_, err := tx.exec(ctx, `
+		INSERT INTO media_deletions (organisation_id, server_name, media_id, user_id, size, sha256, deleted_by, rule, event_id, objects, deleted_ts)
+		SELECT x.org, x.server, x.id, x.who, x.size, x.sha256, x.by, x.rule, x.event, string_to_array(x.objects, ' '), $11
+		FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::bytea[], $7::text[], $8::text[], $9::text[], $10::text[])
+			WITH ORDINALITY AS x (org, server, id, who, size, sha256, by, rule, event, objects, n)
+		ORDER BY x.n`,
+		pq.Array(orgs), pq.Array(servers), pq.Array(ids), pq.Array(users), pq.Array(sizes), pq.ByteaArray(hashes), pq.Array(by),
+		pq.Array(rules), pq.Array(events), pq.Array(gone), int64(all[0].why.At))
+	return err
 }
 
 // UnlinkRules are the names of the rules under which media lost its last link: its event was redacted by who sent it, by who owns the room,
@@ -126,6 +200,9 @@ type unlinkedMedia struct {
 	redactedBy string
 }
 
+// erased says that the account of its uploader was erased.
+func (u *unlinkedMedia) erased() bool { return u.eventID == "" && u.redactedBy != "" }
+
 // DeleteUnlinkedMedia deletes media whose last link went, and says how much it has looked at; at most limit.
 func (s *Store) DeleteUnlinkedMedia(ctx context.Context, now matrix.Timestamp, limit int, rules UnlinkRules) (n int, err error) {
 	rows, err := s.query(ctx, `
@@ -138,46 +215,68 @@ func (s *Store) DeleteUnlinkedMedia(ctx context.Context, now matrix.Timestamp, l
 	if err != nil {
 		return 0, err
 	}
-	for _, u := range waiting {
-		if err := s.Write(ctx, func(tx *Tx) error { return tx.deleteUnlinked(ctx, u, now, rules) }); err != nil {
+	for some := range slices.Chunk(waiting, deletedAtOnce) {
+		if err := s.Write(ctx, func(tx *Tx) error { return tx.deleteUnlinked(ctx, some, now, rules) }); err != nil {
 			return n, err
 		}
-		n++
+		n += len(some)
 	}
 	return n, nil
 }
 
-func (tx *Tx) deleteUnlinked(ctx context.Context, u unlinkedMedia, now matrix.Timestamp, rules UnlinkRules) error {
-	m, err := tx.lockMedia(ctx, u.uri)
-	if err == nil {
-		err = tx.deleteIfUnlinked(ctx, &m, u, now, rules)
+func (tx *Tx) deleteUnlinked(ctx context.Context, waiting []unlinkedMedia, now matrix.Timestamp, rules UnlinkRules) error {
+	var uris []matrix.ContentURI
+	var events []string
+	first := map[matrix.ContentURI]unlinkedMedia{}
+	for _, u := range waiting {
+		uris, events = append(uris, u.uri), append(events, string(u.eventID))
+		if _, ok := first[u.uri]; !ok || u.erased() {
+			first[u.uri] = u
+		}
 	}
-	if err != nil && !errors.Is(err, ErrNotFound) {
+	media, err := tx.lockMedia(ctx, uris)
+	if err != nil {
+		return err
+	}
+	servers, ids := splitURIs(uris)
+	linked, err := tx.linked(ctx, servers, ids)
+	if err != nil {
+		return err
+	}
+	var all []doomed
+	for i := range media {
+		u := first[media[i].URI]
+		if linked[media[i].URI] && !u.erased() {
+			continue
+		}
+		d := Deleting{EventID: u.eventID, At: now}
+		if d.By, d.Rule, err = tx.unlinker(ctx, u, rules); err != nil {
+			return err
+		}
+		all = append(all, doomed{&media[i], d})
+	}
+	if err := tx.deleteMedia(ctx, all); err != nil {
 		return err
 	}
 	_, err = tx.exec(ctx, `
-		DELETE FROM media_unlinked WHERE server_name = $1 AND media_id = $2 AND event_id = $3`,
-		string(u.uri.Server), u.uri.MediaID, string(u.eventID))
+		DELETE FROM media_unlinked m USING unnest($1::text[], $2::text[], $3::text[]) AS x (server, id, event)
+		WHERE m.server_name = x.server AND m.media_id = x.id AND m.event_id = x.event`, pq.Array(servers), pq.Array(ids), pq.Array(events))
 	return err
 }
 
-func (tx *Tx) deleteIfUnlinked(ctx context.Context, m *Media, u unlinkedMedia, now matrix.Timestamp, rules UnlinkRules) error {
-	if u.eventID == "" && u.redactedBy != "" {
-		return tx.deleteMedia(ctx, m, Deleting{By: matrix.UserID(u.redactedBy), Rule: rules.Erased, At: now})
-	}
-	var linked bool
-	err := tx.queryRow(ctx, `
-		SELECT EXISTS (SELECT FROM media_links WHERE server_name = $1 AND media_id = $2)`, string(m.URI.Server), m.URI.MediaID).Scan(&linked)
-	if err != nil || linked {
-		return err
-	}
-	d := Deleting{Rule: rules.Replaced, EventID: u.eventID, At: now}
-	if u.eventID != "" {
-		if d.By, d.Rule, err = tx.redactor(ctx, u, rules); err != nil {
-			return err
-		}
-	}
-	return tx.deleteMedia(ctx, m, d)
+// linked are those of the media that hang on something.
+func (tx *Tx) linked(ctx context.Context, servers, ids []string) (map[matrix.ContentURI]bool, error) {
+	rows, err := tx.query(ctx, `
+		SELECT DISTINCT l.server_name, l.media_id FROM media_links l
+		JOIN unnest($1::text[], $2::text[]) AS x (server, id) ON l.server_name = x.server AND l.media_id = x.id`,
+		pq.Array(servers), pq.Array(ids))
+	linked := map[matrix.ContentURI]bool{}
+	_, err = scanAll(rows, err, func(rows *sql.Rows) (uri matrix.ContentURI, err error) {
+		err = rows.Scan(&uri.Server, &uri.MediaID)
+		linked[uri] = true
+		return uri, err
+	})
+	return linked, err
 }
 
 // unlinkUser takes media off the profile of a user whose account is closed. With erase all that the user uploaded is to go, whatever it
@@ -252,8 +351,14 @@ func (s *Store) ListRoomsOf(ctx context.Context, user matrix.UserID, org int64) 
 // leaves a note that is of no redaction.
 const noteHolds = 5 * 60 * 1000
 
-// redactor is who deleted an event, and under which rule.
-func (tx *Tx) redactor(ctx context.Context, u unlinkedMedia, rules UnlinkRules) (by matrix.UserID, rule string, err error) {
+// unlinker is who took the last link away, and under which rule.
+func (tx *Tx) unlinker(ctx context.Context, u unlinkedMedia, rules UnlinkRules) (by matrix.UserID, rule string, err error) {
+	switch {
+	case u.erased():
+		return matrix.UserID(u.redactedBy), rules.Erased, nil
+	case u.eventID == "":
+		return "", rules.Replaced, nil
+	}
 	var admin, sender matrix.UserID
 	err = tx.queryRow(ctx, `
 		SELECT coalesce((
@@ -284,19 +389,25 @@ func (s *Store) DeleteExpiredMedia(ctx context.Context, now matrix.Timestamp, li
 	if err != nil {
 		return 0, err
 	}
-	for _, uri := range uris {
+	for some := range slices.Chunk(uris, deletedAtOnce) {
 		err := s.Write(ctx, func(tx *Tx) error {
-			m, err := tx.lockMedia(ctx, uri)
-			// It may have been linked, or given content, since.
-			if err != nil || m.ExpiresTS == 0 || m.ExpiresTS > now {
+			media, err := tx.lockMedia(ctx, some)
+			if err != nil {
 				return err
 			}
-			return tx.deleteMedia(ctx, &m, Deleting{Rule: rule, At: now})
+			var all []doomed
+			for i := range media {
+				// It may have been linked, or given content, since.
+				if m := &media[i]; m.ExpiresTS > 0 && m.ExpiresTS <= now {
+					all = append(all, doomed{m, Deleting{Rule: rule, At: now}})
+				}
+			}
+			return tx.deleteMedia(ctx, all)
 		})
-		if err != nil && !errors.Is(err, ErrNotFound) {
+		if err != nil {
 			return n, err
 		}
-		n++
+		n += int64(len(some))
 	}
 	return n, nil
 }

@@ -72,6 +72,9 @@ func (s *Store) GrowObject(ctx context.Context, o NewObject, more int64) error {
 
 // charge adds to what the user and the organisation have, or takes away; without a user, to the organisation's alone. Rows are locked in one order: the organisation's, the user's.
 func (tx *Tx) charge(ctx context.Context, org int64, user matrix.UserID, bytes, files int64, quota MediaQuota) error {
+	if bytes == 0 && files == 0 {
+		return nil
+	}
 	for _, owner := range []struct {
 		name                string
 		bytesMost, fileMost int64
@@ -313,10 +316,24 @@ func (s *Store) FinishThumbnail(ctx context.Context, t Thumbnail, now matrix.Tim
 	return err
 }
 
-// ListGoneObjects returns the keys of objects whose bytes are to be removed, those first that have waited longest.
-func (s *Store) ListGoneObjects(ctx context.Context, limit int) ([]string, error) {
-	rows, err := s.query(ctx, `SELECT object_key FROM media_objects WHERE state = $1 ORDER BY since_ts LIMIT $2`, objectGone, limit)
-	return scanAll(rows, err, scanString)
+// ListGoneObjects returns the keys of objects whose bytes are to be removed, those first that have waited longest: those that were stored,
+// and those of which nobody knows how far their upload came.
+func (s *Store) ListGoneObjects(ctx context.Context, limit int) (stored, unfinished []string, err error) {
+	rows, err := s.query(ctx, `
+		SELECT object_key, sha256 IS NOT NULL FROM media_objects WHERE state = $1 ORDER BY since_ts LIMIT $2`, objectGone, limit)
+	_, err = scanAll(rows, err, func(rows *sql.Rows) (key string, err error) {
+		var whole bool
+		if err := rows.Scan(&key, &whole); err != nil {
+			return "", err
+		}
+		if whole {
+			stored = append(stored, key)
+		} else {
+			unfinished = append(unfinished, key)
+		}
+		return key, nil
+	})
+	return stored, unfinished, err
 }
 
 // DeleteObjects forgets objects whose bytes are removed.
@@ -381,10 +398,7 @@ func (s *Store) LoseObject(ctx context.Context, key, rule string, now matrix.Tim
 		return lost, err
 	}
 	return lost, s.Write(ctx, func(tx *Tx) error {
-		_, err := tx.releaseObject(ctx, key, now)
-		if errors.Is(err, ErrNotFound) {
-			return nil
-		}
+		_, err := tx.releaseObjects(ctx, []string{key}, now)
 		return err
 	})
 }

@@ -32,6 +32,9 @@ type Store interface {
 	// Delete removes objects, all their versions, and what interrupted uploads left of them. Objects that are not there are no error.
 	Delete(ctx context.Context, keys ...string) error
 
+	// DeleteStored is Delete for objects whose Put has succeeded: it need not look for interrupted uploads, which costs a request for each.
+	DeleteStored(ctx context.Context, keys ...string) error
+
 	// List calls f for each object below prefix, which is empty or the beginning of a key up to a slash, in any order. An error of f
 	// ends it.
 	List(ctx context.Context, prefix string, f func(Object) error) error

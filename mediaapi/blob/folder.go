@@ -214,6 +214,11 @@ func (r *fileRange) WriteTo(w io.Writer) (int64, error) {
 
 func (r *fileRange) Close() error { return r.file.Close() }
 
+// DeleteStored implements Store.
+func (f *Folder) DeleteStored(ctx context.Context, keys ...string) error {
+	return f.Delete(ctx, keys...)
+}
+
 // Delete implements Store. The directories stay: there are not many, and a Put may be about to use one.
 func (f *Folder) Delete(ctx context.Context, keys ...string) error {
 	byDir := map[string]map[string]bool{}

@@ -42,8 +42,9 @@ type S3Config struct {
 
 // S3 keeps objects in a bucket.
 //
-// Requests are signed with what they carry, so over plain HTTP, too, nothing is stored but what was sent; answers are as long as the
-// server says or an error. What was begun is not begun again when it fails, unless it can be: uploads that stream go out once.
+// What is uploaded is followed by its CRC-32C, which the server checks; who may change what is on the way is kept out by TLS, or by the
+// network where there is none: signing each piece as well would cost both sides a SHA-256. Answers are as long as the server says or an
+// error. What was begun is not begun again when it fails, unless it can be: uploads that stream go out once.
 type S3 struct {
 	core         minio.Core
 	bucket       string
@@ -93,12 +94,13 @@ func newS3(config S3Config, dial dialFunc, stall time.Duration) (*S3, error) {
 		lookup = minio.BucketLookupPath
 	}
 	core, err := minio.NewCore(config.Endpoint, &minio.Options{
-		Creds:        credentials.NewStaticV4(config.AccessKey, config.SecretKey, ""),
-		Secure:       config.TLS,
-		Transport:    transport(config.RootCAs, dial, stall),
-		Region:       config.Region,
-		BucketLookup: lookup,
-		MaxRetries:   attempts,
+		Creds:           credentials.NewStaticV4(config.AccessKey, config.SecretKey, ""),
+		Secure:          config.TLS,
+		Transport:       transport(config.RootCAs, dial, stall),
+		Region:          config.Region,
+		BucketLookup:    lookup,
+		MaxRetries:      attempts,
+		TrailingHeaders: true,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("S3 endpoint %s: %w", config.Endpoint, err)
@@ -328,19 +330,43 @@ func (s *S3) Presign(ctx context.Context, key string, valid time.Duration, conte
 // They are asked for by key, because MinIO knows them by the whole key only. Versions are asked for where a deletion has left a marker
 // instead of nothing, as a bucket with versions answers.
 func (s *S3) Delete(ctx context.Context, keys ...string) error {
+	names, err := s.names(keys)
+	if err != nil {
+		return err
+	}
+	return wrap(ctx, s.delete(ctx, names))
+}
+
+// DeleteStored implements Store.
+func (s *S3) DeleteStored(ctx context.Context, keys ...string) error {
+	names, err := s.names(keys)
+	if err != nil {
+		return err
+	}
+	return wrap(ctx, s.deleteObjects(ctx, names))
+}
+
+func (s *S3) names(keys []string) ([]string, error) {
 	names := make([]string, len(keys))
 	for i, key := range keys {
 		var err error
 		if names[i], err = s.name(key); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	return wrap(ctx, s.delete(ctx, names))
+	return names, nil
 }
 
 func (s *S3) delete(ctx context.Context, names []string) error {
 	if err := forEach(ctx, names, s.abortUploads); err != nil {
 		return err
+	}
+	return s.deleteObjects(ctx, names)
+}
+
+func (s *S3) deleteObjects(ctx context.Context, names []string) error {
+	if len(names) == 0 {
+		return nil
 	}
 	marked, err := s.remove(ctx, func(yield func(minio.ObjectInfo) bool) {
 		for _, name := range names {

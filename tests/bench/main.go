@@ -1,10 +1,10 @@
 // Command bench measures the server from outside and prints each figure beside its yardstick from the same run: what the
 // database or a bare HTTP server can do on the same machine at the same time. make bench runs it.
 //
-// It starts a private PostgreSQL with default durability and a roomline process, and shares the machine with them. A row
+// It starts a private PostgreSQL with default durability and a roomline process, for media a MinIO, and shares the machine with them. A row
 // that misses its goal makes the exit status 1. -run chooses rows by name.
 //
-// Start reading at rows, below; the measurements are in writes.go, delivery.go, reads.go, search.go and resources.go.
+// Start reading at rows, below; the measurements are in writes.go, delivery.go, reads.go, search.go, resources.go and media.go.
 package main
 
 import (
@@ -38,6 +38,7 @@ type bench struct {
 	server   *server
 	accounts []*account
 	rooms    rooms
+	media    *objectStore // nil until a row needs it
 	// lastQueries is what the server asked the database when queries were counted.
 	lastQueries []string
 }
@@ -69,6 +70,15 @@ var rows = []row{
 	{"search in 1,000,000 messages", (*bench).search},
 	{"ready after start", (*bench).startUp},
 	{"memory and CPU while idle", (*bench).idle},
+	{"upload, 1 MiB, one stream", func(b *bench) ([]figure, error) { return b.uploads(1<<20, 1) }},
+	{"upload, 1 MiB, 16 streams", func(b *bench) ([]figure, error) { return b.uploads(1<<20, 16) }},
+	{"upload, 100 MiB, one stream", func(b *bench) ([]figure, error) { return b.uploads(100<<20, 1) }},
+	{"upload, 100 MiB, 16 streams", func(b *bench) ([]figure, error) { return b.uploads(100<<20, 16) }},
+	{"download, 1 MiB", func(b *bench) ([]figure, error) { return b.downloads(1<<20, 1, 16) }},
+	{"download, 100 MiB", func(b *bench) ([]figure, error) { return b.downloads(100<<20, 1, 16) }},
+	{"memory while 32 files are uploaded", (*bench).uploadMemory},
+	{"thumbnail of 12 megapixels", (*bench).thumbnails},
+	{"10,000 files deleted", (*bench).deletions},
 }
 
 // figure is what was measured, and its goal.
@@ -199,6 +209,9 @@ func (b *bench) close() error {
 	var errs []error
 	if b.server != nil {
 		errs = append(errs, b.server.stop())
+	}
+	if b.media != nil {
+		b.media.stop()
 	}
 	for _, db := range []*sql.DB{b.db, b.data} {
 		if db != nil {

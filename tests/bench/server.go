@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
@@ -21,6 +22,7 @@ import (
 // server is a roomline process on the bench's database.
 type server struct {
 	binary, config string
+	settings       map[string]any
 	address, admin string
 	log            *os.File
 	cmd            *exec.Cmd
@@ -35,8 +37,7 @@ func newServer(binary, dir, dsn string) (*server, error) {
 	if s.admin, err = freeAddress(); err != nil {
 		return nil, err
 	}
-	// JSON is YAML.
-	text, err := json.Marshal(map[string]any{
+	s.settings = map[string]any{
 		"server_name": serverName,
 		"database":    map[string]any{"url": dsn},
 		"listeners": []any{
@@ -46,14 +47,21 @@ func newServer(binary, dir, dsn string) (*server, error) {
 		"registration": map[string]any{"mode": "open"},
 		"rate_limits":  map[string]any{"enabled": false},
 		"data_dir":     filepath.Join(dir, "data"),
-	})
-	if err != nil {
-		return nil, err
 	}
 	if s.log, err = os.Create(filepath.Join(dir, "roomline.log")); err != nil {
 		return nil, err
 	}
-	return s, os.WriteFile(s.config, text, 0o600)
+	return s, s.configure(nil)
+}
+
+// configure changes settings for the next start.
+func (s *server) configure(settings map[string]any) error {
+	maps.Copy(s.settings, settings)
+	text, err := json.Marshal(s.settings) // JSON is YAML
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(s.config, text, 0o600)
 }
 
 func freeAddress() (string, error) {
@@ -109,18 +117,28 @@ func (s *server) restart() (time.Duration, error) {
 }
 
 // memory is the resident set of the process in bytes.
-func (s *server) memory() (int64, error) {
+func (s *server) memory() (int64, error) { return s.status("VmRSS:") }
+
+// peakMemory is the largest resident set since forgetPeak.
+func (s *server) peakMemory() (int64, error) { return s.status("VmHWM:") }
+
+func (s *server) forgetPeak() error {
+	return os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", s.cmd.Process.Pid), []byte("5"), 0)
+}
+
+// status is a number of bytes that the kernel keeps of the process.
+func (s *server) status(name string) (int64, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.cmd.Process.Pid))
 	if err != nil {
 		return 0, err
 	}
 	for line := range strings.Lines(string(text)) {
-		if value, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+		if value, ok := strings.CutPrefix(line, name); ok {
 			kb, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(value), "kB")), 10, 64)
 			return kb << 10, err
 		}
 	}
-	return 0, errors.New("no VmRSS")
+	return 0, fmt.Errorf("the kernel does not say %s", name)
 }
 
 // cpu is the time that the process has worked since its start.

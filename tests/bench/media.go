@@ -1,0 +1,464 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"image"
+	"image/color"
+	"image/jpeg"
+	"io"
+	"math"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/kovidgoyal/imaging"
+	"github.com/minio/minio-go/v7"
+)
+
+const (
+	uploadTarget = "/_matrix/media/v3/upload"
+	// mediaRounds is how often the store alone and the server take turns.
+	mediaRounds = 2
+)
+
+// noise is what files are made of: nothing in it can be compressed.
+var noise = func() []byte {
+	b := make([]byte, 1<<20)
+	random := rand.NewChaCha8([32]byte{1})
+	_, _ = random.Read(b)
+	return b
+}()
+
+var files atomic.Uint64
+
+// file yields size bytes that no other file has. It cannot seek.
+type file struct {
+	first [8]byte
+	at    int64
+	size  int64
+}
+
+func newFile(size int64) *file {
+	f := &file{size: size}
+	binary.BigEndian.PutUint64(f.first[:], files.Add(1))
+	return f
+}
+
+func (f *file) Read(p []byte) (int, error) {
+	if f.at == f.size {
+		return 0, io.EOF
+	}
+	var n int
+	if f.at < int64(len(f.first)) {
+		n = copy(p, f.first[f.at:])
+	} else {
+		n = copy(p[:min(int64(len(p)), f.size-f.at)], noise[f.at%int64(len(noise)):])
+	}
+	f.at += int64(n)
+	return n, nil
+}
+
+// uploaded are the URIs of files that were uploaded, by the account.
+type uploaded struct {
+	mu   sync.Mutex
+	uris map[*account][]string
+}
+
+func (u *uploaded) add(a *account, uri string) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.uris == nil {
+		u.uris = map[*account][]string{}
+	}
+	u.uris[a] = append(u.uris[a], strings.TrimPrefix(uri, "mxc://"))
+}
+
+// upload uploads a file of its own.
+func (a *account) upload(size int64, all *uploaded) error {
+	answer, err := a.client.upload(uploadTarget, newFile(size), size)
+	if err != nil {
+		return err
+	}
+	all.add(a, field(answer, "content_uri"))
+	return nil
+}
+
+// put is upload past the server, with one request.
+func (s *objectStore) put(key string, size int64) error {
+	// What can only be read is what the server gets from its clients.
+	only := struct{ io.Reader }{newFile(size)}
+	_, err := s.direct.Client.PutObject(context.Background(), bucket, key, only, size, minio.PutObjectOptions{DisableMultipart: true})
+	return err
+}
+
+// clear deletes through the server what was uploaded, removes the rest past it, and makes sure that nothing is left.
+func (b *bench) clear(all *uploaded) error {
+	for a, uris := range all.uris {
+		for _, uri := range uris {
+			if _, err := a.client.do("DELETE", "/_matrix/client/unstable/org.roomline.media/"+uri, nil); err != nil {
+				return err
+			}
+		}
+	}
+	objects, err := b.media.list()
+	if err != nil {
+		return err
+	}
+	var direct []minio.ObjectInfo
+	for _, o := range objects {
+		if strings.HasPrefix(o.Key, "direct/") {
+			direct = append(direct, o)
+		}
+	}
+	if err := b.media.remove(direct); err != nil {
+		return err
+	}
+	if left, err := b.media.awaitEmpty(time.Minute); err != nil || left > 0 {
+		return errors.Join(err, fmt.Errorf("%d objects are left", left))
+	}
+	return nil
+}
+
+// uploads compares streams to the server with as many to the store.
+func (b *bench) uploads(size int64, streams int) ([]figure, error) {
+	store, err := b.objects()
+	if err != nil {
+		return nil, err
+	}
+	people, err := b.people(streams)
+	if err != nil {
+		return nil, err
+	}
+	var all uploaded
+	var keys atomic.Int64
+	yardstick := func(int) error { return store.put(fmt.Sprintf("direct/%d", keys.Add(1)), size) }
+	measured := func(i int) error { return people[i].upload(size, &all) }
+	f, err := b.throughput(fmt.Sprintf("upload, %d MiB, %s", size>>20, streamsText(streams)), size, streams, yardstick, measured)
+	if err != nil {
+		return nil, err
+	}
+	return []figure{f}, b.clear(&all)
+}
+
+// downloads compares streams from the server with as many from the store, of the same objects.
+func (b *bench) downloads(size int64, streams ...int) (figures []figure, err error) {
+	store, err := b.objects()
+	if err != nil {
+		return nil, err
+	}
+	most := streams[len(streams)-1]
+	people, err := b.people(most)
+	if err != nil {
+		return nil, err
+	}
+	var all uploaded
+	if err := inParallel(4, most, func(i int) error { return people[i].upload(size, &all) }); err != nil {
+		return nil, err
+	}
+	objects, err := store.list()
+	if err != nil {
+		return nil, err
+	}
+	if len(objects) != most {
+		return nil, fmt.Errorf("%d objects for %d files", len(objects), most)
+	}
+	yardstick := func(i int) error { return store.get(objects[i].Key, size) }
+	measured := func(i int) error { return people[i].download(all.uris[people[i]][0], size) }
+	for _, n := range streams {
+		f, err := b.throughput(fmt.Sprintf("download, %d MiB, %s", size>>20, streamsText(n)), size, n, yardstick, measured)
+		if err != nil {
+			return nil, err
+		}
+		figures = append(figures, f)
+	}
+	return figures, b.clear(&all)
+}
+
+func (a *account) download(uri string, size int64) error {
+	n, err := a.client.download("/_matrix/client/v1/media/download/" + uri)
+	if err == nil && n != size {
+		err = fmt.Errorf("a download has %d bytes of %d", n, size)
+	}
+	return err
+}
+
+// get is download past the server.
+func (s *objectStore) get(key string, size int64) error {
+	body, _, _, err := s.direct.GetObject(context.Background(), bucket, key, minio.GetObjectOptions{})
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	n, err := discard(body, make([]byte, fileBuffer))
+	if err == nil && n != size {
+		err = fmt.Errorf("an object has %d bytes of %d", n, size)
+	}
+	return err
+}
+
+func streamsText(n int) string {
+	if n == 1 {
+		return "one stream"
+	}
+	return fmt.Sprintf("%d streams", n)
+}
+
+// throughput compares the bytes a second of the server with those of the store alone.
+func (b *bench) throughput(what string, size int64, streams int, yardstick, measured func(i int) error) (figure, error) {
+	slice := b.slice
+	for _, f := range []func(int) error{yardstick, measured} { // warm up
+		if _, err := rate(streams, b.slice/10, f); err != nil {
+			return figure{}, err
+		}
+	}
+	yard, got, err := compared(mediaRounds,
+		func() (float64, error) { return rate(streams, slice, yardstick) },
+		func() (float64, error) { return rate(streams, slice, measured) })
+	if err != nil {
+		return figure{}, err
+	}
+	const goal = 0.8
+	speed := func(rate float64) string { return fmt.Sprintf("%.0f MB/s", rate*float64(size)/1e6) }
+	return figure{
+		what: what, measured: speed(got), yardstick: speed(yard) + " minio-go directly",
+		ratio: fmt.Sprintf("%.2f", got/yard), goal: fmt.Sprintf("≥ %.1f", goal), met: got >= goal*yard,
+	}, nil
+}
+
+// uploadMemory is how much the server grows while many large files are uploaded at once.
+func (b *bench) uploadMemory() ([]figure, error) {
+	const uploads, size = 32, 100 << 20
+	if _, err := b.objects(); err != nil {
+		return nil, err
+	}
+	people, err := b.people(uploads)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := b.server.restart(); err != nil {
+		return nil, err
+	}
+	b.reconnect()
+	time.Sleep(3 * time.Second)
+	idle, err := b.server.memory()
+	if err != nil {
+		return nil, err
+	}
+	if err := b.server.forgetPeak(); err != nil {
+		return nil, err
+	}
+	var all uploaded
+	if err := inParallel(uploads, uploads, func(i int) error { return people[i].upload(size, &all) }); err != nil {
+		return nil, err
+	}
+	peak, err := b.server.peakMemory()
+	if err != nil {
+		return nil, err
+	}
+	grown := peak - idle
+	return []figure{{
+		what: "memory, 32 uploads of 100 MiB", measured: fmt.Sprintf("%.1f MiB more at the peak", float64(grown)/(1<<20)),
+		yardstick: fmt.Sprintf("%.1f MiB idle", float64(idle)/(1<<20)), goal: "≤ 100 MiB", met: grown <= 100<<20,
+	}}, b.clear(&all)
+}
+
+// thumbnails are compared with decoding and scaling the same pictures, and nothing else.
+func (b *bench) thumbnails() ([]figure, error) {
+	const pictures = 6
+	if _, err := b.objects(); err != nil {
+		return nil, err
+	}
+	people, err := b.people(1)
+	if err != nil {
+		return nil, err
+	}
+	photo, err := photograph()
+	if err != nil {
+		return nil, err
+	}
+	var all uploaded
+	var yard, got time.Duration
+	for i := range pictures {
+		// A comment of its own makes each one another file.
+		one := append([]byte{0xff, 0xd8, 0xff, 0xfe, 0, 3, byte(i)}, photo[2:]...)
+		answer, err := people[0].client.upload(uploadTarget, bytes.NewReader(one), int64(len(one)))
+		if err != nil {
+			return nil, err
+		}
+		all.add(people[0], field(answer, "content_uri"))
+		y, err := timed(func() error {
+			decoded, err := jpeg.Decode(bytes.NewReader(one))
+			if err == nil {
+				imaging.Resize(decoded, 800, 600, imaging.Box)
+			}
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+		g, err := timed(func() error {
+			_, err := people[0].client.download("/_matrix/client/v1/media/thumbnail/" + all.uris[people[0]][i] + "?width=800&height=600&method=scale")
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+		if i > 0 { // the first one warms up
+			yard, got = yard+y/(pictures-1), got+g/(pictures-1)
+		}
+	}
+	const goal = 1.3
+	ratio := got.Seconds() / yard.Seconds()
+	return []figure{{
+		what: "thumbnail of 12 megapixels, first time", measured: short(got), yardstick: short(yard) + " decoding and scaling",
+		ratio: fmt.Sprintf("%.2f", ratio), goal: fmt.Sprintf("≤ %.1f", goal), met: ratio <= goal,
+	}}, b.clear(&all)
+}
+
+func timed(f func() error) (time.Duration, error) {
+	began := time.Now()
+	err := f()
+	return time.Since(began), err
+}
+
+// photograph is a JPEG of 12 megapixels with some noise.
+func photograph() ([]byte, error) {
+	img := image.NewRGBA(image.Rect(0, 0, 4000, 3000))
+	random := rand.New(rand.NewPCG(1, 2))
+	for y := range 3000 {
+		for x := range 4000 {
+			noise := float64(random.IntN(24))
+			wave := func(phase float64) uint8 { return uint8(100 + 80*math.Sin(phase) + noise) }
+			img.SetRGBA(x, y, color.RGBA{wave(float64(x) / 90), wave(float64(y) / 70), wave(float64(x+y) / 130), 255})
+		}
+	}
+	var out bytes.Buffer
+	err := jpeg.Encode(&out, img, &jpeg.Options{Quality: 90})
+	return out.Bytes(), err
+}
+
+// deletions sends many files in messages, redacts all, and counts what is left in the bucket.
+func (b *bench) deletions() ([]figure, error) {
+	const total, size, senders = 10_000, 1000, 16
+	store, err := b.objects()
+	if err != nil {
+		return nil, err
+	}
+	people, err := b.people(senders)
+	if err != nil {
+		return nil, err
+	}
+	room, err := b.roomOf(people, "files")
+	if err != nil {
+		return nil, err
+	}
+	alone, err := store.removeRate(size, 2000)
+	if err != nil {
+		return nil, err
+	}
+	events := make([]string, total)
+	began := time.Now()
+	err = inParallel(senders, senders, func(sender int) error {
+		return people[sender].sendFiles(room, events[sender*total/senders:(sender+1)*total/senders], size)
+	})
+	if err != nil {
+		return nil, err
+	}
+	sent := time.Since(began)
+	objects, err := store.list()
+	if err != nil {
+		return nil, err
+	}
+	if len(objects) != total {
+		return nil, fmt.Errorf("%d objects for %d files", len(objects), total)
+	}
+	began = time.Now()
+	err = inParallel(senders, senders, func(sender int) error {
+		return people[sender].redactAll(room, events[sender*total/senders:(sender+1)*total/senders])
+	})
+	if err != nil {
+		return nil, err
+	}
+	redacted := time.Since(began)
+	left, err := store.awaitEmpty(2 * time.Minute)
+	if err != nil {
+		return nil, err
+	}
+	took := time.Since(began)
+	receipts, err := b.awaitReceipts(events)
+	return []figure{
+		{
+			what: "10,000 files deleted", measured: fmt.Sprintf("%d objects left", left),
+			yardstick: fmt.Sprintf("uploaded and sent in %s", short(sent)), goal: "0", met: left == 0,
+		},
+		{
+			what: "… after the last redaction", measured: short(took - redacted), yardstick: fmt.Sprintf("redacted in %s", short(redacted)),
+			goal: "≤ 1 min", met: took-redacted <= time.Minute,
+		},
+		{
+			what: "… a second, from the first redaction", measured: fmt.Sprintf("%.0f/s", total/took.Seconds()),
+			yardstick: fmt.Sprintf("%.0f/s minio-go directly", alone), ratio: fmt.Sprintf("%.2f", total/took.Seconds()/alone), met: true,
+		},
+		{
+			what: "… receipts signed", measured: fmt.Sprint(receipts), goal: fmt.Sprint(total), met: receipts == total,
+		},
+	}, err
+}
+
+// removeRate is how many objects a second the store removes by itself.
+func (s *objectStore) removeRate(size int64, n int) (float64, error) {
+	if err := inParallel(16, n, func(i int) error { return s.put(fmt.Sprintf("direct/%d", i), size) }); err != nil {
+		return 0, err
+	}
+	objects, err := s.list()
+	if err != nil {
+		return 0, err
+	}
+	took, err := timed(func() error { return s.remove(objects) })
+	return float64(n) / took.Seconds(), err
+}
+
+// sendFiles fills events with those of messages that carry a file each.
+func (a *account) sendFiles(room string, events []string, size int64) error {
+	for i := range events {
+		answer, err := a.client.upload(uploadTarget, newFile(size), size)
+		if err != nil {
+			return err
+		}
+		a.txn++
+		body := fmt.Appendf(nil, `{"msgtype":"m.file","body":"a file","url":"%s"}`, field(answer, "content_uri"))
+		answer, err = a.client.do("PUT", fmt.Sprintf("%sb%d", sendTarget(room), a.txn), body)
+		if err != nil {
+			return err
+		}
+		events[i] = field(answer, "event_id")
+	}
+	return nil
+}
+
+func (a *account) redactAll(room string, events []string) error {
+	for _, event := range events {
+		a.txn++
+		target := strings.TrimSuffix(sendTarget(room), "send/m.room.message/") + fmt.Sprintf("redact/%s/b%d", event, a.txn)
+		if _, err := a.client.do("PUT", target, []byte(`{}`)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// awaitReceipts counts the signed receipts of deletions that came with events, and waits some seconds for those that are missing.
+func (b *bench) awaitReceipts(events []string) (n int, err error) {
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(100 * time.Millisecond) {
+		err := b.data.QueryRow(`SELECT count(*) FROM media_deletions WHERE receipt IS NOT NULL AND event_id <> ''`).Scan(&n)
+		if err != nil || n >= len(events) || time.Now().After(deadline) {
+			return n, err
+		}
+	}
+}

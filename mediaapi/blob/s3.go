@@ -42,9 +42,8 @@ type S3Config struct {
 
 // S3 keeps objects in a bucket.
 //
-// What is uploaded is followed by its CRC-32C, which the server checks; who may change what is on the way is kept out by TLS, or by the
-// network where there is none: signing each piece as well would cost both sides a SHA-256. Answers are as long as the server says or an
-// error. What was begun is not begun again when it fails, unless it can be: uploads that stream go out once.
+// Requests are signed with what they carry, so over plain HTTP, too, nothing is stored but what was sent; answers are as long as the
+// server says or an error. What was begun is not begun again when it fails, unless it can be: uploads that stream go out once.
 type S3 struct {
 	core         minio.Core
 	bucket       string
@@ -94,13 +93,12 @@ func newS3(config S3Config, dial dialFunc, stall time.Duration) (*S3, error) {
 		lookup = minio.BucketLookupPath
 	}
 	core, err := minio.NewCore(config.Endpoint, &minio.Options{
-		Creds:           credentials.NewStaticV4(config.AccessKey, config.SecretKey, ""),
-		Secure:          config.TLS,
-		Transport:       transport(config.RootCAs, dial, stall),
-		Region:          config.Region,
-		BucketLookup:    lookup,
-		MaxRetries:      attempts,
-		TrailingHeaders: true,
+		Creds:        credentials.NewStaticV4(config.AccessKey, config.SecretKey, ""),
+		Secure:       config.TLS,
+		Transport:    transport(config.RootCAs, dial, stall),
+		Region:       config.Region,
+		BucketLookup: lookup,
+		MaxRetries:   attempts,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("S3 endpoint %s: %w", config.Endpoint, err)

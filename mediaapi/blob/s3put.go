@@ -40,7 +40,7 @@ func (s *S3) Put(ctx context.Context, key string, r io.Reader, size int64) error
 }
 
 func (s *S3) options() minio.PutObjectOptions {
-	return minio.PutObjectOptions{ServerSideEncryption: s.sse, DisableContentSha256: true}
+	return minio.PutObjectOptions{ServerSideEncryption: s.sse}
 }
 
 // repeatable is the size up to which an object is held in memory to be sent again when a connection breaks.
@@ -159,7 +159,7 @@ func (s *S3) sendParts(ctx context.Context, name, id string, source partSource) 
 			return err
 		}
 		number := len(done) + 1
-		part, err := s.core.PutObjectPart(ctx, s.bucket, name, id, number, r, size, minio.PutObjectPartOptions{DisableContentSha256: true})
+		part, err := s.core.PutObjectPart(ctx, s.bucket, name, id, number, r, size, minio.PutObjectPartOptions{})
 		if err != nil {
 			return fmt.Errorf("part %d: %w", number, err)
 		}

@@ -568,8 +568,12 @@ const (
 	AdminDeletions    = 1000
 	AdminDeletionTime = 20 * time.Second
 
-	// MediaPresumed is for how long after an upload an encrypted event of the same device is presumed to name it.
-	MediaPresumed = 2 * time.Minute
+	// MediaPresumed is for how long after an upload every encrypted event of the same device is presumed to name it. Clients send the event
+	// as soon as the file is there; what they send later names it only if nothing was sent before.
+	MediaPresumed = 10 * time.Second
+
+	// MediaSkew is how far the clocks of two processes may be apart: an event is not presumed to name what was uploaded after it.
+	MediaSkew = time.Second
 )
 
 // Stores of media, and the virus scanner.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/lib/pq"
 
+	"github.com/roomline/roomline/internal/limits"
 	"github.com/roomline/roomline/internal/matrix"
 )
 
@@ -184,7 +185,7 @@ func (s *Store) PresumeMedia(ctx context.Context, events []OpaqueEvent, within, 
 				WITH meant AS (
 					SELECT server_name, media_id FROM media m
 					WHERE m.user_id = $1 AND m.device_id = $2 AND m.content_type = 'application/octet-stream' AND NOT m.restricted
-						AND m.object_key IS NOT NULL AND m.created_ts BETWEEN $5::bigint - $7::bigint AND $5::bigint + $6::bigint
+						AND m.object_key IS NOT NULL AND m.created_ts BETWEEN $5::bigint - $7::bigint AND $5::bigint + $8::bigint
 						AND (m.expires_ts IS NOT NULL OR m.created_ts >= $5::bigint - $6::bigint AND EXISTS (
 							SELECT FROM media_links l WHERE l.server_name = m.server_name AND l.media_id = m.media_id))
 					FOR NO KEY UPDATE
@@ -196,7 +197,7 @@ func (s *Store) PresumeMedia(ctx context.Context, events []OpaqueEvent, within, 
 				)
 				UPDATE media SET expires_ts = NULL, kind = CASE kind WHEN '' THEN 'encrypted' ELSE kind END
 				FROM meant WHERE media.server_name = meant.server_name AND media.media_id = meant.media_id`,
-				users[i], devices[i], rooms[i], positions[i], times[i], within, maxAge)
+				users[i], devices[i], rooms[i], positions[i], times[i], within, maxAge, limits.MediaSkew.Milliseconds())
 			if err != nil {
 				return err
 			}

@@ -55,7 +55,7 @@ func (s *Server) adminDeleteMedia(ctx context.Context, c *httpapi.Call) (any, er
 
 // deleteUserMedia deletes all that a user has uploaded.
 //
-// Differs: existing tools ask for it in portions (limit, from) and repeat until nothing is left; one request deletes all of it.
+// Differs: existing tools say how large a portion is (limit, from), and repeat until nothing is left; the portion is ours.
 func (s *Server) deleteUserMedia(ctx context.Context, c *httpapi.Call) (any, error) {
 	user, err := s.adminUser(ctx, c)
 	if err != nil {
@@ -124,9 +124,12 @@ func (s *Server) purgeRemoteMedia(ctx context.Context, c *httpapi.Call) (any, er
 	return purgeResponse{len(deleted)}, nil
 }
 
-// deleteBy deletes the media that a filter chooses, and returns what that was.
+// deletedPortions bounds what one request deletes, in portions of sweepBatch. Whoever wants more gone asks again until nothing is left.
+const deletedPortions = 10
+
+// deleteBy deletes the media that a filter chooses, at most deletedPortions of it, and returns what that was.
 func (s *Server) deleteBy(ctx context.Context, f store.MediaFilter, d store.Deleting) (deleted []matrix.ContentURI, err error) {
-	for {
+	for range deletedPortions {
 		media, _, err := s.cfg.Store.ListMediaBy(ctx, f, store.MediaOrder{}, 0, sweepBatch)
 		if err != nil {
 			return deleted, fmt.Errorf("list media to delete: %w", err)
@@ -145,6 +148,7 @@ func (s *Server) deleteBy(ctx context.Context, f store.MediaFilter, d store.Dele
 		}
 		s.wakeSweeper()
 	}
+	return deleted, nil
 }
 
 type adminDeleteRequest struct {

@@ -18,6 +18,9 @@ import (
 // TransactionsKept is for how long the same transaction id makes the same event.
 const TransactionsKept = 31 * 24 * time.Hour
 
+// eventDeletionsKept is for how long it is known who had an event deleted: receipts are made within seconds, and name it.
+const eventDeletionsKept = 7 * 24 * time.Hour
+
 const (
 	interval   = 10 * time.Minute
 	leaseRetry = 30 * time.Second
@@ -69,6 +72,12 @@ func Tasks(s *store.Store) []Task {
 		}},
 		{"counts of keys of devices that are gone", func(ctx context.Context, _ time.Time, limit int) (int64, error) {
 			return s.DeleteOrphanedKeyCounts(ctx, limit)
+		}},
+		{"previews of pages", func(ctx context.Context, now time.Time, limit int) (int64, error) {
+			return s.DeleteURLPreviewsBefore(ctx, matrix.TimestampOf(now), limit)
+		}},
+		{"notes of events that administrators deleted", func(ctx context.Context, now time.Time, limit int) (int64, error) {
+			return s.DeleteEventDeletionsBefore(ctx, matrix.TimestampOf(now.Add(-eventDeletionsKept)), limit)
 		}},
 		{"messages to devices that are gone", func(ctx context.Context, _ time.Time, limit int) (int64, error) {
 			return s.DeleteOrphanedToDevice(ctx, limit)

@@ -40,35 +40,22 @@ func newBinaryArray(oid uint32, n, size int) binaryArray {
 
 // An array that is nil is null.
 
-func int8Array(values []int64) any {
-	if values == nil {
-		return nil
-	}
-	a := newBinaryArray(oidInt8, len(values), 8*len(values))
-	for _, v := range values {
-		a = binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint32(a, 8), uint64(v))
-	}
-	return a
-}
+func int8Array(values []int64) any { return intArray(oidInt8, 8, values) }
 
-func int4Array(values []int64) any {
-	if values == nil {
-		return nil
-	}
-	a := newBinaryArray(oidInt4, len(values), 4*len(values))
-	for _, v := range values {
-		a = binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(a, 4), uint32(v))
-	}
-	return a
-}
+func int4Array(values []int64) any { return intArray(oidInt4, 4, values) }
 
-func int2Array(values []int64) any {
+func int2Array(values []int64) any { return intArray(oidInt2, 2, values) }
+
+// intArray is an array of integers of size bytes, which the values have to fit.
+func intArray(oid uint32, size int, values []int64) any {
 	if values == nil {
 		return nil
 	}
-	a := newBinaryArray(oidInt2, len(values), 2*len(values))
+	a := newBinaryArray(oid, len(values), size*len(values))
+	var word [8]byte
 	for _, v := range values {
-		a = binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint32(a, 2), uint16(v))
+		binary.BigEndian.PutUint64(word[:], uint64(v))
+		a = append(binary.BigEndian.AppendUint32(a, uint32(size)), word[8-size:]...)
 	}
 	return a
 }

@@ -315,6 +315,13 @@ func (s *Store) DeleteEventDeletions(ctx context.Context, ids []matrix.EventID) 
 	return err
 }
 
+// DeleteEventDeletionsBefore forgets notes of deletions that were carried out before ts, at most limit.
+func (s *Store) DeleteEventDeletionsBefore(ctx context.Context, ts matrix.Timestamp, limit int) (int64, error) {
+	return s.exec(ctx, `
+		DELETE FROM event_deletions WHERE ctid = ANY (ARRAY (
+			SELECT ctid FROM event_deletions WHERE deleted_ts < $1 LIMIT $2))`, int64(ts), limit)
+}
+
 // DeletableEvent is an event that can be deleted: a message that was not redacted.
 type DeletableEvent struct {
 	Position int64

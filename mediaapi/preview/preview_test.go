@@ -510,7 +510,7 @@ func TestEndlessAnswersAreCutOff(t *testing.T) {
 func peak(t *testing.T) int {
 	status, err := os.ReadFile("/proc/self/status")
 	if err != nil {
-		t.Skip("there is no /proc")
+		t.Fatal(err)
 	}
 	_, rest, _ := strings.Cut(string(status), "VmHWM:")
 	kib, err := strconv.Atoi(strings.Fields(rest)[0])
@@ -518,7 +518,7 @@ func peak(t *testing.T) int {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile("/proc/self/clear_refs", []byte("5"), 0); err != nil {
-		t.Skip("the peak of memory cannot be set back")
+		t.Fatalf("set the peak of memory back: %v", err)
 	}
 	return kib
 }

@@ -3,6 +3,7 @@ package mediaapi_test
 import (
 	"fmt"
 	"net/http"
+	"net/url"
 	"testing"
 
 	"github.com/tidwall/gjson"
@@ -185,4 +186,27 @@ func TestNobodyActsInTheNameOfAnotherOrganisation(t *testing.T) {
 	n, answer := deleteAll(t, admin, map[string]any{"user_id": member.ID})
 	mustEqual(t, "after leaving", n, 0)
 	mustEqual(t, "refused", answer.Get("refused.0.events"), 1)
+}
+
+// Media with one content, deleted together: its object goes, and one of the receipts names it.
+func TestMediaOfOneContentIsDeletedTogether(t *testing.T) {
+	t.Parallel()
+	d, b := start(t, folder, nil)
+	admin, alice := d.Admin(t, "root"), d.User(t, "alice")
+	for range 3 {
+		alice.MustUpload(t, "text/plain", "", []byte("the same"))
+	}
+	b.mustHave(t, 1)
+	answer := admin.MustDo(t, http.MethodDelete, "/_synapse/admin/v1/users/"+url.PathEscape(alice.ID)+"/media", nil)
+	if answer.Get("total").Int() != 3 {
+		t.Errorf("deleted: %s", answer)
+	}
+	b.mustHave(t, 0)
+	named := 0
+	for _, r := range deletions(t, admin, 3) {
+		named += len(r.Get("objects").Array())
+	}
+	if named != 1 {
+		t.Errorf("the receipts name %d objects, want the one", named)
+	}
 }

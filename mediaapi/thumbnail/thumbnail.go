@@ -29,6 +29,8 @@ import (
 	"image/jpeg"
 	"image/png"
 	"io"
+	"runtime/debug"
+	"sync/atomic"
 
 	"github.com/kovidgoyal/imaging"
 	"golang.org/x/sync/semaphore"
@@ -113,10 +115,10 @@ func Make(ctx context.Context, r io.Reader, size int64, req Request) (Picture, e
 		return Picture{}, ErrTooLarge
 	}
 	weight := min(need, limits.ThumbnailMemory)
-	if err := memory.Acquire(ctx, weight); err != nil {
+	if err := acquire(ctx, weight); err != nil {
 		return Picture{}, err
 	}
-	defer memory.Release(weight)
+	defer release(weight)
 	ctx, cancel := context.WithTimeout(ctx, limits.ThumbnailTime)
 	defer cancel()
 	data, err := readRest(ctx, head, r, size)
@@ -131,6 +133,27 @@ func Make(ctx context.Context, r io.Reader, size int64, req Request) (Picture, e
 		return Picture{}, ctx.Err() // the decoders say what it looked like to them
 	}
 	return picture, err
+}
+
+// garbage is what calls have left behind since memory was last collected, in bytes.
+var garbage atomic.Int64
+
+// acquire waits for a share of the memory. A decoded picture stays in memory until it is collected, which is not before the heap has
+// doubled, and then as free pages of the process; so that the bound is one of the process, what was left behind goes back to the
+// system when it and the new picture are more than the bound together.
+func acquire(ctx context.Context, weight int64) error {
+	if err := memory.Acquire(ctx, weight); err != nil {
+		return err
+	}
+	if left := garbage.Load(); left > 0 && left+weight > limits.ThumbnailMemory && garbage.CompareAndSwap(left, 0) {
+		debug.FreeOSMemory()
+	}
+	return nil
+}
+
+func release(weight int64) {
+	garbage.Add(weight)
+	memory.Release(weight)
 }
 
 // readRest returns all that r yields after head.

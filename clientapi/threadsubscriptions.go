@@ -16,6 +16,9 @@ import (
 // Thread subscriptions. What a user last said of a thread is an update (store.KindThreadSubscription) whose key is the thread's
 // root; its position is the order in which things were said, by which automatic subscriptions are judged.
 //
+// Differs: the proposal's two push rules are not among the predefined ones. They are on for everybody, and silence every thread that was
+// not subscribed to: also for people whose clients know nothing of subscriptions, and who would hear no more of threads.
+//
 // Spec: MSC4306
 
 // threadSubscriptions is where the endpoints are, until the proposal is part of the spec.

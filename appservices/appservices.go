@@ -68,7 +68,7 @@ func (s *Server) ensureSender(ctx context.Context, as *Registration) error {
 	as.organisation = domain.OrganisationID
 	return s.cfg.Store.Write(ctx, func(tx *store.Tx) error {
 		_, err := tx.InsertUser(ctx, store.User{
-			UserID: as.Sender, OrganisationID: domain.OrganisationID, CreatedTS: matrix.TimestampOf(s.cfg.Clock.Now()),
+			UserID: as.Sender, OrganisationID: domain.OrganisationID, Machine: true, CreatedTS: matrix.TimestampOf(s.cfg.Clock.Now()),
 		})
 		return err
 	})

@@ -38,7 +38,7 @@ func (s *Server) getWhoIs(ctx context.Context, c *httpapi.Call) (any, error) {
 		return nil, err
 	}
 	if user != c.Requester.User {
-		if err := mustBeAdmin(c); err != nil {
+		if err := mustManagePeople(c); err != nil {
 			return nil, err
 		}
 		if _, err := s.moderated(ctx, c, user); err != nil {
@@ -60,9 +60,9 @@ func (s *Server) getWhoIs(ctx context.Context, c *httpapi.Call) (any, error) {
 	return answer, nil
 }
 
-// mustBeAdmin comes before anything is looked up, so that nobody else learns who has an account.
-func mustBeAdmin(c *httpapi.Call) error {
-	if !c.Requester.Admin {
+// mustManagePeople comes before anything is looked up, so that nobody else learns who has an account.
+func mustManagePeople(c *httpapi.Call) error {
+	if !c.Requester.ManagesPeople() {
 		return matrix.Forbidden("only administrators may do this")
 	}
 	return nil
@@ -92,7 +92,7 @@ func noSuchAccount() *matrix.Error { return matrix.NotFound("there is no such ac
 
 // restriction answers whether an account is under a restriction. Administrators do not learn that of each other.
 func (s *Server) restriction(ctx context.Context, c *httpapi.Call, of func(store.User) any) (any, error) {
-	if err := mustBeAdmin(c); err != nil {
+	if err := mustManagePeople(c); err != nil {
 		return nil, err
 	}
 	user, err := c.UserID("userId")
@@ -103,17 +103,23 @@ func (s *Server) restriction(ctx context.Context, c *httpapi.Call, of func(store
 	if err != nil {
 		return nil, err
 	}
-	if account.Admin && user != c.Requester.User {
+	if user != c.Requester.User && outranks(c.Requester, account) {
 		return nil, otherAdmin()
 	}
 	return of(account), nil
+}
+
+// outranks reports an account that the requester may not restrict: owners restrict everybody but owners, others who manage people only who
+// has no role.
+func outranks(who *httpapi.Requester, u store.User) bool {
+	return u.Role == string(httpapi.RoleOwner) || u.Role != "" && who.Role != httpapi.RoleOwner
 }
 
 func otherAdmin() *matrix.Error { return matrix.Forbidden("the user is an administrator as well") }
 
 // restrict puts a restriction on an account or takes it off.
 func (s *Server) restrict(ctx context.Context, c *httpapi.Call, what auth.Restriction, on bool) error {
-	if err := mustBeAdmin(c); err != nil {
+	if err := mustManagePeople(c); err != nil {
 		return err
 	}
 	user, err := c.UserID("userId")
@@ -130,7 +136,7 @@ func (s *Server) restrict(ctx context.Context, c *httpapi.Call, what auth.Restri
 		switch {
 		case u.Deactivated():
 			return noSuchAccount()
-		case u.Admin:
+		case outranks(c.Requester, u):
 			return otherAdmin()
 		}
 		return nil

@@ -6,12 +6,13 @@ import (
 	"testing"
 
 	"github.com/roomline/roomline/clientapi/auth"
+	"github.com/roomline/roomline/internal/httpapi"
 )
 
 // admin makes an administrator and signs in.
 func (p *process) admin(localpart string) *client {
 	p.t.Helper()
-	user, err := p.accounts.Create(p.t.Context(), auth.NewAccount{Localpart: localpart, Password: password, Admin: true})
+	user, err := p.accounts.Create(p.t.Context(), auth.NewAccount{Localpart: localpart, Password: password, Role: httpapi.RoleOwner})
 	must(p.t, err)
 	return &client{p: p, user: string(user), token: p.login(string(user), nil).text("access_token")}
 }

@@ -211,7 +211,7 @@ func TestSharedSecretRegistration(t *testing.T) {
 		"mac": strings.ToUpper(hexMAC("the secret", n, "root", password, "admin"))})
 	user, err := one.store.GetUser(t.Context(), matrix.UserID(admin.text("user_id")))
 	must(t, err)
-	if !user.Admin {
+	if user.Role != "owner" {
 		t.Error("the account is not an admin's")
 	}
 	n = nonce()

@@ -49,7 +49,7 @@ func (s *Server) sendServerNoticeOnce(ctx context.Context, c *httpapi.Call, req 
 }
 
 func (s *Server) serverNotice(ctx context.Context, c *httpapi.Call, req *serverNoticeRequest, txn *roomserver.Txn) (any, error) {
-	if err := mustBeAdmin(c); err != nil {
+	if err := mustManagePeople(c); err != nil {
 		return nil, err
 	}
 	if req.UserID == nil {
@@ -163,7 +163,7 @@ func (s *Server) makeNoticeRoom(ctx context.Context, user store.User) error {
 func (s *Server) ensureNoticesAccount(ctx context.Context, id matrix.UserID, organisation int64) error {
 	profile := map[string]string{fieldDisplayname: s.cfg.ServerNotices.DisplayName, fieldAvatarURL: s.cfg.ServerNotices.AvatarURL}
 	err := s.store.Write(ctx, func(tx *store.Tx) error {
-		if _, err := tx.InsertUser(ctx, store.User{UserID: id, OrganisationID: organisation, CreatedTS: s.now()}); err != nil {
+		if _, err := tx.InsertUser(ctx, store.User{UserID: id, OrganisationID: organisation, Machine: true, CreatedTS: s.now()}); err != nil {
 			return err
 		}
 		for key, value := range profile {

@@ -74,9 +74,20 @@ func (s *Server) registerWithSecret(ctx context.Context, c *httpapi.Call, req *s
 	if !hmac.Equal(req.mac(s.cfg.Registration.SharedSecret), []byte(strings.ToLower(req.MAC))) {
 		return nil, matrix.Forbidden("mac does not match")
 	}
-	user, err := s.accounts.Create(ctx, auth.NewAccount{
-		Localpart: req.Username, Password: req.Password, DisplayName: req.DisplayName, Admin: req.Admin,
-	})
+	role := httpapi.RoleNone
+	if req.Admin {
+		role = httpapi.RoleOwner
+	}
+	account := auth.NewAccount{Localpart: req.Username, Password: req.Password, DisplayName: req.DisplayName, Role: role}
+	// A user id, which is no localpart, names the domain as well, where there are several.
+	if strings.HasPrefix(req.Username, "@") {
+		id, err := matrix.ParseUserID(req.Username)
+		if err != nil {
+			return nil, matrix.InvalidUsername("username is not a user id")
+		}
+		account.Localpart, account.Domain = id.Localpart(), id.Domain()
+	}
+	user, err := s.accounts.Create(ctx, account)
 	if err != nil {
 		return nil, err
 	}

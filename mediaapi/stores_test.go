@@ -160,7 +160,7 @@ func tidy(t testing.TB, d *hstest.Deployment) {
 func administrator(t testing.TB, d *hstest.Deployment, localpart string) *hstest.User {
 	t.Helper()
 	u := d.User(t, localpart)
-	change(t, d, "UPDATE users SET admin = true WHERE user_id = $1", u.ID)
+	change(t, d, "UPDATE users SET role = 'owner' WHERE user_id = $1", u.ID)
 	return u.NewSession(t)
 }
 

@@ -2,8 +2,10 @@ package roomserver
 
 import (
 	"bytes"
+	"context"
 	"crypto/ed25519"
 	"fmt"
+	"time"
 
 	"github.com/matrix-org/gomatrixserverlib"
 	"github.com/matrix-org/gomatrixserverlib/spec"
@@ -200,11 +202,24 @@ func (s *Server) sign(p *event.Proto) (*event.Built, error) {
 	return built.AddSignature(voucher.Domain(), keyID, key)
 }
 
+// reloadPatience bounds the wait for keys that are read again.
+const reloadPatience = 2 * time.Second
+
+// key is what a domain signs with.
 func (s *Server) key(domain matrix.ServerName) (string, ed25519.PrivateKey, error) {
-	if !s.cfg.Keys.IsLocal(domain) {
-		return "", nil, fmt.Errorf("no signing key: %s is not hosted here", domain)
+	if keyID, key := s.cfg.Keys.Current(domain); key != nil {
+		return keyID, key, nil
+	}
+	// Another process may have given an organisation the domain a moment ago.
+	ctx, cancel := context.WithTimeout(context.Background(), reloadPatience)
+	defer cancel()
+	if err := s.cfg.Keys.Reload(ctx); err != nil {
+		return "", nil, err
 	}
 	keyID, key := s.cfg.Keys.Current(domain)
+	if key == nil {
+		return "", nil, fmt.Errorf("no signing key: %s is not hosted here", domain)
+	}
 	return keyID, key, nil
 }
 

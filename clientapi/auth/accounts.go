@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"strings"
 
+	"github.com/roomline/roomline/internal/httpapi"
 	"github.com/roomline/roomline/internal/journal"
 	"github.com/roomline/roomline/internal/limits"
 	"github.com/roomline/roomline/internal/matrix"
@@ -61,8 +63,10 @@ type NewAccount struct {
 	// Password may be empty: nobody can sign in with a password then.
 	Password    string
 	DisplayName string
-	Admin       bool
+	Role        httpapi.Role
 	Guest       bool
+	// Machine says that nobody's account is made.
+	Machine bool
 	// ThreePIDs are addresses that are known to belong to the user. Only Medium and Address are read.
 	ThreePIDs []store.ThreePID
 	// RegistrationToken is used up by this account, if set.
@@ -74,31 +78,78 @@ type NewAccount struct {
 // Create makes an account. Errors of the caller are M_INVALID_USERNAME, M_USER_IN_USE, M_WEAK_PASSWORD, M_INVALID_PARAM,
 // M_THREEPID_IN_USE and, for a registration token that is used up, M_FORBIDDEN.
 func (a *Accounts) Create(ctx context.Context, n NewAccount) (matrix.UserID, error) {
-	user, err := a.newUserID(n.Localpart, n.Domain, n.MayHave)
+	p, err := a.Prepare(ctx, n)
 	if err != nil {
 		return "", err
+	}
+	domain, err := a.cfg.Store.GetHostedDomain(ctx, p.User.Domain())
+	if errors.Is(err, store.ErrNotFound) {
+		return "", matrix.InvalidParam("%s is not a domain of this server", p.User.Domain())
+	}
+	if err != nil {
+		return "", fmt.Errorf("look up hosted domain %s: %w", p.User.Domain(), err)
+	}
+	err = a.cfg.Store.Write(ctx, func(tx *store.Tx) error { return a.Insert(ctx, tx, p, domain.OrganisationID) })
+	if err != nil {
+		return "", fmt.Errorf("make account %s: %w", p.User, err)
+	}
+	return p.User, nil
+}
+
+// Prepared is an account that has been checked as far as it can be without the database.
+type Prepared struct {
+	User        matrix.UserID
+	new         NewAccount
+	hash        string
+	displayName []byte
+}
+
+// Prepare checks an account that is to be stored by Insert, and hashes its password, which takes long. Whoever has more to do in the
+// transaction that makes an account uses the two in place of Create.
+func (a *Accounts) Prepare(ctx context.Context, n NewAccount) (*Prepared, error) {
+	user, err := a.newUserID(n.Localpart, n.Domain, n.MayHave)
+	if err != nil {
+		return nil, err
 	}
 	hash, err := a.hashNew(ctx, n.Password)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	name, err := displayNameValue(n.DisplayName)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	domain, err := a.cfg.Store.GetHostedDomain(ctx, user.Domain())
-	if err != nil {
-		return "", fmt.Errorf("look up hosted domain %s: %w", user.Domain(), err)
+	return &Prepared{User: user, new: n, hash: hash, displayName: name}, nil
+}
+
+// Insert makes an account of the organisation, which is the one that has its domain.
+func (a *Accounts) Insert(ctx context.Context, tx *store.Tx, p *Prepared, organisation int64) error {
+	row := store.User{UserID: p.User, OrganisationID: organisation, PasswordHash: p.hash, Role: string(p.new.Role), Guest: p.new.Guest,
+		Machine: p.new.Machine || p.new.MayHave != nil, CreatedTS: a.now()}
+	return a.insert(ctx, tx, row, p.new, p.displayName)
+}
+
+// admit refuses an account that the organisation must not have.
+func admit(ctx context.Context, tx *store.Tx, row store.User) error {
+	check := tx.AdmitActive
+	if !row.Machine && !row.Guest {
+		check = tx.AdmitPerson
 	}
-	row := store.User{UserID: user, OrganisationID: domain.OrganisationID, PasswordHash: hash, Admin: n.Admin, Guest: n.Guest, CreatedTS: a.now()}
-	err = a.cfg.Store.Write(ctx, func(tx *store.Tx) error { return a.insert(ctx, tx, row, n, name) })
-	if err != nil {
-		return "", fmt.Errorf("make account %s: %w", user, err)
+	switch err := check(ctx, row.OrganisationID); {
+	case errors.Is(err, store.ErrNotActive):
+		return matrix.Forbidden("the organisation is suspended")
+	case errors.Is(err, store.ErrTooManyPeople):
+		return matrix.NewError(http.StatusForbidden, matrix.ErrResourceLimitExceeded, "the organisation has as many accounts as it may have").
+			With("admin_contact", "https://"+string(row.UserID.Domain())+"/.well-known/matrix/support")
+	default:
+		return err
 	}
-	return user, nil
 }
 
 func (a *Accounts) insert(ctx context.Context, tx *store.Tx, row store.User, n NewAccount, name []byte) error {
+	if err := admit(ctx, tx, row); err != nil {
+		return err
+	}
 	inserted, err := tx.InsertUser(ctx, row)
 	if err != nil {
 		return err

@@ -75,8 +75,14 @@ func (s *Sessions) observe(entries []journal.Entry, lost bool) {
 		s.cache.dropAll()
 	}
 	for _, e := range entries {
-		if e.Update != nil && e.Update.Kind == store.KindSession {
+		if e.Update == nil {
+			continue
+		}
+		switch e.Update.Kind {
+		case store.KindSession:
 			s.cache.dropUser(e.Update.UserID)
+		case store.KindOrganisation:
+			s.cache.dropAll() // it may be suspended, and that is rare
 		}
 	}
 }
@@ -157,8 +163,8 @@ func (s *Sessions) load(ctx context.Context, key, hash digest) (*cached, error) 
 		expires = session.PreviousExpiresTS
 	}
 	entry := &cached{token: key, expires: expires, requester: &httpapi.Requester{
-		User: user.UserID, Device: session.DeviceID, Org: user.OrganisationID, Admin: user.Admin, Guest: user.Guest,
-		Suspended: user.Suspended, SessionID: session.SessionID,
+		User: user.UserID, Device: session.DeviceID, Org: user.OrganisationID, Guest: user.Guest,
+		Role: httpapi.Role(user.Role), Admin: user.Role == string(httpapi.RoleOwner), Suspended: user.Suspended, SessionID: session.SessionID,
 	}}
 	if user.Locked {
 		// A locked account is not remembered: its clients ask seldom, and have to learn soon that the lock is gone.

@@ -2,6 +2,7 @@ package sync
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -310,6 +311,8 @@ func (h *hub) observeUpdate(up *store.Update) {
 		if owner != nil {
 			h.observeToDevice(owner, up)
 		}
+	case store.KindOrganisation:
+		h.lockOut(up.Body)
 	case store.KindSession:
 		// Who was logged out must not be told anything more: the next request will be refused.
 		if owner != nil {
@@ -317,6 +320,21 @@ func (h *hub) observeUpdate(up *store.Update) {
 				if up.Key == "" || up.Key == string(p.device) {
 					p.end()
 				}
+			}
+		}
+	}
+}
+
+// lockOut ends the polls of an organisation's people: their next requests will be refused. It is called with mu held.
+func (h *hub) lockOut(body []byte) {
+	var change store.OrganisationChange
+	if json.Unmarshal(body, &change) != nil || len(change.LockedOut) == 0 {
+		return
+	}
+	for id, u := range h.users {
+		if slices.Contains(change.LockedOut, id.Domain()) {
+			for _, p := range u.polls {
+				p.end()
 			}
 		}
 	}

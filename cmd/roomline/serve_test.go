@@ -179,7 +179,7 @@ func TestTryingItOut(t *testing.T) {
 	if code, out, errs := first.command("a new password\n", "user", "password", "@alice:localhost", "--password-stdin"); code != 0 {
 		t.Errorf("user password: %d %s%s", code, out, errs)
 	}
-	if _, out, _ := first.command("", "user", "list"); !regexp.MustCompile(`(?m)^@carol:localhost +\S+ +administrator`).MatchString(out) {
+	if _, out, _ := first.command("", "user", "list"); !regexp.MustCompile(`(?m)^@carol:localhost +\S+ +owner`).MatchString(out) {
 		t.Errorf("user list:\n%s", out)
 	}
 	if code, out, errs := first.command("", "database", "restored"); code != 0 || !strings.Contains(out, "dropped") {

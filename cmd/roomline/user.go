@@ -14,6 +14,7 @@ import (
 
 	"github.com/roomline/roomline/clientapi/auth"
 	"github.com/roomline/roomline/config"
+	"github.com/roomline/roomline/internal/httpapi"
 	"github.com/roomline/roomline/internal/matrix"
 	"github.com/roomline/roomline/internal/store"
 )
@@ -45,12 +46,15 @@ func createUser(c *call) error {
 	var from source
 	from.register(fs)
 	account := auth.NewAccount{}
-	fs.BoolVar(&account.Admin, "admin", false, "make an administrator")
+	admin := fs.Bool("admin", false, "make an owner of the organisation, who may do everything in it")
 	fs.StringVar(&account.DisplayName, "display-name", "", "the `NAME` that others see")
 	fromStdin := fs.Bool("password-stdin", false, "read the password from the standard input; without it one is made up and printed")
 	operands, cfg, err := c.parseWithConfig(fs, &from, 1)
 	if err != nil {
 		return err
+	}
+	if *admin {
+		account.Role = httpapi.RoleOwner
 	}
 	if account.Localpart, account.Domain, err = localUser(cfg, operands[0]); err != nil {
 		return err
@@ -140,7 +144,7 @@ func notes(u store.User) string {
 		text  string
 		holds bool
 	}{
-		{"administrator", u.Admin}, {"guest", u.Guest}, {"locked", u.Locked}, {"suspended", u.Suspended}, {"closed", u.Deactivated()},
+		{u.Role, u.Role != ""}, {"guest", u.Guest}, {"locked", u.Locked}, {"suspended", u.Suspended}, {"closed", u.Deactivated()},
 		{"no password", u.PasswordHash == "" && !u.Deactivated()},
 	} {
 		if note.holds {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/roomline/roomline/appservices"
 	"github.com/roomline/roomline/clientapi"
+	"github.com/roomline/roomline/clientapi/admin"
 	"github.com/roomline/roomline/clientapi/auth"
 	"github.com/roomline/roomline/clientapi/presence"
 	"github.com/roomline/roomline/clientapi/push"
@@ -54,6 +55,7 @@ type app struct {
 	metrics     *prometheus.Registry
 	media       *mediaapi.Server
 	appservices *appservices.Server
+	admin       *admin.Server
 	// outbound asks push gateways, application services and OpenID providers.
 	outbound *http.Client
 	// listeners counts those that were made, to tell their metrics apart.
@@ -72,17 +74,17 @@ func newApp(ctx context.Context, cfg *config.Config, st *store.Store, sealKey [3
 		return nil, err
 	}
 	a.outbound = outbound.New(outbound.Config{Allowed: allowed})
-	a.keys, err = signing.Open(ctx, signing.Config{
-		Store: st, Domains: domains, SealKey: sealKey, Rand: rand.Reader, Clock: a.clock, Log: log,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("signing keys: %w", err)
-	}
 	a.journal, err = journal.New(ctx, journal.Config{
 		Store: st, Log: log, Clock: a.clock, ServerName: cfg.ServerName, ProcessID: newUUID(),
 	})
 	if err != nil {
 		return nil, err
+	}
+	a.keys, err = signing.Open(ctx, signing.Config{
+		Store: st, Domains: domains, SealKey: sealKey, Rand: rand.Reader, Clock: a.clock, Log: log, Journal: a.journal,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("signing keys: %w", err)
 	}
 	registry, err := appservices.Load(cfg.Appservices.Registrations, matrix.ServerName(cfg.ServerName))
 	if err != nil {
@@ -123,6 +125,12 @@ func newApp(ctx context.Context, cfg *config.Config, st *store.Store, sealKey [3
 	})
 	a.appservices, err = appservices.New(ctx, appservices.Config{
 		Registry: registry, Store: st, Client: a.outbound, Clock: a.clock, Log: log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	a.admin, err = admin.New(admin.Config{
+		Store: st, Journal: a.journal, Accounts: a.accounts, Keys: a.keys, Clock: a.clock, Log: log,
 	})
 	if err != nil {
 		return nil, err
@@ -250,7 +258,7 @@ func (a *app) handler(services []config.Service, admin http.Handler) http.Handle
 	for _, service := range services {
 		switch service {
 		case config.ServeClient:
-			routes = append(routes, a.client.Routes(), a.sync.Routes(), a.media.Routes(), a.appservices.Routes())
+			routes = append(routes, a.client.Routes(), a.sync.Routes(), a.media.Routes(), a.appservices.Routes(), a.admin.Routes())
 			if !slices.Contains(services, config.ServeFederation) {
 				routes = append(routes, federation.OpenIDRoutes(a.store, a.clock))
 			}

@@ -59,6 +59,9 @@ type Deployment struct {
 	processes  []*process
 	client     *http.Client
 
+	operatorOnce sync.Once
+	operator     *User
+
 	mu      sync.Mutex
 	secrets map[string]string // text that must not be in a log → what it is
 }

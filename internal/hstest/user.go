@@ -102,17 +102,27 @@ func (d *Deployment) User(t testing.TB, localpart string) *User {
 	return u
 }
 
-// Admin makes the account of an administrator through process 0 and signs it in.
+// Admin makes the account of an administrator, an owner of the operator's organisation, through process 0 and signs it in.
 func (d *Deployment) Admin(t testing.TB, localpart string) *User {
+	t.Helper()
+	return d.register(t, localpart, localpart, true)
+}
+
+// register makes an account with the shared secret. username is a localpart, or a user id of another domain than the first.
+func (d *Deployment) register(t testing.TB, username, localpart string, admin bool) *User {
 	t.Helper()
 	u := &User{Password: "correct horse " + localpart, dep: d, txn: new(atomic.Int64)}
 	d.Secret(u.Password, "a password")
 	const path = "/_synapse/admin/v1/register"
 	nonce := u.MustDo(t, http.MethodGet, path, nil).Get("nonce").String()
+	role := "notadmin"
+	if admin {
+		role = "admin"
+	}
 	mac := hmac.New(sha1.New, []byte(SharedSecret))
-	io.WriteString(mac, strings.Join([]string{nonce, localpart, u.Password, "admin"}, "\x00"))
+	io.WriteString(mac, strings.Join([]string{nonce, username, u.Password, role}, "\x00"))
 	u.signIn(u.MustDo(t, http.MethodPost, path, map[string]any{
-		"nonce": nonce, "username": localpart, "password": u.Password, "admin": true, "mac": hex.EncodeToString(mac.Sum(nil)),
+		"nonce": nonce, "username": username, "password": u.Password, "admin": admin, "mac": hex.EncodeToString(mac.Sum(nil)),
 	}))
 	return u
 }

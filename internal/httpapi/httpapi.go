@@ -52,11 +52,13 @@ type Requester struct {
 	User       matrix.UserID
 	Device     matrix.DeviceID
 	Org        int64
-	Admin      bool // administrator of the server or of the organisation
+	Role       Role // what the user is in the organisation, for people only
+	Admin      bool // Role is RoleOwner
 	Guest      bool
 	Suspended  bool // may read, and do little else
 	SessionID  int64
-	Appservice string // id of the application service whose token this is, "" for people
+	Appservice string   // id of the application service whose token this is, "" for people
+	Grants     []string // what the application service may do besides acting for its users
 }
 
 // Handler serves one route. The result is written as JSON: nil as {}, Raw as it is, Status with its own code.
@@ -84,6 +86,23 @@ type Route struct {
 	AnyBody bool   // the body need not be JSON
 	Stream  bool   // the body is not read before the handler: it reads Call.Upload (files)
 	Handle  Handler
+	Doc     *Doc // for the OpenAPI document; nil leaves the route out of it
+}
+
+// Doc is what the OpenAPI document says of a route.
+type Doc struct {
+	// Summary is a sentence, Who says who may ask.
+	Summary, Who string
+	// Request and Response are values of the types of the bodies, whose fields are read by reflection; nil for none.
+	Request, Response any
+	Query             []Parameter
+	// ContentType of the answer, if it is not JSON.
+	ContentType string
+}
+
+// Parameter is a parameter of the query.
+type Parameter struct {
+	Name, Type, Summary string // Type is string, integer or boolean
 }
 
 // Authenticator turns an access token into who it belongs to. An unknown token is matrix.UnknownToken.

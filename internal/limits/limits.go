@@ -168,6 +168,9 @@ const (
 
 // Accounts and sessions.
 const (
+	// OrganisationName is the name of a customer, in bytes.
+	OrganisationName = 255
+
 	// DevicesPerUser bounds a user's devices; a login beyond it takes the place of the device that was unused for longest.
 	DevicesPerUser = 100
 

@@ -3,19 +3,125 @@ package store
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"strconv"
 
 	"github.com/roomline/roomline/internal/matrix"
 )
 
-// DefaultOrganisation is the organisation that exists from the first start and owns every hosted domain which was not given to
-// another one.
+// DefaultOrganisation is the organisation that exists from the first start: the operator's own. It owns every hosted domain which was
+// not given to another one.
 const DefaultOrganisation int64 = 1
+
+// States of an organisation.
+const (
+	OrganisationActive    = "active"
+	OrganisationSuspended = "suspended"
+	OrganisationDeleted   = "deleted"
+)
+
+// Organisation is a customer.
+type Organisation struct {
+	ID   int64
+	Name string
+	// State is one of the constants above.
+	State string
+	// DefaultRegion is an ISO 3166-1 alpha-2 code, or empty.
+	DefaultRegion string
+	// MaxPeople bounds its people, 0 for no bound.
+	MaxPeople int64
+	CreatedTS matrix.Timestamp
+	// RemovedTS is when the last was removed that a deleted organisation had, 0 before.
+	RemovedTS matrix.Timestamp
+}
+
+const organisationColumns = `organisation_id, name, state, default_region, max_people, created_ts, coalesce(removed_ts, 0)`
+
+func scanOrganisation(scan func(...any) error) (Organisation, error) {
+	var o Organisation
+	err := scan(&o.ID, &o.Name, &o.State, &o.DefaultRegion, &o.MaxPeople, &o.CreatedTS, &o.RemovedTS)
+	return o, err
+}
+
+// GetOrganisation returns an organisation, or ErrNotFound.
+func (s *Store) GetOrganisation(ctx context.Context, id int64) (Organisation, error) {
+	return scanOrganisation(s.queryRow(ctx, `SELECT `+organisationColumns+` FROM organisations WHERE organisation_id = $1`, id).Scan)
+}
+
+// LockOrganisation returns an organisation and keeps everybody else from changing it until the transaction ends. Others may still make rows
+// that refer to it.
+func (tx *Tx) LockOrganisation(ctx context.Context, id int64) (Organisation, error) {
+	return scanOrganisation(tx.queryRow(ctx,
+		`SELECT `+organisationColumns+` FROM organisations WHERE organisation_id = $1 FOR NO KEY UPDATE`, id).Scan)
+}
+
+// ListAllOrganisations returns organisations in the order of their numbers, from the one that follows after, at most limit.
+func (s *Store) ListAllOrganisations(ctx context.Context, after int64, limit int) ([]Organisation, error) {
+	rows, err := s.query(ctx, `
+		SELECT `+organisationColumns+` FROM organisations WHERE organisation_id > $1 ORDER BY organisation_id LIMIT $2`, after, limit)
+	return scanAll(rows, err, func(rows *sql.Rows) (Organisation, error) { return scanOrganisation(rows.Scan) })
+}
+
+// InsertOrganisation stores a new organisation and returns its number.
+func (tx *Tx) InsertOrganisation(ctx context.Context, o Organisation) (int64, error) {
+	var id int64
+	err := tx.queryRow(ctx, `
+		INSERT INTO organisations (name, default_region, max_people, created_ts) VALUES ($1, $2, $3, $4) RETURNING organisation_id`,
+		o.Name, o.DefaultRegion, o.MaxPeople, int64(o.CreatedTS)).Scan(&id)
+	return id, err
+}
+
+// PutOrganisation stores what may change of an organisation.
+func (tx *Tx) PutOrganisation(ctx context.Context, o Organisation) error {
+	_, err := tx.exec(ctx, `
+		UPDATE organisations SET name = $2, state = $3, default_region = $4, max_people = $5, removed_ts = nullif($6::bigint, 0)
+		WHERE organisation_id = $1`, o.ID, o.Name, o.State, o.DefaultRegion, o.MaxPeople, int64(o.RemovedTS))
+	return err
+}
+
+// OrganisationChange is the body of a KindOrganisation.
+type OrganisationChange struct {
+	// LockedOut are the domains whose users are locked out from now on.
+	LockedOut []matrix.ServerName `json:"locked_out,omitempty"`
+}
+
+// OrganisationChanged is what every process has to be told of an organisation that the transaction has changed, or whose domains it has.
+func (tx *Tx) OrganisationChanged(ctx context.Context, id int64) (Update, error) {
+	o, err := tx.LockOrganisation(ctx, id)
+	if err != nil {
+		return Update{}, err
+	}
+	var change OrganisationChange
+	if o.State != OrganisationActive {
+		domains, err := listOrganisationDomains(ctx, tx, id)
+		if err != nil {
+			return Update{}, err
+		}
+		for _, d := range domains {
+			change.LockedOut = append(change.LockedOut, d.ServerName)
+		}
+	}
+	body, err := json.Marshal(change)
+	return Update{Kind: KindOrganisation, Key: strconv.FormatInt(id, 10), Body: body}, err
+}
 
 // HostedDomain is a Matrix server name that lives here.
 type HostedDomain struct {
 	ServerName     matrix.ServerName
 	OrganisationID int64
+	CreatedTS      matrix.Timestamp
+	// Discovery is what /.well-known says of it, as JSON; nil: what the configuration says.
+	Discovery []byte
+}
+
+const domainColumns = `server_name, organisation_id, created_ts, discovery`
+
+func scanDomain(scan func(...any) error) (HostedDomain, error) {
+	var d HostedDomain
+	err := scan(&d.ServerName, &d.OrganisationID, &d.CreatedTS, &d.Discovery)
+	return d, err
 }
 
 // EnsureHostedDomains makes the names hosted domains of the default organisation, unless they are hosted already. It is run at
@@ -31,21 +137,29 @@ func (s *Store) EnsureHostedDomains(ctx context.Context, names []matrix.ServerNa
 	return nil
 }
 
+// InsertHostedDomain gives an organisation a domain. It reports false when the domain is hosted already.
+func (tx *Tx) InsertHostedDomain(ctx context.Context, d HostedDomain) (bool, error) {
+	n, err := tx.exec(ctx, `
+		INSERT INTO hosted_domains (server_name, organisation_id, created_ts, discovery) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING`,
+		string(d.ServerName), d.OrganisationID, int64(d.CreatedTS), d.Discovery)
+	return n == 1, err
+}
+
+// PutDomainDiscovery stores what /.well-known says of a domain.
+func (tx *Tx) PutDomainDiscovery(ctx context.Context, name matrix.ServerName, discovery []byte) error {
+	_, err := tx.exec(ctx, `UPDATE hosted_domains SET discovery = $2 WHERE server_name = $1`, string(name), discovery)
+	return err
+}
+
 // ListHostedDomains returns every domain that was ever hosted here, by name.
 func (s *Store) ListHostedDomains(ctx context.Context) ([]HostedDomain, error) {
-	rows, err := s.query(ctx, `SELECT server_name, organisation_id FROM hosted_domains ORDER BY server_name`)
-	return scanAll(rows, err, func(rows *sql.Rows) (HostedDomain, error) {
-		var d HostedDomain
-		err := rows.Scan(&d.ServerName, &d.OrganisationID)
-		return d, err
-	})
+	rows, err := s.query(ctx, `SELECT `+domainColumns+` FROM hosted_domains ORDER BY server_name`)
+	return scanAll(rows, err, func(rows *sql.Rows) (HostedDomain, error) { return scanDomain(rows.Scan) })
 }
 
 // GetHostedDomain returns the domain, or ErrNotFound when it is not hosted here.
 func (s *Store) GetHostedDomain(ctx context.Context, name matrix.ServerName) (HostedDomain, error) {
-	d := HostedDomain{ServerName: name}
-	err := s.queryRow(ctx, `SELECT organisation_id FROM hosted_domains WHERE server_name = $1`, string(name)).Scan(&d.OrganisationID)
-	return d, err
+	return scanDomain(s.queryRow(ctx, `SELECT `+domainColumns+` FROM hosted_domains WHERE server_name = $1`, string(name)).Scan)
 }
 
 // ListOrganisations returns the numbers of all organisations.
@@ -58,10 +172,75 @@ func (s *Store) ListOrganisations(ctx context.Context) ([]int64, error) {
 	})
 }
 
+// ListOrganisationDomains returns the domains of an organisation, the first one first.
+func (s *Store) ListOrganisationDomains(ctx context.Context, org int64) ([]HostedDomain, error) {
+	return listOrganisationDomains(ctx, s, org)
+}
+
+func listOrganisationDomains(ctx context.Context, q querier, org int64) ([]HostedDomain, error) {
+	rows, err := q.query(ctx, `
+		SELECT `+domainColumns+` FROM hosted_domains WHERE organisation_id = $1 ORDER BY created_ts, server_name`, org)
+	return scanAll(rows, err, func(rows *sql.Rows) (HostedDomain, error) { return scanDomain(rows.Scan) })
+}
+
 // GetOrganisationDomain returns the first domain of an organisation, or ErrNotFound.
 func (s *Store) GetOrganisationDomain(ctx context.Context, org int64) (matrix.ServerName, error) {
 	var name matrix.ServerName
 	err := s.queryRow(ctx, `
 		SELECT server_name FROM hosted_domains WHERE organisation_id = $1 ORDER BY created_ts, server_name LIMIT 1`, org).Scan(&name)
 	return name, err
+}
+
+// What AdmitPerson says.
+var (
+	ErrTooManyPeople = errors.New("store: the organisation has as many people as it may have")
+	ErrNotActive     = errors.New("store: the organisation is not active")
+)
+
+// AdmitPerson counts a person that is being made. ErrTooManyPeople says that there must not be one more, ErrNotActive that the organisation
+// is suspended or deleted, which it can't become before the transaction ends. Where there is a bound, makers of one organisation wait for
+// each other, so that two of them don't both take the last place.
+func (tx *Tx) AdmitPerson(ctx context.Context, org int64) error {
+	var bound int64
+	err := tx.queryRow(ctx, `SELECT max_people FROM organisations WHERE organisation_id = $1`, org).Scan(&bound)
+	if err != nil {
+		return err
+	}
+	if bound == 0 {
+		return tx.AdmitActive(ctx, org)
+	}
+	o, err := tx.LockOrganisation(ctx, org)
+	if err != nil {
+		return err
+	}
+	if o.State != OrganisationActive {
+		return ErrNotActive
+	}
+	n, err := countPeople(ctx, tx, org)
+	if err == nil && o.MaxPeople > 0 && n >= o.MaxPeople {
+		return ErrTooManyPeople
+	}
+	return err
+}
+
+// AdmitActive keeps an organisation as it is until the transaction ends, and says ErrNotActive if it is suspended or deleted.
+func (tx *Tx) AdmitActive(ctx context.Context, org int64) error {
+	var state string
+	err := tx.queryRow(ctx, `SELECT state FROM organisations WHERE organisation_id = $1 FOR SHARE`, org).Scan(&state)
+	if err == nil && state != OrganisationActive {
+		return ErrNotActive
+	}
+	return err
+}
+
+// CountPeople returns how many accounts an organisation has that are people's: neither closed, nor guests, nor machines.
+func (s *Store) CountPeople(ctx context.Context, org int64) (int64, error) {
+	return countPeople(ctx, s, org)
+}
+
+func countPeople(ctx context.Context, q querier, org int64) (int64, error) {
+	var n int64
+	err := q.queryRow(ctx, `
+		SELECT count(*) FROM users WHERE organisation_id = $1 AND deactivated_ts IS NULL AND NOT guest AND NOT machine`, org).Scan(&n)
+	return n, err
 }

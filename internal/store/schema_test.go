@@ -44,6 +44,8 @@ func describe(t *testing.T, dsn string) []string {
 		UNION ALL
 		SELECT 'function ' || pg_get_functiondef(p.oid) FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
 		WHERE n.nspname = 'public'
+		UNION ALL
+		SELECT 'trigger ' || pg_get_triggerdef(g.oid) FROM tables t JOIN pg_trigger g ON g.tgrelid = t.oid AND NOT g.tgisinternal
 		ORDER BY 1`)
 	if err != nil {
 		t.Fatal(err)

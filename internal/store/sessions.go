@@ -40,9 +40,9 @@ func (s *Store) GetSessionByAccess(ctx context.Context, hash []byte) (Session, U
 	var session Session
 	user, err := scanUser(func(dest ...any) error {
 		return s.queryRow(ctx, `
-			SELECT `+sessionColumns+`, u.user_id, u.organisation_id, '', u.admin, u.guest, u.locked, u.suspended, u.erased,
-			       coalesce(u.deactivated_ts, 0), u.created_ts
-			FROM sessions s JOIN users u ON u.user_id = s.user_id
+			SELECT `+sessionColumns+`, u.user_id, u.organisation_id, '', u.role, u.guest, u.machine, u.locked OR o.state <> 'active',
+			       u.suspended, u.erased, coalesce(u.deactivated_ts, 0), u.created_ts
+			FROM sessions s JOIN users u ON u.user_id = s.user_id JOIN organisations o ON o.organisation_id = u.organisation_id
 			WHERE s.session_id = (
 				SELECT session_id FROM sessions WHERE access_token_hash = $1
 				UNION ALL

@@ -38,6 +38,12 @@ func (s *Store) InsertSigningKey(ctx context.Context, k SigningKey) error {
 	return err
 }
 
+// InsertSigningKey stores a current key, unless the domain has one already.
+func (tx *Tx) InsertSigningKey(ctx context.Context, k SigningKey) error {
+	_, err := insertSigningKey(ctx, tx, k)
+	return err
+}
+
 func insertSigningKey(ctx context.Context, q querier, k SigningKey) (inserted int64, err error) {
 	return q.exec(ctx, `
 		INSERT INTO signing_keys (server_name, key_id, public_key, private_key_sealed, created_ts)

@@ -39,6 +39,8 @@ const (
 	// KindKeyCount says that the one-time or fallback keys changed that the device has on offer whom the key names; without user
 	// and key, that those of every device did.
 	KindKeyCount Kind = 11
+	// KindOrganisation says that an organisation, or its domains or application services, changed: the key is its number.
+	KindOrganisation Kind = 12
 )
 
 // Update is a fact with a position that is not an event. The last one for each (Kind, RoomNID, UserID, Key) counts.

@@ -13,10 +13,14 @@ type User struct {
 	OrganisationID int64
 	// PasswordHash is a PHC string, or empty for an account without a password.
 	PasswordHash string
-	Admin        bool
-	Guest        bool
-	Locked       bool
-	Suspended    bool
+	// Role is '', 'owner', 'people' or 'auditor': see httpapi.Role.
+	Role  string
+	Guest bool
+	// Machine says that an application service acts as the account, or the server itself.
+	Machine bool
+	// Locked says that the account is locked, or that its organisation is not active.
+	Locked    bool
+	Suspended bool
 	// Erased says that the owner asked for erasure when deactivating.
 	Erased bool
 	// DeactivatedTS is 0 for an active account.
@@ -27,12 +31,13 @@ type User struct {
 // Deactivated reports whether the account was closed for good.
 func (u User) Deactivated() bool { return u.DeactivatedTS != 0 }
 
-const userColumns = `user_id, organisation_id, coalesce(password_hash, ''), admin, guest, locked, suspended, erased,
-	coalesce(deactivated_ts, 0), created_ts`
+const userColumns = `user_id, organisation_id, coalesce(password_hash, ''), role, guest, machine,
+	locked OR NOT (SELECT o.state = 'active' FROM organisations o WHERE o.organisation_id = users.organisation_id),
+	suspended, erased, coalesce(deactivated_ts, 0), created_ts`
 
 func scanUser(scan func(...any) error) (User, error) {
 	var u User
-	err := scan(&u.UserID, &u.OrganisationID, &u.PasswordHash, &u.Admin, &u.Guest, &u.Locked, &u.Suspended, &u.Erased,
+	err := scan(&u.UserID, &u.OrganisationID, &u.PasswordHash, &u.Role, &u.Guest, &u.Machine, &u.Locked, &u.Suspended, &u.Erased,
 		&u.DeactivatedTS, &u.CreatedTS)
 	return u, err
 }
@@ -70,10 +75,10 @@ func (s *Store) ListUsers(ctx context.Context, organisation int64, after matrix.
 // InsertUser stores a new account. It reports false when the user id is taken.
 func (tx *Tx) InsertUser(ctx context.Context, u User) (bool, error) {
 	n, err := tx.exec(ctx, `
-		INSERT INTO users (user_id, organisation_id, password_hash, admin, guest, created_ts)
-		VALUES ($1, $2, nullif($3, ''), $4, $5, $6)
+		INSERT INTO users (user_id, organisation_id, password_hash, role, guest, machine, created_ts)
+		VALUES ($1, $2, nullif($3, ''), $4, $5, $6, $7)
 		ON CONFLICT DO NOTHING`,
-		string(u.UserID), u.OrganisationID, u.PasswordHash, u.Admin, u.Guest, int64(u.CreatedTS))
+		string(u.UserID), u.OrganisationID, u.PasswordHash, u.Role, u.Guest, u.Machine, int64(u.CreatedTS))
 	if err != nil || n == 0 {
 		return false, err
 	}
@@ -109,7 +114,7 @@ func (tx *Tx) PutUserSuspended(ctx context.Context, user matrix.UserID, suspende
 // all media of the user is to be removed.
 func (tx *Tx) PutUserDeactivated(ctx context.Context, user matrix.UserID, erase bool, now matrix.Timestamp) error {
 	_, err := tx.exec(ctx, `
-		UPDATE users SET password_hash = NULL, admin = false, deactivated_ts = $3, erased = $2 WHERE user_id = $1`,
+		UPDATE users SET password_hash = NULL, role = '', deactivated_ts = $3, erased = $2 WHERE user_id = $1`,
 		string(user), erase, int64(now))
 	if err != nil {
 		return err

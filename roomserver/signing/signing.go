@@ -3,7 +3,8 @@
 // Spec: server-server v1.19 §publishing-keys, §signing-events; appendices v1.19 §signing-details
 //
 // What holds:
-//   - Each hosted domain has exactly one current key. Two processes that start at once on an empty database end with the same one.
+//   - Each hosted domain has exactly one current key. Two processes that start at once on an empty database end with the same one. A domain
+//     that an organisation gets while processes run is known to all of them within a second.
 //   - A private key is in the database in sealed form only, under a key of the configuration that the database does not know. A
 //     copy of the database signs nothing.
 //   - A key that was replaced is published as an old one for ever, so that events it signed can still be verified; its private half is
@@ -27,6 +28,7 @@ import (
 
 	"github.com/matrix-org/gomatrixserverlib"
 
+	"github.com/roomline/roomline/internal/journal"
 	"github.com/roomline/roomline/internal/matrix"
 	"github.com/roomline/roomline/internal/store"
 )
@@ -42,8 +44,11 @@ const expiryMargin = 3 * ReloadInterval
 // Config is what Open needs.
 type Config struct {
 	Store *store.Store
-	// Domains that are hosted here. The first one is the server's own name.
+	// Domains that the configuration names. The first one is the server's own name. Those that are hosted_domains of the database come to
+	// them.
 	Domains []matrix.ServerName
+	// Journal says when an organisation got a domain; nil leaves it to ReloadInterval.
+	Journal *journal.Journal
 	// SealKey encrypts private keys in the database.
 	SealKey [32]byte
 	Rand    io.Reader
@@ -55,10 +60,17 @@ type Config struct {
 // Keys are the signing keys of all hosted domains. It is safe for concurrent use; reading takes no lock.
 type Keys struct {
 	cfg     Config
-	domains []matrix.ServerName
-	current atomic.Pointer[map[matrix.ServerName]*domainKeys]
+	current atomic.Pointer[keySet]
+	// changed says that there may be new domains.
+	changed chan struct{}
 	// reload is held from reading the keys until they are in use, so that an older reading does not replace a newer one.
 	reload sync.Mutex
+}
+
+// keySet does not change once it is published.
+type keySet struct {
+	domains []matrix.ServerName // the server's own name first
+	keys    map[matrix.ServerName]*domainKeys
 }
 
 // domainKeys does not change once it is published.
@@ -85,21 +97,42 @@ func Open(ctx context.Context, cfg Config) (*Keys, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
 	}
-	k := &Keys{cfg: cfg, domains: slices.Clone(cfg.Domains)}
+	k := &Keys{cfg: cfg, changed: make(chan struct{}, 1)}
+	if cfg.Journal != nil {
+		cfg.Journal.Observe(k.observe)
+	}
+	return k, k.Reload(ctx)
+}
+
+// observe has Run look for new domains.
+func (k *Keys) observe(entries []journal.Entry, lost bool) {
+	for i := range entries {
+		lost = lost || entries[i].Update != nil && entries[i].Update.Kind == store.KindOrganisation
+	}
+	if lost {
+		select {
+		case k.changed <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// complete reads all keys, and makes those that are missing.
+func (k *Keys) complete(ctx context.Context) (*keySet, error) {
 	loaded, err := k.load(ctx)
 	if err != nil {
 		return nil, err
 	}
 	made := false
-	for _, domain := range k.domains {
-		if loaded[domain] != nil {
+	for _, domain := range loaded.domains {
+		if loaded.keys[domain] != nil {
 			continue
 		}
-		key, err := k.newKey(domain)
+		key, err := k.NewKey(domain)
 		if err != nil {
 			return nil, err
 		}
-		if err := cfg.Store.InsertSigningKey(ctx, key); err != nil {
+		if err := k.cfg.Store.InsertSigningKey(ctx, key); err != nil {
 			return nil, fmt.Errorf("signing: store the key of %s: %w", domain, err)
 		}
 		made = true
@@ -110,22 +143,40 @@ func Open(ctx context.Context, cfg Config) (*Keys, error) {
 			return nil, err
 		}
 	}
-	for _, domain := range k.domains {
-		if loaded[domain] == nil {
+	for _, domain := range loaded.domains {
+		if loaded.keys[domain] == nil {
 			return nil, fmt.Errorf("signing: %s has no current key", domain)
 		}
 	}
-	k.current.Store(&loaded)
-	return k, nil
+	return loaded, nil
+}
+
+// listDomains are the domains of the configuration, then the others that are hosted.
+func (k *Keys) listDomains(ctx context.Context) ([]matrix.ServerName, error) {
+	hosted, err := k.cfg.Store.ListHostedDomains(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("signing: list the hosted domains: %w", err)
+	}
+	domains := slices.Clone(k.cfg.Domains)
+	for _, d := range hosted {
+		if !slices.Contains(k.cfg.Domains, d.ServerName) {
+			domains = append(domains, d.ServerName)
+		}
+	}
+	return domains, nil
 }
 
 // load reads all keys. A domain without a current key is not in the result.
-func (k *Keys) load(ctx context.Context) (map[matrix.ServerName]*domainKeys, error) {
-	rows, err := k.cfg.Store.ListSigningKeys(ctx, k.domains)
+func (k *Keys) load(ctx context.Context) (*keySet, error) {
+	domains, err := k.listDomains(ctx)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := k.cfg.Store.ListSigningKeys(ctx, domains)
 	if err != nil {
 		return nil, fmt.Errorf("signing: read keys: %w", err)
 	}
-	all := make(map[matrix.ServerName]*domainKeys, len(k.domains))
+	all := make(map[matrix.ServerName]*domainKeys, len(domains))
 	old := make(map[matrix.ServerName][]PublicKey)
 	for _, row := range rows {
 		public := PublicKey{KeyID: row.KeyID, Key: row.PublicKey, ExpiredTS: row.ExpiredTS}
@@ -145,10 +196,11 @@ func (k *Keys) load(ctx context.Context) (map[matrix.ServerName]*domainKeys, err
 	for domain, keys := range all {
 		keys.public = append(keys.public, old[domain]...)
 	}
-	return all, nil
+	return &keySet{domains: domains, keys: all}, nil
 }
 
-func (k *Keys) newKey(domain matrix.ServerName) (store.SigningKey, error) {
+// NewKey makes a key for a domain. It is in use when it is stored as the domain's current key.
+func (k *Keys) NewKey(domain matrix.ServerName) (store.SigningKey, error) {
 	var seed [ed25519.SeedSize]byte
 	var version [6]byte
 	if _, err := io.ReadFull(k.cfg.Rand, seed[:]); err != nil {
@@ -171,11 +223,11 @@ func (k *Keys) newKey(domain matrix.ServerName) (store.SigningKey, error) {
 
 // Rotate gives the domain a new key. The old one is published as expired. Other processes notice within ReloadInterval.
 func (k *Keys) Rotate(ctx context.Context, domain matrix.ServerName) error {
-	keys := (*k.current.Load())[domain]
+	keys := k.current.Load().keys[domain]
 	if keys == nil {
 		return fmt.Errorf("signing: %s is not hosted here", domain)
 	}
-	key, err := k.newKey(domain)
+	key, err := k.NewKey(domain)
 	if err != nil {
 		return err
 	}
@@ -186,24 +238,19 @@ func (k *Keys) Rotate(ctx context.Context, domain matrix.ServerName) error {
 	return k.Reload(ctx)
 }
 
-// Reload reads the keys again. When that fails, those that are known stay in use.
+// Reload reads domains and keys again. When that fails, those that are known stay in use.
 func (k *Keys) Reload(ctx context.Context) error {
 	k.reload.Lock()
 	defer k.reload.Unlock()
-	loaded, err := k.load(ctx)
+	loaded, err := k.complete(ctx)
 	if err != nil {
 		return err
 	}
-	for _, domain := range k.domains {
-		if loaded[domain] == nil {
-			return fmt.Errorf("signing: %s has no current key any more", domain)
-		}
-	}
-	k.current.Store(&loaded)
+	k.current.Store(loaded)
 	return nil
 }
 
-// Run reloads the keys now and then until ctx ends.
+// Run reloads the keys when there may be new domains, and now and then, until ctx ends.
 func (k *Keys) Run(ctx context.Context) error {
 	tick := time.NewTicker(ReloadInterval)
 	defer tick.Stop()
@@ -211,17 +258,28 @@ func (k *Keys) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-k.changed:
 		case <-tick.C:
-			if err := k.Reload(ctx); err != nil && ctx.Err() == nil {
-				k.cfg.Log.Error("signing keys were not reloaded", "error", err)
-			}
 		}
+		if err := k.Reload(ctx); err != nil && ctx.Err() == nil {
+			k.cfg.Log.Error("signing keys were not reloaded", "error", err)
+			k.retry(ctx)
+		}
+	}
+}
+
+// retry has Run try again after a second.
+func (k *Keys) retry(ctx context.Context) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(time.Second):
+		k.observe(nil, true)
 	}
 }
 
 // Current is the key that the domain signs with. A domain that is not hosted here has none: "" and nil.
 func (k *Keys) Current(domain matrix.ServerName) (keyID string, private ed25519.PrivateKey) {
-	keys := (*k.current.Load())[domain]
+	keys := k.current.Load().keys[domain]
 	if keys == nil {
 		return "", nil
 	}
@@ -241,7 +299,7 @@ func (k *Keys) SignJSON(domain matrix.ServerName, canonical []byte) ([]byte, err
 
 // VerifyKeys are the public keys of the domain: the current one, then those that it used before.
 func (k *Keys) VerifyKeys(domain matrix.ServerName) []PublicKey {
-	keys := (*k.current.Load())[domain]
+	keys := k.current.Load().keys[domain]
 	if keys == nil {
 		return nil
 	}
@@ -250,8 +308,8 @@ func (k *Keys) VerifyKeys(domain matrix.ServerName) []PublicKey {
 
 // IsLocal says whether the domain is hosted here.
 func (k *Keys) IsLocal(domain matrix.ServerName) bool {
-	return (*k.current.Load())[domain] != nil
+	return k.current.Load().keys[domain] != nil
 }
 
 // Domains are the hosted domains, the server's own name first.
-func (k *Keys) Domains() []matrix.ServerName { return slices.Clone(k.domains) }
+func (k *Keys) Domains() []matrix.ServerName { return slices.Clone(k.current.Load().domains) }

@@ -1,0 +1,88 @@
+package admin
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/roomline/roomline/internal/httpapi"
+	"github.com/roomline/roomline/internal/matrix"
+	"github.com/roomline/roomline/internal/ratelimit"
+)
+
+const (
+	get    = http.MethodGet
+	put    = http.MethodPut
+	post   = http.MethodPost
+	remove = http.MethodDelete
+
+	own      = "/_roomline/admin/v1"
+	operator = "/_roomline/operator/v1"
+)
+
+// access is who may ask.
+type access struct {
+	// name is what the OpenAPI document says.
+	name  string
+	allow func(*httpapi.Requester) bool
+}
+
+var (
+	owners    = access{"owner", func(r *httpapi.Requester) bool { return r.Admin }}
+	operators = access{"operator", (*httpapi.Requester).Operator}
+	auditors  = access{"owner, auditor", (*httpapi.Requester).Audits}
+	// administrators are all that have a role: for what each of them has to see.
+	administrators = access{"owner, people, auditor", func(r *httpapi.Requester) bool { return r.Role != httpapi.RoleNone || r.ManagesPeople() }}
+	// peopleManagers change accounts; peopleReaders may also be auditors.
+	peopleManagers = access{"owner, people", (*httpapi.Requester).ManagesPeople}
+	peopleReaders  = administrators
+)
+
+// endpoint is a line of the table.
+type endpoint struct {
+	method, path string
+	may          access
+	limit        string // ratelimit.Read if empty
+	handle       httpapi.Handler
+	doc          httpapi.Doc
+}
+
+// endpoints are all endpoints of the package.
+func (s *Server) endpoints() []endpoint {
+	var all []endpoint
+	for _, chapter := range [][]endpoint{
+		s.organisationEndpoints(),
+	} {
+		all = append(all, chapter...)
+	}
+	return all
+}
+
+// Routes are the endpoints as the server serves them.
+func (s *Server) Routes() []httpapi.Route {
+	var routes []httpapi.Route
+	for _, e := range s.endpoints() {
+		doc := e.doc
+		doc.Who = e.may.name
+		limit := e.limit
+		if limit == "" {
+			limit = ratelimit.Read
+		}
+		routes = append(routes, httpapi.Route{
+			Method: e.method, Path: e.path, Auth: httpapi.AccessToken, Limit: limit, Handle: guard(e), Doc: &doc,
+		})
+	}
+	return routes
+}
+
+// guard refuses everybody who may not ask, before anything is looked up.
+func guard(e endpoint) httpapi.Handler {
+	return func(ctx context.Context, c *httpapi.Call) (any, error) {
+		if !e.may.allow(c.Requester) {
+			return nil, matrix.Forbidden("only administrators with the right role may do this")
+		}
+		if c.Requester.Suspended && e.method != get {
+			return nil, matrix.NewError(http.StatusForbidden, matrix.ErrUserSuspended, "this account has been suspended")
+		}
+		return e.handle(ctx, c)
+	}
+}

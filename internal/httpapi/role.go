@@ -1,0 +1,46 @@
+package httpapi
+
+import "slices"
+
+// Role is what a person is in the organisation besides a member.
+type Role string
+
+const (
+	RoleNone Role = ""
+	// RoleOwner may do everything that an administrator may, and gives and takes roles.
+	RoleOwner Role = "owner"
+	// RolePeople manages accounts.
+	RolePeople Role = "people"
+	// RoleAuditor reads what was done, and changes nothing.
+	RoleAuditor Role = "auditor"
+)
+
+// GrantPeople lets an application service manage accounts.
+const GrantPeople = "people"
+
+// operatorOrganisation is store.DefaultOrganisation: the operator's own.
+const operatorOrganisation = 1
+
+// Operator reports whether the requester runs the deployment: an owner of the operator's own organisation.
+func (r *Requester) Operator() bool { return r.Role == RoleOwner && r.Org == operatorOrganisation }
+
+// ManagesPeople reports whether the requester manages the accounts of the organisation.
+func (r *Requester) ManagesPeople() bool {
+	return r.Role == RoleOwner || r.Role == RolePeople || r.May(GrantPeople)
+}
+
+// Audits reports whether the requester reads the organisation's audit log.
+func (r *Requester) Audits() bool { return r.Role == RoleOwner || r.Role == RoleAuditor }
+
+// May reports whether the requester is an application service that has the grant.
+func (r *Requester) May(grant string) bool {
+	return r.Appservice != "" && slices.Contains(r.Grants, grant)
+}
+
+// Actor is what the audit log calls the requester.
+func (r *Requester) Actor() string {
+	if r.Appservice != "" {
+		return "appservice:" + r.Appservice
+	}
+	return string(r.User)
+}

@@ -14,6 +14,7 @@ import (
 	"github.com/roomline/roomline/internal/httpapi"
 	"github.com/roomline/roomline/internal/limits"
 	"github.com/roomline/roomline/internal/matrix"
+	"github.com/roomline/roomline/internal/people"
 	"github.com/roomline/roomline/internal/store"
 )
 
@@ -254,7 +255,7 @@ func (r *publicRoomsRequest) read(organisation int64) (store.DirectoryQuery, err
 	if len(f.GenericSearchTerm) > limits.SearchTerm {
 		return q, matrix.InvalidParam("generic_search_term is longer than %d bytes", limits.SearchTerm)
 	}
-	q.Terms = store.Words(f.GenericSearchTerm)
+	q.Terms = people.Words(f.GenericSearchTerm)
 	if len(f.RoomTypes) > limits.FilterList {
 		return q, matrix.InvalidParam("room_types has more than %d entries", limits.FilterList)
 	}

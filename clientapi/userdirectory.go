@@ -11,6 +11,7 @@ import (
 	"github.com/roomline/roomline/internal/httpapi"
 	"github.com/roomline/roomline/internal/limits"
 	"github.com/roomline/roomline/internal/matrix"
+	"github.com/roomline/roomline/internal/people"
 	"github.com/roomline/roomline/internal/store"
 )
 
@@ -68,7 +69,7 @@ func (s *Server) findUsers(ctx context.Context, who *httpapi.Requester, term str
 	if strings.HasPrefix(term, "@") && len(term) > 1 {
 		return s.store.SearchUserIDs(ctx, who.User, who.Org, strings.ToLower(term), limit)
 	}
-	words := store.Words(term)
+	words := people.Words(term)
 	if len(words) == 0 {
 		return nil, nil
 	}

@@ -41,14 +41,15 @@ var layers = []layer{
 	// What everything stands on.
 	{[]string{"config", "internal/matrix", "internal/limits", "internal/child", "internal/outbound"}, nil},
 	{[]string{"internal/pgcluster"}, []string{"internal/child"}},
+	{[]string{"internal/people"}, []string{"internal/limits"}},
 	{[]string{"internal/strictjson"}, []string{"internal/matrix", "internal/limits"}},
-	{[]string{"internal/store"}, []string{"internal/matrix", "internal/limits"}},
+	{[]string{"internal/store"}, []string{"internal/matrix", "internal/limits", "internal/people"}},
 	{[]string{"internal/httpapi"}, []string{"internal/matrix", "internal/limits", "internal/strictjson"}},
 	{[]string{"internal/..."}, []string{lower}},
 }
 
 // lower stands for the packages of internal/ that a server is made of.
-const lower = "internal/{matrix,limits,strictjson,store,httpapi,journal,ratelimit,housekeeping,fedclient,outbound}"
+const lower = "internal/{matrix,limits,strictjson,store,httpapi,journal,ratelimit,housekeeping,fedclient,outbound,people}"
 
 // standardOnly are the packages that import the standard library only.
 var standardOnly = []string{"internal/matrix", "internal/limits"}

@@ -262,6 +262,12 @@ const (
 	PublicRoomWords = 200
 	DirectoryWord   = 64
 
+	// PersonAddresses bounds a person's e-mail addresses, and phone numbers, that the directories know; PhoneNumber and EmailAddress
+	// the bytes of one.
+	PersonAddresses = 20
+	PhoneNumber     = 64
+	EmailAddress    = 500
+
 	// Acquaintances bounds the members of other organisations' rooms that a search for users looks at.
 	Acquaintances = 10_000
 

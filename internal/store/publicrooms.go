@@ -9,6 +9,7 @@ import (
 	"github.com/lib/pq"
 
 	"github.com/roomline/roomline/internal/limits"
+	"github.com/roomline/roomline/internal/people"
 )
 
 // PublishedRoom is a room as the room directory shows it.
@@ -97,7 +98,7 @@ func (s *Store) PutPublishedRooms(ctx context.Context, list []PublishedRoom) err
 			UPDATE published_rooms
 			SET position = $2, listed = $3, rank = $4, room_type = $5, entry = $6, words = array_to_tsvector($7::text[])
 			WHERE room_nid = $1 AND position <= $2`,
-			r.RoomNID, r.Position, r.Listed, -r.Joined, r.Type, r.Entry, pq.Array(nonNil(indexWords(r.Text, limits.PublicRoomWords))))
+			r.RoomNID, r.Position, r.Listed, -r.Joined, r.Type, r.Entry, pq.Array(nonNil(people.IndexWords(r.Text, limits.PublicRoomWords))))
 		if err != nil {
 			return err
 		}

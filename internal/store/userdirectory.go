@@ -9,6 +9,7 @@ import (
 
 	"github.com/roomline/roomline/internal/limits"
 	"github.com/roomline/roomline/internal/matrix"
+	"github.com/roomline/roomline/internal/people"
 )
 
 // putDirectory makes an account be found by its user id and display name. It is called by whatever changes one of the two, in the
@@ -18,7 +19,7 @@ func (tx *Tx) putDirectory(ctx context.Context, user matrix.UserID, displayName 
 	if displayName != nil && json.Unmarshal(displayName, &name) != nil {
 		name = "" // a name that is not a string is not shown either
 	}
-	words := indexWords(user.Localpart()+" "+name, limits.UserWords)
+	words := people.IndexWords(user.Localpart()+" "+name, limits.UserWords)
 	if user.Localpart() == matrix.ServerNoticesLocalpart {
 		words = nil
 	}
@@ -145,3 +146,6 @@ func (s *Store) CountMutualRooms(ctx context.Context, a, b matrix.UserID) (int, 
 		WHERE x.user_id = $1 AND x.membership = 'join'`, string(a), string(b)).Scan(&n)
 	return n, err
 }
+
+// above is more than every text that begins with prefix, in the order of bytes.
+func above(prefix string) string { return prefix + "\U0010FFFF" }

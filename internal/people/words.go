@@ -1,4 +1,4 @@
-package store
+package people
 
 import (
 	"strings"
@@ -16,9 +16,9 @@ func Words(text string) []string {
 	return splitWords(text, limits.SearchTerms, func(word string) []string { return []string{word} })
 }
 
-// indexWords are the words that a text is found by, at most limit. In scripts that are written without spaces a word begins at every letter, so
+// IndexWords are the words that a text is found by, at most limit. In scripts that are written without spaces a word begins at every letter, so
 // that the beginning of a word is any part of the text.
-func indexWords(text string, limit int) []string {
+func IndexWords(text string, limit int) []string {
 	return splitWords(text, limit, func(word string) []string {
 		all := []string{word}
 		for i, r := range word {
@@ -35,14 +35,19 @@ func unspaced(r rune) bool {
 	return unicode.In(r, unicode.Han, unicode.Hiragana, unicode.Katakana, unicode.Thai, unicode.Lao, unicode.Khmer, unicode.Myanmar)
 }
 
-func splitWords(text string, limit int, forms func(word string) []string) []string {
+// fold takes case and accents away.
+func fold(text string) string {
 	folded := cases.Fold().String(norm.NFKD.String(text))
-	folded = strings.Map(func(r rune) rune {
+	return strings.Map(func(r rune) rune {
 		if unicode.Is(unicode.Mn, r) {
 			return -1
 		}
 		return r
 	}, folded)
+}
+
+func splitWords(text string, limit int, forms func(word string) []string) []string {
+	folded := fold(text)
 	var words []string
 	seen := map[string]bool{}
 	for run := range strings.FieldsFuncSeq(folded, func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsNumber(r) && !unicode.Is(unicode.Mc, r) }) {
@@ -68,6 +73,3 @@ func cut(word string) string {
 	}
 	return word[:end]
 }
-
-// above is more than every text that begins with prefix, in the order of bytes.
-func above(prefix string) string { return prefix + "\U0010FFFF" }

@@ -27,6 +27,7 @@ import (
 	"github.com/roomline/roomline/internal/journal"
 	"github.com/roomline/roomline/internal/limits"
 	"github.com/roomline/roomline/internal/matrix"
+	"github.com/roomline/roomline/internal/people"
 	"github.com/roomline/roomline/internal/ratelimit"
 	"github.com/roomline/roomline/internal/store"
 	"github.com/roomline/roomline/roomserver"
@@ -71,6 +72,8 @@ type Config struct {
 	// MayName reports whether the application service called id, or somebody else when id is empty, may make an alias; nil where there is
 	// no application service.
 	MayName func(id string, alias matrix.RoomAlias) bool
+	// PrivateContacts finds people in a user's own address book; nil where there are none.
+	PrivateContacts func(ctx context.Context, user matrix.UserID, query people.Query, limit int) ([]people.Card, error)
 	// MayPreview reports whether an organisation's members may ask what is behind a link; nil if nobody may.
 	MayPreview func(ctx context.Context, org int64) (bool, error)
 	// TURN relays calls between two.

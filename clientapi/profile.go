@@ -27,17 +27,19 @@ const (
 //
 // Spec: client-server v1.19 §profiles, GET /_matrix/client/v3/profile/{userId}
 func (s *Server) getProfile(ctx context.Context, c *httpapi.Call) (any, error) {
-	user, err := s.visibleUser(ctx, c)
+	sight, err := s.visibleUser(ctx, c)
 	if err != nil {
 		return nil, err
 	}
-	fields, err := s.store.ListProfileFields(ctx, user)
+	fields, err := s.store.ListProfileFields(ctx, sight.UserID)
 	if err != nil {
-		return nil, fmt.Errorf("list the profile of %s: %w", user, err)
+		return nil, fmt.Errorf("list the profile of %s: %w", sight.UserID, err)
 	}
 	profile := make(map[string]json.RawMessage, len(fields))
 	for _, f := range fields {
-		profile[f.Key] = f.Value
+		if showsField(sight, f.Key) {
+			profile[f.Key] = f.Value
+		}
 	}
 	return profile, nil
 }
@@ -50,41 +52,67 @@ func (s *Server) getProfileField(ctx context.Context, c *httpapi.Call) (any, err
 	if err != nil {
 		return nil, err
 	}
-	user, err := s.visibleUser(ctx, c)
+	sight, err := s.visibleUser(ctx, c)
 	if err != nil {
 		return nil, err
 	}
-	value, err := s.store.GetProfileField(ctx, user, key)
+	if !showsField(sight, key) {
+		return nil, matrix.NotFound("the profile has no field %s", key)
+	}
+	value, err := s.store.GetProfileField(ctx, sight.UserID, key)
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, matrix.NotFound("the profile has no field %s", key)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("get a profile field of %s: %w", user, err)
+		return nil, fmt.Errorf("get a profile field of %s: %w", sight.UserID, err)
 	}
 	return map[string]json.RawMessage{key: value}, nil
 }
 
-// visibleUser returns the user of the path, if the requester may see the profile: members of the same organisation may. Everybody
-// else is told that there is no such user, whether there is or not.
+// visibleUser returns what the requester may see of the user of the path: members of the same organisation see the profile; those of linked ones, and
+// those who share a room, see name and picture as far as they are given. Everybody else is told that there is no such user, whether there is or
+// not.
 //
 // Differs: without an access token profiles are refused unless the configuration makes them public, because this is the way in which
 // strangers find out who has an account.
-func (s *Server) visibleUser(ctx context.Context, c *httpapi.Call) (matrix.UserID, error) {
+func (s *Server) visibleUser(ctx context.Context, c *httpapi.Call) (store.PersonSight, error) {
 	id, err := c.UserID("userId")
 	if err != nil {
-		return "", err
+		return store.PersonSight{}, err
 	}
-	if c.Requester == nil && !s.cfg.PublicProfiles {
-		return "", matrix.Forbidden("sign in to look up profiles")
+	if c.Requester == nil {
+		return s.publicUser(ctx, id)
+	}
+	sight, known, err := s.store.GetPersonSight(ctx, onlooker(c.Requester), id)
+	if err != nil {
+		return sight, fmt.Errorf("look up %s: %w", id, err)
+	}
+	if !known || !sight.Name && !sight.Avatar {
+		return sight, noSuchProfile()
+	}
+	return sight, nil
+}
+
+func noSuchProfile() *matrix.Error { return matrix.NotFound("there is no profile of this user") }
+
+// publicUser is visibleUser for somebody without an account.
+func (s *Server) publicUser(ctx context.Context, id matrix.UserID) (store.PersonSight, error) {
+	if !s.cfg.PublicProfiles {
+		return store.PersonSight{}, matrix.Forbidden("sign in to look up profiles")
 	}
 	user, err := s.store.GetUser(ctx, id)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
-		return "", fmt.Errorf("look up %s: %w", id, err)
+		return store.PersonSight{}, fmt.Errorf("look up %s: %w", id, err)
 	}
-	if err != nil || user.Deactivated() || (c.Requester != nil && user.OrganisationID != c.Requester.Org) {
-		return "", matrix.NotFound("there is no profile of this user")
+	if err != nil || user.Deactivated() {
+		return store.PersonSight{}, noSuchProfile()
 	}
-	return id, nil
+	return store.PersonSight{UserID: id, OrganisationID: user.OrganisationID, Own: true}, nil
+}
+
+// showsField reports whether a field of a profile may be seen. Fields of a client's own invention stay in the organisation.
+func showsField(sight store.PersonSight, key string) bool {
+	return sight.Own || key == fieldDisplayname && sight.Name || key == fieldAvatarURL && sight.Avatar
 }
 
 type profileFieldRequest map[string]json.RawMessage

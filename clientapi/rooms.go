@@ -184,22 +184,22 @@ func checkReason(reason string) error {
 	return nil
 }
 
-// checkInvitees refuses to invite who cannot be: accounts that do not exist, are closed, or belong to another organisation
-// get the same answer, and so do those of other servers as long as this one does not speak to any.
+// checkInvitees refuses to invite who cannot be: accounts that do not exist, are closed, or belong to an organisation that is not linked, or
+// whose link allows no invites, get the same answer, and so do those of other servers as long as this one does not speak to any.
 func (s *Server) checkInvitees(ctx context.Context, who *httpapi.Requester, users []matrix.UserID) error {
 	if len(users) == 0 {
 		return nil
 	}
-	accounts, err := s.store.ListExistingUsers(ctx, users)
+	sights, err := s.store.ListPersonSights(ctx, onlooker(who), users)
 	if err != nil {
 		return fmt.Errorf("look up invited users: %w", err)
 	}
-	known := make(map[matrix.UserID]bool, len(accounts))
-	for _, a := range accounts {
-		known[a.UserID] = a.OrganisationID == who.Org && !a.Deactivated()
+	invitable := make(map[matrix.UserID]bool, len(sights))
+	for _, sight := range sights {
+		invitable[sight.UserID] = sight.Invitable()
 	}
 	for _, u := range users {
-		if !known[u] {
+		if !invitable[u] {
 			return matrix.NotFound("user %s not found", u)
 		}
 	}

@@ -17,7 +17,7 @@ type sendToDeviceRequest struct {
 	Messages map[matrix.UserID]map[matrix.DeviceID]json.RawMessage `json:"messages"`
 }
 
-// sendToDevice sends messages to devices, one to each. Users and devices that don't exist are passed over. The messages of a
+// sendToDevice sends messages to devices, one to each. Users and devices that don't exist, and users whom the sender may not know, are passed over. The messages of a
 // repeated transaction were sent by the first request; what the other says is not looked at.
 //
 // When more waits for a device than limits.ToDeviceQueue allows, its oldest messages are dropped.
@@ -40,7 +40,7 @@ func (s *Server) sendToDevice(ctx context.Context, c *httpapi.Call, req *sendToD
 	if err != nil || done {
 		return nil, err
 	}
-	queues, err := s.toDeviceQueues(ctx, req)
+	queues, err := s.toDeviceQueues(ctx, c.Requester, req)
 	if err != nil {
 		return nil, err
 	}
@@ -71,7 +71,7 @@ func (s *Server) sendToDevice(ctx context.Context, c *httpapi.Call, req *sendToD
 }
 
 // toDeviceQueues checks the messages and returns the queues of the devices that they are for, in order.
-func (s *Server) toDeviceQueues(ctx context.Context, req *sendToDeviceRequest) ([]store.ToDeviceQueue, error) {
+func (s *Server) toDeviceQueues(ctx context.Context, who *httpapi.Requester, req *sendToDeviceRequest) ([]store.ToDeviceQueue, error) {
 	var users []matrix.UserID
 	var devices []matrix.DeviceID
 	for _, user := range slices.Sorted(maps.Keys(req.Messages)) {
@@ -91,11 +91,15 @@ func (s *Server) toDeviceQueues(ctx context.Context, req *sendToDeviceRequest) (
 	if len(users) == 0 {
 		return nil, nil
 	}
+	strangers, err := s.store.ListStrangers(ctx, onlooker(who), slices.Sorted(maps.Keys(req.Messages)))
+	if err != nil {
+		return nil, err
+	}
 	queues, err := s.store.ListToDeviceQueues(ctx, users, devices)
 	if err != nil {
 		return nil, fmt.Errorf("look up devices to send to: %w", err)
 	}
-	return queues, nil
+	return slices.DeleteFunc(queues, func(q store.ToDeviceQueue) bool { return strangers[q.UserID] }), nil
 }
 
 // trimToDevice makes room in queues that are full.

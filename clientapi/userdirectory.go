@@ -1,13 +1,13 @@
 package clientapi
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
 
+	"github.com/roomline/roomline/clientapi/presence"
 	"github.com/roomline/roomline/internal/httpapi"
 	"github.com/roomline/roomline/internal/limits"
 	"github.com/roomline/roomline/internal/matrix"
@@ -23,16 +23,27 @@ type userSearchRequest struct {
 type userSearchResponse struct {
 	Results []foundUser `json:"results"`
 	Limited bool        `json:"limited"`
+	// Contacts are of the requester's own address book. They have no user id, so that clients would not know what to do with them among the
+	// results.
+	Contacts []people.Card `json:"org.roomline.contacts,omitempty"`
 }
 
+// foundUser is somebody in the directory, as far as the requester may see them.
 type foundUser struct {
-	UserID      matrix.UserID `json:"user_id"`
-	DisplayName string        `json:"display_name,omitempty"`
-	AvatarURL   string        `json:"avatar_url,omitempty"`
+	UserID       matrix.UserID   `json:"user_id"`
+	DisplayName  string          `json:"display_name,omitempty"`
+	AvatarURL    string          `json:"avatar_url,omitempty"`
+	Emails       []string        `json:"org.roomline.emails,omitempty"`
+	Phones       []string        `json:"org.roomline.phones,omitempty"`
+	Organisation string          `json:"org.roomline.organisation,omitempty"`
+	Department   string          `json:"org.roomline.department,omitempty"`
+	Title        string          `json:"org.roomline.title,omitempty"`
+	Presence     json.RawMessage `json:"org.roomline.presence,omitempty"`
 }
 
-// searchUserDirectory finds people by the beginnings of the words of their names: those of the requester's own organisation, and
-// those of others with whom the requester is in a room. A term that begins with @ is the beginning of a user id.
+// searchUserDirectory finds people of the requester's organisation, of linked ones, and those with whom the requester is in a room: by the
+// words of their names, e-mail addresses, phone numbers in any notation, and the digits of a keypad. A term that begins with @ is the
+// beginning of a user id. Results have what the requester may see of each.
 //
 // Spec: client-server v1.19 §user-directory, POST /_matrix/client/v3/user_directory/search
 func (s *Server) searchUserDirectory(ctx context.Context, c *httpapi.Call, req *userSearchRequest) (any, error) {
@@ -52,43 +63,161 @@ func (s *Server) searchUserDirectory(ctx context.Context, c *httpapi.Call, req *
 		}
 		limit = min(*req.Limit, limits.UsersMax)
 	}
-	found, err := s.findUsers(ctx, c.Requester, *req.SearchTerm, limit+1)
+	region, err := s.region(ctx, c.Requester.Org)
+	if err != nil {
+		return nil, err
+	}
+	query := people.ParseQuery(*req.SearchTerm, region)
+	found, err := s.findUsers(ctx, c.Requester, *req.SearchTerm, query, limit+1)
 	if err != nil {
 		return nil, fmt.Errorf("search users: %w", err)
 	}
-	answer := userSearchResponse{Results: []foundUser{}, Limited: len(found) > limit}
-	for _, u := range found[:min(len(found), limit)] {
-		answer.Results = append(answer.Results, foundUser{UserID: u.UserID, DisplayName: stringField(u.Name), AvatarURL: stringField(u.Avatar)})
+	answer := userSearchResponse{Results: found[:min(len(found), limit)], Limited: len(found) > limit}
+	if s.cfg.PrivateContacts != nil && !query.Empty() {
+		if answer.Contacts, err = s.cfg.PrivateContacts(ctx, c.Requester.User, query, limit); err != nil {
+			return nil, fmt.Errorf("search private contacts: %w", err)
+		}
 	}
 	return answer, nil
 }
 
-// findUsers returns at most limit users.
-func (s *Server) findUsers(ctx context.Context, who *httpapi.Requester, term string, limit int) ([]store.FoundUser, error) {
-	term = strings.TrimSpace(term)
-	if strings.HasPrefix(term, "@") && len(term) > 1 {
-		return s.store.SearchUserIDs(ctx, who.User, who.Org, strings.ToLower(term), limit)
+// region is the country whose notation an organisation dials phone numbers in.
+func (s *Server) region(ctx context.Context, org int64) (string, error) {
+	o, err := s.store.GetOrganisation(ctx, org)
+	if err != nil {
+		return "", fmt.Errorf("look up the organisation's region: %w", err)
 	}
-	words := people.Words(term)
-	if len(words) == 0 {
-		return nil, nil
+	return o.DefaultRegion, nil
+}
+
+// findUsers returns at most limit people, as far as the one who asks may see them.
+func (s *Server) findUsers(ctx context.Context, who *httpapi.Requester, term string, query people.Query, limit int) ([]foundUser, error) {
+	q := store.PeopleQuery{By: who.User, Organisation: who.Org, Query: query, Limit: limit}
+	links, err := s.store.ListSharings(ctx, who.Org)
+	if err != nil {
+		return nil, fmt.Errorf("look up linked organisations: %w", err)
 	}
-	// The longest word is likely to be the rarest.
-	slices.SortStableFunc(words, func(a, b string) int { return cmp.Compare(len(b), len(a)) })
-	q := store.UserQuery{By: who.User, Organisation: who.Org, Term: words[0], Others: words[1:], Limit: limit}
-	found, err := s.store.SearchUsers(ctx, q)
-	if err != nil || len(found) == limit {
-		return found, err
+	q.Links = links
+	var found []store.FoundPerson
+	if term = strings.TrimSpace(term); strings.HasPrefix(term, "@") {
+		if len(term) > 1 {
+			found, err = s.store.SearchUserIDs(ctx, q, strings.ToLower(term))
+		}
+	} else if !query.Empty() {
+		found, err = s.searchPeople(ctx, q)
 	}
-	q.Limit -= len(found)
-	others, err := s.store.SearchAcquaintances(ctx, q, limits.Acquaintances)
-	for _, o := range others {
-		// One with two words that match is found twice, and comes first under the first of them.
-		if !slices.ContainsFunc(found, func(f store.FoundUser) bool { return f.UserID == o.UserID }) {
-			found = append(found, o)
+	if err != nil {
+		return nil, err
+	}
+	users := make([]matrix.UserID, 0, limit)
+	for _, f := range found {
+		// One with two keys that match is found twice, and comes first under the first of them.
+		if len(users) < limit && !slices.Contains(users, f.UserID) {
+			users = append(users, f.UserID)
 		}
 	}
-	return found, err
+	return s.describeUsers(ctx, who, users)
+}
+
+// searchPeople searches the organisations, and if that is not enough those whom the one who asks shares a room with.
+func (s *Server) searchPeople(ctx context.Context, q store.PeopleQuery) ([]store.FoundPerson, error) {
+	found, err := s.store.SearchPeople(ctx, q)
+	if err != nil || len(found) >= q.Limit {
+		return found, err
+	}
+	others, err := s.store.SearchAcquaintances(ctx, q, limits.Acquaintances)
+	return append(found, others...), err
+}
+
+// describeUsers says of users, in their order, what the one who asks may see. Who is none of their business is left out.
+func (s *Server) describeUsers(ctx context.Context, who *httpapi.Requester, users []matrix.UserID) ([]foundUser, error) {
+	list := []foundUser{}
+	if len(users) == 0 {
+		return list, nil
+	}
+	sights, err := s.store.ListPersonSights(ctx, onlooker(who), users)
+	if err != nil {
+		return nil, fmt.Errorf("look up what may be seen: %w", err)
+	}
+	persons, err := s.store.ListPersons(ctx, users)
+	if err != nil {
+		return nil, fmt.Errorf("look up people: %w", err)
+	}
+	present, err := s.presenceOf(ctx, sights)
+	if err != nil {
+		return nil, err
+	}
+	seen := make(map[matrix.UserID]store.PersonSight, len(sights))
+	for _, sight := range sights {
+		seen[sight.UserID] = sight
+	}
+	described := make(map[matrix.UserID]foundUser, len(persons))
+	for _, p := range persons {
+		if sight, ok := seen[p.UserID]; ok {
+			described[p.UserID] = describe(p, sight, present[p.UserID])
+		}
+	}
+	for _, id := range users {
+		if u, ok := described[id]; ok {
+			list = append(list, u)
+		}
+	}
+	return list, nil
+}
+
+// describe is a person as far as a sight lets see.
+func describe(p store.Person, sight store.PersonSight, present json.RawMessage) foundUser {
+	u := foundUser{UserID: p.UserID, Presence: present}
+	if sight.Own || sight.Linked {
+		u.Organisation = p.Organisation
+	}
+	if sight.Name {
+		u.DisplayName = stringField(p.Name)
+	}
+	if sight.Avatar {
+		u.AvatarURL = stringField(p.Avatar)
+	}
+	if sight.Email {
+		u.Emails = p.Emails
+	}
+	if sight.Phone {
+		for _, digits := range p.Phones {
+			u.Phones = append(u.Phones, "+"+digits)
+		}
+	}
+	if sight.Own {
+		u.Department, u.Title = p.Department, p.Title
+	}
+	return u
+}
+
+// presenceOf is the presence of those users who give it to the viewer, as content of m.presence.
+func (s *Server) presenceOf(ctx context.Context, sights []store.PersonSight) (map[matrix.UserID]json.RawMessage, error) {
+	gives := make(map[matrix.UserID]store.PresenceSight)
+	var users []matrix.UserID
+	for _, sight := range sights {
+		if sight.Presence || sight.PhonePresence {
+			gives[sight.UserID] = store.PresenceSight{Presence: sight.Presence, Phone: sight.PhonePresence}
+			users = append(users, sight.UserID)
+		}
+	}
+	if len(users) == 0 || s.presence != nil && !s.presence.Enabled() {
+		return nil, nil
+	}
+	published, err := s.store.ListPresence(ctx, users)
+	if err != nil {
+		return nil, fmt.Errorf("look up presence: %w", err)
+	}
+	list := make(map[matrix.UserID]json.RawMessage, len(published))
+	for _, up := range published {
+		list[up.UserID] = presence.EventContent(presence.As(up.Body, gives[up.UserID]), s.now())
+	}
+	return list, nil
+}
+
+// onlooker is who asks, as one who looks at people.
+func onlooker(who *httpapi.Requester) store.Viewer {
+	return store.Viewer{User: who.User, Organisation: who.Org, Guest: who.Guest}
 }
 
 // stringField is a profile field that is a string, else "".

@@ -122,7 +122,7 @@ func (s *Server) MaySeeMedia(ctx context.Context, who Viewer, m *store.Media) (b
 
 func (s *Server) maySeeLink(ctx context.Context, who Viewer, m *store.Media, l *store.MediaLink) (bool, error) {
 	if l.UserID != "" {
-		return s.knows(ctx, who, m.OrganisationID, l.UserID)
+		return s.seesProfile(ctx, who, m.OrganisationID, l.UserID)
 	}
 	sight, err := s.Visibility(ctx, l.RoomNID, who.User)
 	if err != nil {
@@ -166,6 +166,19 @@ func (s *Server) knows(ctx context.Context, who Viewer, org int64, user matrix.U
 		return false, fmt.Errorf("find what %s and %s share: %w", who.User, user, err)
 	}
 	return knows, nil
+}
+
+// seesProfile reports whether somebody may see what hangs on a user's profile: who knows the user may, and people of organisations that are given
+// pictures.
+func (s *Server) seesProfile(ctx context.Context, who Viewer, org int64, user matrix.UserID) (bool, error) {
+	if knows, err := s.knows(ctx, who, org, user); err != nil || knows {
+		return knows, err
+	}
+	sees, err := s.cfg.Store.SeesAvatar(ctx, who.User, user)
+	if err != nil {
+		return false, fmt.Errorf("find whether %s sees pictures of %s: %w", who.User, user, err)
+	}
+	return sees, nil
 }
 
 // CheckAttached refuses media that can't be attached to an event of this sender: it has to be the sender's own, uploaded to be attached, and

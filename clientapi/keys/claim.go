@@ -25,7 +25,7 @@ func (s *Server) ClaimKeys(ctx context.Context, c *httpapi.Call, req *claimReque
 	if err != nil {
 		return nil, err
 	}
-	local, failures, err := s.splitUsers(ctx, c.Requester.User, users)
+	local, failures, err := s.splitUsers(ctx, c.Requester, users)
 	if err != nil {
 		return nil, err
 	}

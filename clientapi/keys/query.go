@@ -32,7 +32,7 @@ func (s *Server) QueryKeys(ctx context.Context, c *httpapi.Call, req *queryReque
 	if err != nil {
 		return nil, err
 	}
-	local, failures, err := s.splitUsers(ctx, c.Requester.User, users)
+	local, failures, err := s.splitUsers(ctx, c.Requester, users)
 	if err != nil {
 		return nil, err
 	}
@@ -151,9 +151,14 @@ func checkUsers[T any](name string, users map[matrix.UserID]T) ([]matrix.UserID,
 	return list, nil
 }
 
-// splitUsers tells the users of this deployment from those of other servers, which are not asked.
-func (s *Server) splitUsers(ctx context.Context, asker matrix.UserID, users []matrix.UserID) (local []matrix.UserID, failures []matrix.ServerName, err error) {
-	hosted := map[matrix.ServerName]bool{asker.Domain(): true}
+// splitUsers tells the users of this deployment from those of other servers, which are not asked. Those whom the asker may not know are left
+// out, as if there were no such users.
+func (s *Server) splitUsers(ctx context.Context, asker *httpapi.Requester, users []matrix.UserID) (local []matrix.UserID, failures []matrix.ServerName, err error) {
+	strangers, err := s.cfg.Store.ListStrangers(ctx, viewerOf(asker), users)
+	if err != nil {
+		return nil, nil, err
+	}
+	hosted := map[matrix.ServerName]bool{asker.User.Domain(): true}
 	if slices.ContainsFunc(users, func(u matrix.UserID) bool { return !hosted[u.Domain()] }) {
 		domains, err := s.cfg.Store.ListHostedDomains(ctx)
 		if err != nil {
@@ -164,14 +169,20 @@ func (s *Server) splitUsers(ctx context.Context, asker matrix.UserID, users []ma
 		}
 	}
 	for _, user := range users {
-		if hosted[user.Domain()] {
-			local = append(local, user)
-		} else {
+		switch {
+		case !hosted[user.Domain()]:
 			failures = append(failures, user.Domain())
+		case !strangers[user]:
+			local = append(local, user)
 		}
 	}
 	slices.Sort(failures)
 	return local, slices.Compact(failures), nil
+}
+
+// viewerOf is who asks, as one who looks at people.
+func viewerOf(who *httpapi.Requester) store.Viewer {
+	return store.Viewer{User: who.User, Organisation: who.Org, Guest: who.Guest}
 }
 
 // answer is an object that is put together from stored bytes.

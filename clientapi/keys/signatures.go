@@ -28,7 +28,7 @@ type signaturesResponse struct {
 }
 
 // UploadSignatures stores what the user has signed: own devices by the self-signing key, the own master key by a device, and others'
-// master keys by the user-signing key. Each object stands or fails alone; of one, every new signature has to be right.
+// master keys by the user-signing key. Users whom the signer may not know have no keys. Each object stands or fails alone; of one, every new signature has to be right.
 //
 // Spec: client-server v1.19 §cross-signing, POST /_matrix/client/v3/keys/signatures/upload
 func (s *Server) UploadSignatures(ctx context.Context, c *httpapi.Call, req *signaturesRequest) (any, error) {
@@ -36,10 +36,15 @@ func (s *Server) UploadSignatures(ctx context.Context, c *httpapi.Call, req *sig
 	if err != nil {
 		return nil, err
 	}
+	strangers, err := s.cfg.Store.ListStrangers(ctx, viewerOf(c.Requester), users)
+	if err != nil {
+		return nil, err
+	}
+	known := slices.DeleteFunc(slices.Clone(users), func(user matrix.UserID) bool { return strangers[user] })
 	answer := signaturesResponse{}
 	err = s.cfg.Journal.Write(ctx, func(tx *store.Tx) ([]store.Update, error) {
 		answer.Failures = make(map[matrix.UserID]map[string]signatureFailure)
-		sg, err := newSigner(ctx, tx, c.Requester.User, users)
+		sg, err := newSigner(ctx, tx, c.Requester.User, known)
 		if err != nil {
 			return nil, err
 		}

@@ -37,6 +37,32 @@ func EventContent(stored []byte, now matrix.Timestamp) []byte {
 	return content
 }
 
+// As is a stored body as far as somebody may see it.
+func As(stored []byte, sight store.PresenceSight) []byte {
+	if sight.Presence && sight.Phone {
+		return stored
+	}
+	seen, err := json.Marshal(parse(stored).as(sight))
+	if err != nil {
+		return []byte(`{"presence":"offline"}`)
+	}
+	return seen
+}
+
+// as leaves out what somebody may not see: that a user is on the phone, or everything but that.
+func (b body) as(sight store.PresenceSight) body {
+	switch {
+	case isBusy(b.Presence) && !sight.Phone:
+		b.Presence = Unavailable
+	case !isBusy(b.Presence) && !sight.Presence:
+		return body{Presence: Offline}
+	}
+	if !sight.Presence {
+		return body{Presence: b.Presence}
+	}
+	return b
+}
+
 func parse(stored []byte) body {
 	var b body
 	if json.Unmarshal(stored, &b) != nil || !Valid(b.Presence) {

@@ -93,7 +93,7 @@ func (s *Server) set(ctx context.Context, id matrix.UserID, dev matrix.DeviceID,
 	return nil
 }
 
-// GetStatus answers a user's presence: to the user, to who shares a room, and inside the organisation. To everybody else a
+// GetStatus answers a user's presence: to the user, inside the organisation, and to linked ones as far as they are given it. To everybody else a
 // user who exists is as one who doesn't.
 //
 // Spec: client-server v1.19 §presence, GET /_matrix/client/v3/presence/{userId}/status
@@ -102,7 +102,8 @@ func (s *Server) GetStatus(ctx context.Context, c *httpapi.Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.maySee(ctx, c.Requester, id); err != nil {
+	sight, err := s.maySee(ctx, c.Requester, id)
+	if err != nil {
 		return nil, err
 	}
 	if s.cfg.Disabled {
@@ -124,28 +125,27 @@ func (s *Server) GetStatus(ctx context.Context, c *httpapi.Call) (any, error) {
 	for _, d := range there {
 		b.LastActiveTS = max(b.LastActiveTS, d.ActiveTS)
 	}
-	return b.at(matrix.TimestampOf(s.cfg.Clock.Now())), nil
+	return b.as(sight).at(matrix.TimestampOf(s.cfg.Clock.Now())), nil
 }
 
-func (s *Server) maySee(ctx context.Context, who *httpapi.Requester, id matrix.UserID) error {
+// maySee says how much of a user's presence may be seen. Guests see that of people of the organisation whom they share a room with.
+func (s *Server) maySee(ctx context.Context, who *httpapi.Requester, id matrix.UserID) (store.PresenceSight, error) {
+	all := store.PresenceSight{UserID: id, Presence: true, Phone: true}
 	if id == who.User {
-		return nil
+		return all, nil
 	}
-	if !who.Guest {
-		account, err := s.cfg.Store.GetUser(ctx, id)
-		if err == nil && account.OrganisationID == who.Org {
-			return nil
-		}
-		if err != nil && !errors.Is(err, store.ErrNotFound) {
-			return fmt.Errorf("read user: %w", err)
-		}
-	}
-	shares, err := s.cfg.Store.SharesRoom(ctx, who.User, id)
+	sights, err := s.cfg.Store.ListPresenceSights(ctx, who.Org, who.Guest, []matrix.UserID{id})
 	if err != nil {
-		return fmt.Errorf("read shared rooms: %w", err)
+		return all, fmt.Errorf("read who gives presence to whom: %w", err)
 	}
-	if !shares {
-		return matrix.Forbidden("you may not see this user's presence")
+	sight, sees := sights[id]
+	if sees && who.Guest {
+		if sees, err = s.cfg.Store.SharesRoom(ctx, who.User, id); err != nil {
+			return all, fmt.Errorf("read shared rooms: %w", err)
+		}
 	}
-	return nil
+	if !sees {
+		return all, matrix.Forbidden("you may not see this user's presence")
+	}
+	return sight, nil
 }

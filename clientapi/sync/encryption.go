@@ -51,7 +51,7 @@ func (s *Server) deviceLists(ctx context.Context, e *user, since, now int64) (ch
 
 // recentSharing is ListDeviceListChanges from the ring. ok is false when that has to be asked: the ring does not go back far enough,
 // or the user has joined or left rooms, so that all who are in them count.
-func (s *Server) recentSharing(ctx context.Context, e *user, since, now int64) (list []store.Sharing, ok bool, err error) {
+func (s *Server) recentSharing(ctx context.Context, e *user, since, now int64) (list []store.RoomSharing, ok bool, err error) {
 	if s.noRing {
 		return nil, false, nil
 	}
@@ -202,9 +202,9 @@ func (s *Server) replay(ctx context.Context, news *sharingNews) error {
 
 // sharing says whether somebody shared a room with the user at the beginning of the window, in which the user's own rooms did not
 // change, and shares one at its end. It is not sure when the hub would have to load too many users, or knows more than the window.
-func (s *Server) sharing(ctx context.Context, news *sharingNews, id matrix.UserID, now int64) (sh store.Sharing, sure bool, err error) {
+func (s *Server) sharing(ctx context.Context, news *sharingNews, id matrix.UserID, now int64) (sh store.RoomSharing, sure bool, err error) {
 	u := news.users[id]
-	sh = store.Sharing{UserID: id, Changed: u.changed, Signed: u.signed}
+	sh = store.RoomSharing{UserID: id, Changed: u.changed, Signed: u.signed}
 	if id == news.e.id {
 		return sh, true, nil
 	}

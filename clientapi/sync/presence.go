@@ -38,6 +38,9 @@ func (b *build) loadPresence() error {
 		return strings.Compare(string(x.UserID), string(y.UserID))
 	})
 	list = slices.CompactFunc(list, func(x, y *store.Update) bool { return x.UserID == y.UserID })
+	if list, err = b.givenPresence(list); err != nil {
+		return err
+	}
 	for _, up := range list {
 		if b.first() && gjson.GetBytes(up.Body, "presence").String() == presence.Offline {
 			continue // who is not mentioned is offline
@@ -47,6 +50,37 @@ func (b *build) loadPresence() error {
 		}
 	}
 	return nil
+}
+
+// givenPresence leaves out what other organisations do not give to the user's. It is asked anew for every answer, so that a link that is revoked
+// gives nothing from then on. Users of the user's own domain are of the same organisation.
+func (b *build) givenPresence(list []*store.Update) ([]*store.Update, error) {
+	var others []matrix.UserID
+	for _, up := range list {
+		if up.UserID.Domain() != b.e.id.Domain() {
+			others = append(others, up.UserID)
+		}
+	}
+	if len(others) == 0 {
+		return list, nil
+	}
+	given, err := b.s.cfg.Store.ListPresenceSights(b.ctx, b.r.org, b.r.guest, others)
+	if err != nil {
+		return nil, fmt.Errorf("find whose presence is given: %w", err)
+	}
+	seen := list[:0:0]
+	for _, up := range list {
+		if up.UserID.Domain() == b.e.id.Domain() {
+			seen = append(seen, up)
+			continue
+		}
+		if sight, ok := given[up.UserID]; ok {
+			as := *up
+			as.Body = presence.As(up.Body, sight)
+			seen = append(seen, &as)
+		}
+	}
+	return seen, nil
 }
 
 // changedPresence is the presence that changed in the window.

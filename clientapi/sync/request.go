@@ -20,6 +20,9 @@ import (
 type request struct {
 	user   matrix.UserID
 	device matrix.DeviceID
+	// org is the user's organisation.
+	org   int64
+	guest bool
 	// since is -1 without a since parameter. toDevice is up to where the device has been sent its messages, at most since.
 	since     int64
 	toDevice  int64
@@ -46,7 +49,7 @@ func (r *request) stateAfter() bool { return r.after || r.afterUnstable }
 // parse reads the query.
 func (s *Server) parse(ctx context.Context, c *httpapi.Call) (*request, error) {
 	r := &request{
-		user: c.Requester.User, device: c.Requester.Device, since: -1, toDevice: -1,
+		user: c.Requester.User, device: c.Requester.Device, org: c.Requester.Org, guest: c.Requester.Guest, since: -1, toDevice: -1,
 		after:         c.QueryBool("use_state_after"),
 		afterUnstable: c.QueryBool("org.matrix.msc4222.use_state_after"),
 	}

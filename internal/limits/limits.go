@@ -262,6 +262,11 @@ const (
 	PublicRoomWords = 200
 	DirectoryWord   = 64
 
+	// LinksPerOrganisation bounds the links of an organisation that hold or are proposed: a search looks at each. LinkMessage bounds what a
+	// proposal says.
+	LinksPerOrganisation = 200
+	LinkMessage          = 1000
+
 	// PersonAddresses bounds a person's e-mail addresses, and phone numbers, that the directories know; PhoneNumber and EmailAddress
 	// the bytes of one.
 	PersonAddresses = 20

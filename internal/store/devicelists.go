@@ -10,8 +10,8 @@ import (
 	"github.com/roomline/roomline/internal/matrix"
 )
 
-// Sharing says of a user, seen by another, what has become of the rooms that both are joined to.
-type Sharing struct {
+// RoomSharing says of a user, seen by another, what has become of the rooms that both are joined to.
+type RoomSharing struct {
 	UserID matrix.UserID
 	// Changed: the user's devices or identity keys changed.
 	Changed bool
@@ -45,8 +45,8 @@ const judged = `
 	) ON m.user_id = c.user_id
 	GROUP BY c.user_id, c.changed, c.signed`
 
-func scanSharing(rows *sql.Rows) (Sharing, error) {
-	var sh Sharing
+func scanSharing(rows *sql.Rows) (RoomSharing, error) {
+	var sh RoomSharing
 	err := rows.Scan(&sh.UserID, &sh.Changed, &sh.Signed, &sh.Before, &sh.After)
 	return sh, err
 }
@@ -54,7 +54,7 @@ func scanSharing(rows *sql.Rows) (Sharing, error) {
 // ListDeviceListChanges returns the users who may be news to the user: those whose devices changed at after < position <= upTo, and those
 // with whom the user came to share a room, or ceased to, between the two. Whose changes after the first are so many that they are
 // forgotten is among them.
-func (s *Store) ListDeviceListChanges(ctx context.Context, user matrix.UserID, after, upTo int64) ([]Sharing, error) {
+func (s *Store) ListDeviceListChanges(ctx context.Context, user matrix.UserID, after, upTo int64) ([]RoomSharing, error) {
 	rows, err := s.query(ctx, `
 		WITH `+sharingOf+`, moved AS (
 			-- Everybody in the rooms that the user joined, at the end, and left, at the beginning.
@@ -87,7 +87,7 @@ func (s *Store) ListDeviceListChanges(ctx context.Context, user matrix.UserID, a
 }
 
 // ListSharing says of each of the users whether they shared a room with the user at after, and whether they do at upTo.
-func (s *Store) ListSharing(ctx context.Context, user matrix.UserID, users []matrix.UserID, after, upTo int64) ([]Sharing, error) {
+func (s *Store) ListSharing(ctx context.Context, user matrix.UserID, users []matrix.UserID, after, upTo int64) ([]RoomSharing, error) {
 	rows, err := s.query(ctx, `
 		WITH `+sharingOf+`, candidates AS (
 			SELECT DISTINCT x.user_id, false AS changed, false AS signed FROM unnest($4::text[]) AS x (user_id)
@@ -131,7 +131,7 @@ func (s *Store) ListReplacedMemberships(ctx context.Context, events []Membership
 // DeviceLists is what a client is told, in order: whose devices it has to look at again, and whose no more.
 //
 // Spec: client-server v1.19 §e2e-extensions-to-sync
-func DeviceLists(user matrix.UserID, list []Sharing) (changed, left []matrix.UserID) {
+func DeviceLists(user matrix.UserID, list []RoomSharing) (changed, left []matrix.UserID) {
 	for _, sh := range list {
 		switch {
 		case sh.UserID == user:

@@ -60,7 +60,7 @@ func (tx *Tx) PutProfileField(ctx context.Context, f ProfileField) error {
 	if err != nil || f.Key != "displayname" {
 		return err
 	}
-	return tx.putDirectory(ctx, f.UserID, f.Value)
+	return tx.putPersonKeys(ctx, f.UserID)
 }
 
 // DeleteProfileField removes one field. It reports whether there was one.
@@ -69,5 +69,5 @@ func (tx *Tx) DeleteProfileField(ctx context.Context, user matrix.UserID, key st
 	if err != nil || n == 0 || key != "displayname" {
 		return n == 1, err
 	}
-	return true, tx.putDirectory(ctx, user, nil)
+	return true, tx.putPersonKeys(ctx, user)
 }

@@ -498,10 +498,56 @@ BEGIN
 END
 $$;
 
+-- Linked organisations
+
+-- Links between two organisations: proposed by one, accepted by the other, ended by either. The other side may be on another homeserver.
+CREATE TABLE organisation_links (
+    link_id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    -- Who proposed it, and the domain that they named. Whether somebody has it here is not told to them before that one answers.
+    organisation_id  bigint NOT NULL REFERENCES organisations,
+    domain           text   COLLATE "C" NOT NULL,
+    -- The other side, once it has accepted or refused.
+    other_id         bigint REFERENCES organisations,
+    -- 'proposed'; 'active'; 'refused', 'withdrawn', 'revoked': over.
+    state            text   COLLATE "C" NOT NULL CHECK (state IN ('proposed', 'active', 'refused', 'withdrawn', 'revoked')),
+    -- What the proposer gives, as JSON; while the link is active, what holds is in organisation_sharings.
+    offer            bytea  NOT NULL,
+    -- What the proposer says to the other side.
+    message          text   NOT NULL,
+    proposed_ts      bigint NOT NULL,
+    -- When it came into its present state.
+    since_ts         bigint NOT NULL
+);
+CREATE INDEX organisation_links_organisation ON organisation_links (organisation_id, link_id);
+CREATE INDEX organisation_links_other ON organisation_links (other_id, link_id) WHERE other_id IS NOT NULL;
+CREATE INDEX organisation_links_domain ON organisation_links (domain) WHERE state = 'proposed';
+-- A domain is proposed to once.
+CREATE UNIQUE INDEX organisation_links_open ON organisation_links (organisation_id, domain) WHERE state IN ('proposed', 'active');
+
+-- What organisations give to linked ones, a row for each direction of an active link. Whoever looks at a person of another organisation reads
+-- it anew, so that a link that is revoked gives nothing from then on.
+CREATE TABLE organisation_sharings (
+    viewer_id       bigint  NOT NULL REFERENCES organisations,
+    owner_id        bigint  NOT NULL REFERENCES organisations,
+    link_id         bigint  NOT NULL REFERENCES organisation_links,
+    name            boolean NOT NULL,
+    avatar          boolean NOT NULL,
+    email           boolean NOT NULL,
+    phone           boolean NOT NULL,
+    presence        boolean NOT NULL,
+    -- Whether somebody is on the phone.
+    phone_presence  boolean NOT NULL,
+    -- Whether the viewers may invite the owner's people.
+    invite          boolean NOT NULL,
+    PRIMARY KEY (viewer_id, owner_id)
+);
+CREATE INDEX organisation_sharings_link ON organisation_sharings (link_id);
+
 -- media_linkable says whether a user may make media hang on something. Knowing its URI is no right to it: the user has to have uploaded it,
--- or be in a room where it hangs, or in the organisation that sees the profile where it hangs. What hangs on nothing may also be
--- used by others of the organisation, unless it was uploaded to be attached: bridges upload what their users then send. What has
--- lost its last link (expires_ts is null by then) is deleted, although the sweeper has still to do it: nobody may bring it back.
+-- or be in a room where it hangs, or in an organisation that sees the profile where it hangs: the profile's own, or one that is linked and
+-- given pictures. What hangs on nothing may also be used by others of the organisation, unless it was uploaded to be attached: bridges upload
+-- what their users then send. What has lost its last link (expires_ts is null by then) is deleted, although the sweeper has still to do it:
+-- nobody may bring it back.
 CREATE FUNCTION media_linkable(server text, id text, who text) RETURNS boolean LANGUAGE sql STABLE AS $$
     SELECT EXISTS (
         SELECT FROM media m JOIN users ON users.user_id = who
@@ -513,7 +559,11 @@ CREATE FUNCTION media_linkable(server text, id text, who text) RETURNS boolean L
                 WHERE l.server_name = server AND l.media_id = id AND memberships.user_id = who AND memberships.membership = 'join')
             OR EXISTS (
                 SELECT FROM media_links l JOIN users owner ON owner.user_id = l.user_id
-                WHERE l.server_name = server AND l.media_id = id AND owner.organisation_id = users.organisation_id)))
+                WHERE l.server_name = server AND l.media_id = id AND (
+                    owner.organisation_id = users.organisation_id
+                    OR NOT users.guest AND EXISTS (
+                        SELECT FROM organisation_sharings s
+                        WHERE s.viewer_id = users.organisation_id AND s.owner_id = owner.organisation_id AND s.avatar)))))
 $$;
 
 -- media_link notes that an event names media. What its sender may not link is left as it is; the event is as any other.
@@ -1234,15 +1284,27 @@ CREATE INDEX published_rooms_networks ON published_rooms USING gin (networks) WI
 
 -- The user directory
 
--- The words of each account's display name and user id in the form of words.go, for searches by their beginnings. Closed
--- accounts have none.
-CREATE TABLE user_directory (
-    user_id          text   COLLATE "C" NOT NULL REFERENCES users,
-    word             text   COLLATE "C" NOT NULL,
-    organisation_id  bigint NOT NULL,
-    PRIMARY KEY (user_id, word)
+-- What an organisation knows of its people besides profile and addresses.
+CREATE TABLE person_fields (
+    user_id          text COLLATE "C" PRIMARY KEY REFERENCES users,
+    given_name       text NOT NULL,
+    family_name      text NOT NULL,
+    title            text NOT NULL,
+    department       text NOT NULL,
+    employee_number  text NOT NULL,
+    -- Another account of the organisation, or empty.
+    manager          text COLLATE "C" NOT NULL
 );
-CREATE INDEX user_directory_words ON user_directory (organisation_id, word, user_id);
+
+-- What people are found by, for searches by the beginnings of keys; kinds and forms are those of internal/people. Closed accounts have none.
+CREATE TABLE person_keys (
+    user_id          text     COLLATE "C" NOT NULL REFERENCES users,
+    kind             smallint NOT NULL,
+    key              text     COLLATE "C" NOT NULL,
+    organisation_id  bigint   NOT NULL,
+    PRIMARY KEY (user_id, kind, key)
+);
+CREATE INDEX person_keys_found ON person_keys (organisation_id, kind, key, user_id);
 
 -- Rooms in which users of more than one organisation are or were: the only ones through which a user can know somebody of
 -- another organisation.

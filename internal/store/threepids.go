@@ -49,5 +49,17 @@ func (tx *Tx) InsertThreePID(ctx context.Context, t ThreePID) (bool, error) {
 		ON CONFLICT (organisation_id, medium, address) DO UPDATE SET validated_ts = excluded.validated_ts
 		WHERE user_threepids.user_id = excluded.user_id`,
 		t.OrganisationID, t.Medium, t.Address, string(t.UserID), int64(t.AddedTS), int64(t.ValidatedTS))
-	return n == 1, err
+	if err != nil || n == 0 {
+		return false, err
+	}
+	return true, tx.putPersonKeys(ctx, t.UserID)
+}
+
+// DeleteThreePID takes an address from an account. It reports whether the account had it.
+func (tx *Tx) DeleteThreePID(ctx context.Context, user matrix.UserID, medium, address string) (bool, error) {
+	n, err := tx.exec(ctx, `DELETE FROM user_threepids WHERE user_id = $1 AND medium = $2 AND address = $3`, string(user), medium, address)
+	if err != nil || n == 0 {
+		return false, err
+	}
+	return true, tx.putPersonKeys(ctx, user)
 }

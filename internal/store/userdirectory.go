@@ -3,116 +3,206 @@ package store
 import (
 	"context"
 	"database/sql"
-	"encoding/json"
+	"slices"
 
 	"github.com/lib/pq"
 
-	"github.com/roomline/roomline/internal/limits"
 	"github.com/roomline/roomline/internal/matrix"
 	"github.com/roomline/roomline/internal/people"
 )
 
-// putDirectory makes an account be found by its user id and display name. It is called by whatever changes one of the two, in the
-// same transaction.
-func (tx *Tx) putDirectory(ctx context.Context, user matrix.UserID, displayName []byte) error {
-	var name string
-	if displayName != nil && json.Unmarshal(displayName, &name) != nil {
-		name = "" // a name that is not a string is not shown either
-	}
-	words := people.IndexWords(user.Localpart()+" "+name, limits.UserWords)
-	if user.Localpart() == matrix.ServerNoticesLocalpart {
-		words = nil
-	}
-	if _, err := tx.exec(ctx, `DELETE FROM user_directory WHERE user_id = $1 AND word <> ALL ($2)`, string(user), pq.Array(nonNil(words))); err != nil {
-		return err
-	}
-	_, err := tx.exec(ctx, `
-		INSERT INTO user_directory (user_id, word, organisation_id)
-		SELECT user_id, x.word, organisation_id FROM users CROSS JOIN unnest($2::text[]) AS x (word) WHERE user_id = $1
-		ON CONFLICT DO NOTHING`, string(user), pq.Array(nonNil(words)))
-	return err
+// PeopleQuery is a search for people.
+type PeopleQuery struct {
+	By           matrix.UserID
+	Organisation int64
+	// Links are what linked organisations give: whoever is not shown by e-mail is not found by it.
+	Links []OrganisationSharing
+	Query people.Query
+	Limit int
 }
 
-// FoundUser is a user as a search finds it. Name and Avatar are the JSON of the profile's fields, or nil.
-type FoundUser struct {
-	UserID       matrix.UserID
-	Name, Avatar []byte
+// FoundPerson is somebody whom a search has found.
+type FoundPerson struct {
+	UserID matrix.UserID
+	// Key is what they were found by.
+	Key people.Key
 }
 
-func scanFound(rows *sql.Rows) (FoundUser, error) {
-	var u FoundUser
-	err := rows.Scan(&u.UserID, &u.Name, &u.Avatar)
-	return u, err
+func scanFound(rows *sql.Rows) (FoundPerson, error) {
+	var f FoundPerson
+	err := rows.Scan(&f.UserID, &f.Key.Kind, &f.Key.Text)
+	return f, err
+}
+
+// kinds is a set of kinds of keys, a bit each.
+type kinds int32
+
+func kindsOf(list ...people.Kind) kinds {
+	var k kinds
+	for _, kind := range list {
+		k |= 1 << kind
+	}
+	return k
+}
+
+func (k kinds) has(kind people.Kind) bool { return k&(1<<kind) != 0 }
+
+// Kinds by which people are found: those of the own organisation by all, those whom one shares a room with by name.
+var (
+	allKinds  = ^kinds(0)
+	nameKinds = kindsOf(people.KindName, people.KindKeypad)
+)
+
+// kindsGiven are those by which people of a linked organisation are found.
+func kindsGiven(g Sharing) kinds {
+	var k kinds
+	if g.Name {
+		k |= nameKinds
+	}
+	if g.Email {
+		k |= kindsOf(people.KindEmail, people.KindAddress)
+	}
+	if g.Phone {
+		k |= kindsOf(people.KindPhone, people.KindPhoneEnd)
+	}
+	return k
+}
+
+// keyRanges are the beginnings of a query's terms as ranges of keys.
+type keyRanges struct {
+	terms, kinds []int16
+	lows, highs  []string
+}
+
+func (r *keyRanges) add(term int, key people.Key) {
+	high := above(key.Text)
+	if key.Whole {
+		high = key.Text + "\x01"
+	}
+	r.terms, r.kinds = append(r.terms, int16(term)), append(r.kinds, int16(key.Kind))
+	r.lows, r.highs = append(r.lows, key.Text), append(r.highs, high)
+}
+
+// split takes one term out, by which candidates are found; the others are what each of them has to meet. The longer the beginnings of a term
+// are the fewer people have them, as a rule.
+func split(q people.Query) (first people.Term, others keyRanges) {
+	best, length := 0, -1
+	for i, term := range q.Terms {
+		shortest := len(slices.MinFunc(term, func(a, b people.Key) int { return len(a.Text) - len(b.Text) }).Text)
+		if shortest > length {
+			best, length = i, shortest
+		}
+	}
+	for i, term := range q.Terms {
+		if i == best {
+			continue
+		}
+		for _, key := range term {
+			others.add(i, key)
+		}
+	}
+	return q.Terms[best], others
 }
 
 const (
-	foundColumns = `u.user_id,
-		(SELECT value FROM profiles WHERE profiles.user_id = u.user_id AND key = 'displayname'),
-		(SELECT value FROM profiles WHERE profiles.user_id = u.user_id AND key = 'avatar_url')`
 	// findable leaves out those who can't be met, and the one who asks ($1).
 	findable = `u.user_id <> $1 AND u.deactivated_ts IS NULL AND NOT u.locked AND NOT u.guest`
-	// otherTerms wants a word for each of the terms $4 that begins with it.
+	// otherTerms wants a key for each further term ($2 to $5), of the kinds that d allows.
 	otherTerms = `NOT EXISTS (
-			SELECT FROM unnest($4::text[]) AS t (term) WHERE NOT EXISTS (
-				SELECT FROM user_directory x
-				WHERE x.user_id = w.user_id AND x.word >= t.term AND x.word < t.term || chr(1114111)))`
-	// firstWord looks at a user once, whatever the number of words that begin with $2.
-	firstWord = `NOT EXISTS (SELECT FROM user_directory y WHERE y.user_id = w.user_id AND y.word >= $2 AND y.word < w.word)`
+			SELECT FROM unnest($2::smallint[]) AS t (term) WHERE NOT EXISTS (
+				SELECT FROM unnest($2::smallint[], $3::smallint[], $4::text[], $5::text[]) AS a (term, kind, low, high)
+				JOIN person_keys x ON x.user_id = w.user_id AND x.kind = a.kind AND x.key >= a.low AND x.key < a.high
+				WHERE a.term = t.term AND d.allowed >> a.kind & 1 = 1))`
+	// firstKey looks at a person once, whatever the number of keys in the range.
+	firstKey = `NOT EXISTS (SELECT FROM person_keys y WHERE y.user_id = w.user_id AND y.kind = d.kind AND y.key >= d.low AND y.key < w.key)`
 )
 
-// UserQuery is a search for users.
-type UserQuery struct {
-	By           matrix.UserID
-	Organisation int64
-	// Term is the beginning of a word, Others are those of further words. The rarer Term is the less work the search is.
-	Term   string
-	Others []string
-	Limit  int
-}
-
-// SearchUsers finds the users of an organisation who have a word for each term that begins with it, in the order of the words.
-func (s *Store) SearchUsers(ctx context.Context, q UserQuery) ([]FoundUser, error) {
+// SearchPeople finds people of the own organisation and of linked ones who have for each term a key that begins with it, in the order of
+// the kinds and the keys. One person may be found by more than one key.
+func (s *Store) SearchPeople(ctx context.Context, q PeopleQuery) ([]FoundPerson, error) {
+	first, others := split(q.Query)
+	var driving keyRanges
+	var orgs, allowed []int64
+	look := func(org int64, by kinds) {
+		for _, key := range first {
+			if by.has(key.Kind) {
+				driving.add(0, key)
+				orgs, allowed = append(orgs, org), append(allowed, int64(by))
+			}
+		}
+	}
+	look(q.Organisation, allKinds)
+	for _, l := range q.Links {
+		look(l.OwnerID, kindsGiven(l.Sharing))
+	}
+	if len(orgs) == 0 {
+		return nil, nil
+	}
 	rows, err := s.query(ctx, `
-		SELECT `+foundColumns+`
-		FROM user_directory w JOIN users u USING (user_id)
-		WHERE w.organisation_id = $5 AND w.word >= $2 AND w.word < $3 AND `+firstWord+` AND `+otherTerms+` AND `+findable+`
-			AND u.organisation_id = $5
-		ORDER BY w.word, w.user_id LIMIT $6`,
-		string(q.By), q.Term, above(q.Term), pq.Array(nonNil(q.Others)), q.Organisation, q.Limit)
+		SELECT found.user_id, found.kind, found.key
+		FROM unnest($6::bigint[], $7::smallint[], $8::text[], $9::text[], $10::int[]) AS d (org, kind, low, high, allowed)
+		CROSS JOIN LATERAL (
+			SELECT w.user_id, w.kind, w.key
+			FROM person_keys w JOIN users u USING (user_id)
+			WHERE w.organisation_id = d.org AND w.kind = d.kind AND w.key >= d.low AND w.key < d.high
+				AND `+firstKey+` AND `+otherTerms+` AND `+findable+` AND u.organisation_id = d.org
+			ORDER BY w.key, w.user_id LIMIT $11
+		) found
+		ORDER BY found.kind, found.key, found.user_id`,
+		string(q.By), pq.Array(others.terms), pq.Array(others.kinds), pq.Array(nonNil(others.lows)), pq.Array(nonNil(others.highs)),
+		pq.Array(orgs), pq.Array(driving.kinds), pq.Array(driving.lows), pq.Array(driving.highs), pq.Array(allowed), q.Limit)
 	return scanAll(rows, err, scanFound)
 }
 
-// SearchAcquaintances is SearchUsers for users of other organisations who share a room with the one who asks. scan bounds the members
-// that are looked at.
-func (s *Store) SearchAcquaintances(ctx context.Context, q UserQuery, scan int) ([]FoundUser, error) {
+// SearchAcquaintances finds people of other organisations who share a room with the one who asks, by their names. scan bounds the members that
+// are looked at.
+func (s *Store) SearchAcquaintances(ctx context.Context, q PeopleQuery, scan int) ([]FoundPerson, error) {
+	first, others := split(q.Query)
+	var driving keyRanges
+	for _, key := range first {
+		if nameKinds.has(key.Kind) {
+			driving.add(0, key)
+		}
+	}
+	if len(driving.kinds) == 0 {
+		return nil, nil
+	}
 	rows, err := s.query(ctx, `
-		SELECT `+foundColumns+`
+		SELECT w.user_id, w.kind, w.key
 		FROM (
-			SELECT DISTINCT w.user_id, w.word
+			SELECT DISTINCT other.user_id
 			FROM (
 				SELECT other.user_id
 				FROM memberships mine JOIN mixed_rooms USING (room_nid)
 				JOIN memberships other ON other.room_nid = mine.room_nid AND other.membership = 'join'
 				WHERE mine.user_id = $1 AND mine.membership = 'join'
-				LIMIT $7
-			) known
-			JOIN user_directory w ON w.user_id = known.user_id
-			WHERE w.word >= $2 AND w.word < $3 AND `+firstWord+` AND `+otherTerms+`
-		) w
-		JOIN users u USING (user_id)
-		WHERE `+findable+` AND u.organisation_id <> $5
-		ORDER BY w.word, w.user_id LIMIT $6`,
-		string(q.By), q.Term, above(q.Term), pq.Array(nonNil(q.Others)), q.Organisation, q.Limit, scan)
+				LIMIT $12
+			) other
+		) known
+		JOIN users u ON u.user_id = known.user_id
+		CROSS JOIN unnest($7::smallint[], $8::text[], $9::text[], ARRAY_FILL($10::int, ARRAY[cardinality($7::smallint[])])) AS d (kind, low, high, allowed)
+		JOIN person_keys w ON w.user_id = u.user_id AND w.kind = d.kind AND w.key >= d.low AND w.key < d.high
+		WHERE `+findable+` AND u.organisation_id <> $6 AND `+firstKey+` AND `+otherTerms+`
+		ORDER BY w.kind, w.key, w.user_id LIMIT $11`,
+		string(q.By), pq.Array(others.terms), pq.Array(others.kinds), pq.Array(nonNil(others.lows)), pq.Array(nonNil(others.highs)),
+		q.Organisation, pq.Array(driving.kinds), pq.Array(driving.lows), pq.Array(driving.highs), int64(nameKinds), q.Limit, scan)
 	return scanAll(rows, err, scanFound)
 }
 
-// SearchUserIDs finds the users of an organisation whose user id begins with prefix, in the order of their ids.
-func (s *Store) SearchUserIDs(ctx context.Context, by matrix.UserID, organisation int64, prefix string, limit int) ([]FoundUser, error) {
+// SearchUserIDs finds the users of an organisation, and of those linked ones that give names, whose user id begins with prefix, in the order of
+// their ids.
+func (s *Store) SearchUserIDs(ctx context.Context, q PeopleQuery, prefix string) ([]FoundPerson, error) {
+	orgs := []int64{q.Organisation}
+	for _, l := range q.Links {
+		if l.Name {
+			orgs = append(orgs, l.OwnerID)
+		}
+	}
 	rows, err := s.query(ctx, `
-		SELECT `+foundColumns+` FROM users u
-		WHERE `+findable+` AND u.organisation_id = $2 AND u.user_id >= $3 AND u.user_id < $4 AND EXISTS (
-			SELECT FROM user_directory w WHERE w.user_id = u.user_id)
-		ORDER BY u.user_id LIMIT $5`, string(by), organisation, prefix, above(prefix), limit)
+		SELECT u.user_id, 1, u.user_id FROM users u
+		WHERE `+findable+` AND u.organisation_id = ANY ($2) AND u.user_id >= $3 AND u.user_id < $4 AND EXISTS (
+			SELECT FROM person_keys w WHERE w.user_id = u.user_id)
+		ORDER BY u.user_id LIMIT $5`, string(q.By), pq.Array(orgs), prefix, above(prefix), q.Limit)
 	return scanAll(rows, err, scanFound)
 }
 

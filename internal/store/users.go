@@ -82,7 +82,7 @@ func (tx *Tx) InsertUser(ctx context.Context, u User) (bool, error) {
 	if err != nil || n == 0 {
 		return false, err
 	}
-	return true, tx.putDirectory(ctx, u.UserID, nil)
+	return true, tx.putPersonKeys(ctx, u.UserID)
 }
 
 // PutPasswordHash replaces an account's password.
@@ -128,7 +128,8 @@ func (tx *Tx) PutUserDeactivated(ctx context.Context, user matrix.UserID, erase 
 		`DELETE FROM key_backups WHERE user_id = $1`,
 		`DELETE FROM user_threepids WHERE user_id = $1`,
 		`DELETE FROM profiles WHERE user_id = $1`,
-		`DELETE FROM user_directory WHERE user_id = $1`,
+		`DELETE FROM person_keys WHERE user_id = $1`,
+		`DELETE FROM person_fields WHERE user_id = $1`,
 		`DELETE FROM uia_sessions WHERE user_id = $1`,
 		`DELETE FROM login_tokens WHERE user_id = $1`,
 		`DELETE FROM sso_subjects WHERE user_id = $1`,

@@ -49,38 +49,61 @@ func (b *bench) roomDirectory() ([]figure, error) {
 	return []figure{f}, errors.Join(err, b.forget(`DELETE FROM published_rooms WHERE room_nid > 10000000`))
 }
 
-// userDirectory measures searches for people among many: by the beginnings of frequent names and rare ones.
+// userDirectory measures searches for people among many, six of ten in the own organisation and the others in a linked one: by the beginnings of
+// frequent names and rare ones, by e-mail addresses, by numbers in several notations and their ends, and by the digits of a keypad.
 func (b *bench) userDirectory() ([]figure, error) {
 	people, err := b.people(1)
 	if err != nil {
 		return nil, err
 	}
 	for _, statement := range []string{
-		`INSERT INTO users (user_id, organisation_id, created_ts)
-		 SELECT '@listed' || n || ':bench.test', 1, 0 FROM generate_series(1, $1) n ON CONFLICT DO NOTHING`,
-		`INSERT INTO profiles (user_id, key, value)
-		 SELECT '@listed' || n || ':bench.test', 'displayname', convert_to('"Given' || n % 300 || ' Family' || n % 7001 || '"', 'UTF8')
-		 FROM generate_series(1, $1) n ON CONFLICT DO NOTHING`,
-		`INSERT INTO user_directory (user_id, word, organisation_id)
-		 SELECT '@listed' || n || ':bench.test', w, 1
-		 FROM generate_series(1, $1) n, unnest(ARRAY['listed' || n, 'given' || n % 300, 'family' || n % 7001]) w ON CONFLICT DO NOTHING`,
+		`INSERT INTO organisations (organisation_id, name, created_ts) VALUES (900, 'linked', 0) ON CONFLICT DO NOTHING`,
+		`INSERT INTO organisation_links (organisation_id, domain, other_id, state, offer, message, proposed_ts, since_ts)
+		 VALUES (900, 'bench.test', 1, 'active', '{}', '', 0, 0)`,
+		`INSERT INTO organisation_sharings (viewer_id, owner_id, link_id, name, avatar, email, phone, presence, phone_presence, invite)
+		 SELECT 1, 900, link_id, true, true, true, true, true, true, true FROM organisation_links WHERE organisation_id = 900`,
+		listedPeople + `INSERT INTO users (user_id, organisation_id, created_ts) SELECT id, org, 0 FROM listed`,
+		listedPeople + `INSERT INTO profiles (user_id, key, value)
+		 SELECT id, 'displayname', convert_to('"' || initcap(given || ' ' || family) || '"', 'UTF8') FROM listed`,
+		listedPeople + `INSERT INTO user_threepids (organisation_id, medium, address, user_id, added_ts, validated_ts)
+		 SELECT org, k.medium, k.address, id, 0, 0 FROM listed, LATERAL (VALUES ('email', email), ('msisdn', phone)) k (medium, address)`,
+		listedPeople + `INSERT INTO person_keys (user_id, kind, key, organisation_id)
+		 SELECT id, k.kind, k.key, org FROM listed, LATERAL (VALUES
+		     (1, 'listed' || n), (1, given), (1, family), (2, email), (2, substr(email, strpos(email, '.') + 1)), (2, 'example.org'), (2, 'org'), (7, email),
+		     (3, phone), (4, reverse(phone)), (5, translate(given || family, 'abcdefghijklmnopqrstuvwxyz', '22233344455566677778889999')),
+		     (5, translate(family || given, 'abcdefghijklmnopqrstuvwxyz', '22233344455566677778889999'))) k (kind, key) ON CONFLICT DO NOTHING`,
 	} {
-		if _, err := b.data.Exec(statement, listed); err != nil {
+		if _, err := b.data.Exec(statement); err != nil {
 			return nil, err
 		}
 	}
-	if _, err := b.data.Exec(`VACUUM ANALYZE users, profiles, user_directory`); err != nil {
+	if _, err := b.data.Exec(`VACUUM ANALYZE users, profiles, user_threepids, person_keys`); err != nil {
 		return nil, err
 	}
 	var requests []request
-	for _, term := range []string{"l", "g", "given7", "fam", "family7000", "given12 family12", "given299 family", "g f", "l g f", "given1 family99999", "listed4242", "@listed42", "nobody"} {
+	for _, term := range []string{
+		"l", "g", "given7", "fam", "family7000", "given12 family12", "given299 family", "g f", "l g f", "given1 family99999", "listed4242", "@listed42", "nobody",
+		"given12.family12", "given12.family12.12@example.org", "family7000.7", "example.org given7", "org",
+		"4242", "+4930 1000 4242", "0049 30 10004242", "+49301", "30 100", "given42 4242", "99", "44836", "4483612", "3264597", "2",
+	} {
 		requests = append(requests, post("/_matrix/client/v3/user_directory/search", map[string]any{"search_term": term, "limit": 10}))
 	}
 	f, err := b.within("user directory of 100,000", people[0], requests, `SELECT value FROM profiles WHERE user_id = '@listed1:bench.test'`)
 	return []figure{f}, errors.Join(err, b.forget(
-		`DELETE FROM user_directory WHERE user_id LIKE '@listed%'`, `DELETE FROM profiles WHERE user_id LIKE '@listed%'`,
-		`DELETE FROM users WHERE user_id LIKE '@listed%'`))
+		`DELETE FROM person_keys WHERE user_id LIKE '@listed%'`, `DELETE FROM profiles WHERE user_id LIKE '@listed%'`,
+		`DELETE FROM user_threepids WHERE user_id LIKE '@listed%'`, `DELETE FROM users WHERE user_id LIKE '@listed%'`,
+		`DELETE FROM organisation_sharings WHERE owner_id = 900`, `DELETE FROM organisation_links WHERE organisation_id = 900`,
+		`DELETE FROM organisations WHERE organisation_id = 900`))
 }
+
+// listedPeople are those that the directory has.
+var listedPeople = fmt.Sprintf(`
+	WITH listed AS (
+		SELECT n, CASE WHEN n %% 10 < 6 THEN 1 ELSE 900 END AS org, '@listed' || n || ':bench' || CASE WHEN n %% 10 < 6 THEN '' ELSE '2' END || '.test' AS id,
+		       'given' || n %% 300 AS given, 'family' || n %% 7001 AS family,
+		       'given' || n %% 300 || '.family' || n %% 7001 || '.' || n || '@example.org' AS email, '493010' || lpad(n::text, 6, '0') AS phone
+		FROM generate_series(1, %d) n
+	) `, listed)
 
 func (b *bench) forget(statements ...string) error {
 	for _, s := range statements {

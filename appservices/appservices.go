@@ -35,6 +35,8 @@ type Config struct {
 	Client *http.Client
 	Clock  matrix.Clock
 	Log    *slog.Logger
+	// Directory is the server's own directory of people; it may be left out.
+	Directory Directory
 }
 
 // Server serves what has to do with application services. It is safe for concurrent use.

@@ -66,7 +66,11 @@ func (p person) valid() bool {
 //
 // Spec: client-server v1.19 §third-party-networks, GET /_matrix/client/v3/thirdparty/protocols
 func (s *Server) getProtocols(ctx context.Context, c *httpapi.Call) (any, error) {
-	return s.protocols(ctx, s.of(c.Requester), nil), nil
+	all := s.protocols(ctx, s.of(c.Requester), nil)
+	if s.cfg.Directory.ByFields != nil {
+		all[DirectoryProtocol] = directoryProtocol()
+	}
+	return all, nil
 }
 
 // getProtocolMetadata describes one kind of third-party network.
@@ -74,6 +78,9 @@ func (s *Server) getProtocols(ctx context.Context, c *httpapi.Call) (any, error)
 // Spec: client-server v1.19 §third-party-networks, GET /_matrix/client/v3/thirdparty/protocol/{protocol}
 func (s *Server) getProtocolMetadata(ctx context.Context, c *httpapi.Call) (any, error) {
 	name := c.Path("protocol")
+	if name == DirectoryProtocol && s.cfg.Directory.ByFields != nil {
+		return directoryProtocol(), nil
+	}
 	found, ok := s.protocols(ctx, s.of(c.Requester), &name)[name]
 	if !ok {
 		return nil, unknownProtocol()
@@ -149,6 +156,9 @@ func (s *Server) queryLocationByProtocol(ctx context.Context, c *httpapi.Call) (
 //
 // Spec: client-server v1.19 §third-party-networks, GET /_matrix/client/v3/thirdparty/user/{protocol}
 func (s *Server) queryUserByProtocol(ctx context.Context, c *httpapi.Call) (any, error) {
+	if c.Path("protocol") == DirectoryProtocol {
+		return s.findInDirectory(ctx, c)
+	}
 	return findByProtocol(ctx, s, c, "user", person.valid)
 }
 
@@ -171,7 +181,17 @@ func (s *Server) queryUserByID(ctx context.Context, c *httpapi.Call) (any, error
 	if err != nil {
 		return nil, matrix.InvalidParam("userid must be a user id")
 	}
-	return find(ctx, s, s.of(c.Requester), "user", url.Values{"userid": {string(user)}}, person.valid)
+	var known []person
+	if s.cfg.Directory.ByID != nil {
+		if known, err = inDirectory(s.cfg.Directory.ByID(ctx, c.Requester, user)); err != nil {
+			return nil, err
+		}
+	}
+	found, err := find(ctx, s, s.of(c.Requester), "user", url.Values{"userid": {string(user)}}, person.valid)
+	if list, ok := found.([]person); ok || len(known) > 0 {
+		return append(list, known...), nil
+	}
+	return found, err
 }
 
 // findByProtocol asks the application services that know a protocol, with the fields of the request.
@@ -208,7 +228,7 @@ func find[T any](ctx context.Context, s *Server, services []*Registration, path 
 		all = append(all, list...)
 	}
 	if len(all) == 0 {
-		return nil, matrix.NotFound("nothing of the kind was found")
+		return nil, nothingFound()
 	}
 	return all[:min(len(all), limits.ThirdPartyFound)], nil
 }

@@ -124,7 +124,7 @@ func newApp(ctx context.Context, cfg *config.Config, st *store.Store, sealKey [3
 		Store: st, Journal: a.journal, Rooms: a.rooms, Presence: a.presence, Push: a.push, Clock: a.clock, Log: log,
 	})
 	a.appservices, err = appservices.New(ctx, appservices.Config{
-		Registry: registry, Store: st, Client: a.outbound, Clock: a.clock, Log: log,
+		Registry: registry, Store: st, Client: a.outbound, Clock: a.clock, Log: log, Directory: a.directory(),
 	})
 	if err != nil {
 		return nil, err

@@ -51,6 +51,7 @@ func (s *Server) endpoints() []endpoint {
 	var all []endpoint
 	for _, chapter := range [][]endpoint{
 		s.organisationEndpoints(),
+		s.linkEndpoints(),
 	} {
 		all = append(all, chapter...)
 	}

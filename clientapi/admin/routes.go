@@ -50,7 +50,7 @@ type endpoint struct {
 func (s *Server) endpoints() []endpoint {
 	var all []endpoint
 	for _, chapter := range [][]endpoint{
-		s.organisationEndpoints(),
+		s.organisationEndpoints(), s.domainEndpoints(), s.roleEndpoints(),
 	} {
 		all = append(all, chapter...)
 	}

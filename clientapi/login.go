@@ -95,8 +95,8 @@ func (s *Server) login(ctx context.Context, c *httpapi.Call, req *loginRequest) 
 	if err != nil {
 		return nil, err
 	}
-	answer.WellKnown = s.discovery()
-	return answer, nil
+	answer.WellKnown, err = s.discovery(ctx, user.Domain())
+	return answer, err
 }
 
 // verifyLogin returns whom a request to sign in proves to be there.

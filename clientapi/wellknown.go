@@ -1,10 +1,17 @@
 package clientapi
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
 
 	"github.com/roomline/roomline/internal/httpapi"
 	"github.com/roomline/roomline/internal/matrix"
+	"github.com/roomline/roomline/internal/store"
 )
 
 // WellKnownConfig is what the discovery documents say. A document that has nothing to say is not served.
@@ -32,21 +39,59 @@ type wellKnownClient struct {
 	} `json:"m.homeserver"`
 }
 
-// discovery is the document for clients, nil when the base URL is not configured.
-func (s *Server) discovery() *wellKnownClient {
-	if s.cfg.WellKnown.BaseURL == "" {
-		return nil
+// wellKnown is what is said of a domain: what it says of itself, and for the rest the configuration.
+func (s *Server) wellKnown(ctx context.Context, domain matrix.ServerName) (WellKnownConfig, error) {
+	w := s.cfg.WellKnown
+	hosted, err := s.store.GetHostedDomain(ctx, domain)
+	if errors.Is(err, store.ErrNotFound) || err == nil && hosted.Discovery == nil {
+		return w, nil
+	}
+	if err != nil {
+		return w, fmt.Errorf("look up hosted domain %s: %w", domain, err)
+	}
+	var own store.Discovery
+	if err := json.Unmarshal(hosted.Discovery, &own); err != nil {
+		return w, fmt.Errorf("stored discovery of %s: %w", domain, err)
+	}
+	w.BaseURL = cmp.Or(own.BaseURL, w.BaseURL)
+	w.FederationServer = cmp.Or(own.FederationServer, w.FederationServer)
+	if own.SupportPage != "" || len(own.Contacts) > 0 {
+		w.SupportPage, w.SupportContacts = own.SupportPage, nil
+		for _, c := range own.Contacts {
+			w.SupportContacts = append(w.SupportContacts, SupportContact{matrix.UserID(c.MatrixID), c.EmailAddress, c.Role})
+		}
+	}
+	return w, nil
+}
+
+// domainOf is the domain that a request names with its Host.
+func domainOf(c *httpapi.Call) matrix.ServerName {
+	host := strings.ToLower(c.Request.Host)
+	if bare, port, err := net.SplitHostPort(host); err == nil && (port == "443" || port == "80") {
+		host = bare
+	}
+	return matrix.ServerName(host)
+}
+
+// discovery is the document for clients of a domain, nil when there is no base URL.
+func (s *Server) discovery(ctx context.Context, domain matrix.ServerName) (*wellKnownClient, error) {
+	w, err := s.wellKnown(ctx, domain)
+	if err != nil || w.BaseURL == "" {
+		return nil, err
 	}
 	var doc wellKnownClient
-	doc.Homeserver.BaseURL = s.cfg.WellKnown.BaseURL
-	return &doc
+	doc.Homeserver.BaseURL = w.BaseURL
+	return &doc, nil
 }
 
 // getWellKnownClient tells clients where the homeserver of this domain is.
 //
 // Spec: client-server v1.19 §well-known-uris, GET /.well-known/matrix/client
 func (s *Server) getWellKnownClient(ctx context.Context, c *httpapi.Call) (any, error) {
-	doc := s.discovery()
+	doc, err := s.discovery(ctx, domainOf(c))
+	if err != nil {
+		return nil, err
+	}
 	if doc == nil {
 		return nil, matrix.NotFound("no discovery information is configured for clients")
 	}
@@ -57,12 +102,16 @@ func (s *Server) getWellKnownClient(ctx context.Context, c *httpapi.Call) (any, 
 //
 // Spec: server-server v1.19 §resolving-server-names, GET /.well-known/matrix/server
 func (s *Server) getWellKnownServer(ctx context.Context, c *httpapi.Call) (any, error) {
-	if s.cfg.WellKnown.FederationServer == "" {
+	w, err := s.wellKnown(ctx, domainOf(c))
+	if err != nil {
+		return nil, err
+	}
+	if w.FederationServer == "" {
 		return nil, matrix.NotFound("no discovery information is configured for servers")
 	}
 	return struct {
 		Server string `json:"m.server"`
-	}{s.cfg.WellKnown.FederationServer}, nil
+	}{w.FederationServer}, nil
 }
 
 type supportResponse struct {
@@ -74,7 +123,11 @@ type supportResponse struct {
 //
 // Spec: client-server v1.19 §well-known-uris, GET /.well-known/matrix/support
 func (s *Server) getWellKnownSupport(ctx context.Context, c *httpapi.Call) (any, error) {
-	doc := supportResponse{Contacts: s.cfg.WellKnown.SupportContacts, SupportPage: s.cfg.WellKnown.SupportPage}
+	w, err := s.wellKnown(ctx, domainOf(c))
+	if err != nil {
+		return nil, err
+	}
+	doc := supportResponse{Contacts: w.SupportContacts, SupportPage: w.SupportPage}
 	if len(doc.Contacts) == 0 && doc.SupportPage == "" {
 		return nil, matrix.NotFound("no support information is configured")
 	}

@@ -29,6 +29,11 @@ import (
 
 // Config is what New needs. All fields are required.
 type Config struct {
+	// EraseAccount removes an account with everything that it has, DeleteRoom a room of the organisation with everything in it. They are asked
+	// again after an error or a crash, and do then what is left.
+	EraseAccount func(ctx context.Context, user matrix.UserID) error
+	DeleteRoom   func(ctx context.Context, organisation int64, room matrix.RoomID) error
+
 	Store    *store.Store
 	Journal  *journal.Journal
 	Accounts *auth.Accounts
@@ -40,19 +45,21 @@ type Config struct {
 // Server serves the administration. It is safe for concurrent use.
 type Server struct {
 	cfg Config
+	// removable is told when an organisation was deleted.
+	removable chan struct{}
 }
 
 // New returns a Server.
 func New(cfg Config) (*Server, error) {
 	for name, missing := range map[string]bool{
 		"Store": cfg.Store == nil, "Journal": cfg.Journal == nil, "Accounts": cfg.Accounts == nil, "Keys": cfg.Keys == nil,
-		"Clock": cfg.Clock == nil, "Log": cfg.Log == nil,
+		"EraseAccount": cfg.EraseAccount == nil, "DeleteRoom": cfg.DeleteRoom == nil, "Clock": cfg.Clock == nil, "Log": cfg.Log == nil,
 	} {
 		if missing {
 			return nil, errors.New("admin: Config." + name + " is missing")
 		}
 	}
-	return &Server{cfg: cfg}, nil
+	return &Server{cfg: cfg, removable: make(chan struct{}, 1)}, nil
 }
 
 func (s *Server) now() matrix.Timestamp { return matrix.TimestampOf(s.cfg.Clock.Now()) }

@@ -23,6 +23,8 @@ func (s *Server) organisationEndpoints() []endpoint {
 	return []endpoint{
 		{method: get, path: own + "/organisation", may: administrators, handle: s.getOwnOrganisation, doc: httpapi.Doc{
 			Summary: "The own organisation.", Response: Organisation{}}},
+		{method: put, path: own + "/organisation", may: owners, limit: ratelimit.Account, handle: httpapi.JSON(s.changeOwnOrganisation), doc: httpapi.Doc{
+			Summary: "Change the name or the region of the own organisation. What is missing stays.", Request: ownChange{}, Response: Organisation{}}},
 		{method: get, path: operator + "/organisations", may: operators, handle: s.listOrganisations, doc: httpapi.Doc{
 			Summary: "All organisations.", Response: organisationsResponse{}, Query: []httpapi.Parameter{
 				{Name: "from", Type: "string", Summary: "next_batch of an earlier answer"}, {Name: "limit", Type: "integer", Summary: "at most 1000"}}}},
@@ -30,6 +32,16 @@ func (s *Server) organisationEndpoints() []endpoint {
 			doc: httpapi.Doc{Summary: "Make an organisation, with its first domain and its first owner.", Request: NewOrganisation{}, Response: MadeOrganisation{}}},
 		{method: get, path: one, may: operators, handle: s.getOrganisation, doc: httpapi.Doc{
 			Summary: "An organisation.", Response: Organisation{}}},
+		{method: put, path: one, may: operators, limit: ratelimit.Account, handle: httpapi.JSON(s.changeAnOrganisation), doc: httpapi.Doc{
+			Summary: "Change an organisation. What is missing stays.", Request: OrganisationChange{}, Response: Organisation{}}},
+		{method: post, path: one + "/suspend", may: operators, limit: ratelimit.Account, handle: s.stateHandler(store.OrganisationSuspended), doc: httpapi.Doc{
+			Summary:  "Lock the organisation's people and application services out, at once and on every process, until resume.",
+			Response: Organisation{}}},
+		{method: post, path: one + "/resume", may: operators, limit: ratelimit.Account, handle: s.stateHandler(store.OrganisationActive), doc: httpapi.Doc{
+			Summary: "Let a suspended organisation in again.", Response: Organisation{}}},
+		{method: remove, path: one, may: operators, limit: ratelimit.Account, handle: s.stateHandler(store.OrganisationDeleted), doc: httpapi.Doc{
+			Summary:  "Delete an organisation for good: it is locked out at once, and its accounts, rooms and media are removed in the background. removed_ts says when that is done.",
+			Response: Organisation{}}},
 	}
 }
 
@@ -77,6 +89,22 @@ func (s *Server) getOwnOrganisation(ctx context.Context, c *httpapi.Call) (any, 
 
 func noSuchOrganisation() *matrix.Error { return matrix.NotFound("there is no such organisation") }
 
+// organisation is what the path names.
+func (s *Server) organisation(ctx context.Context, c *httpapi.Call) (store.Organisation, error) {
+	id, err := organisationID(c)
+	if err != nil {
+		return store.Organisation{}, err
+	}
+	o, err := s.cfg.Store.GetOrganisation(ctx, id)
+	if errors.Is(err, store.ErrNotFound) {
+		return o, noSuchOrganisation()
+	}
+	if err != nil {
+		return o, fmt.Errorf("load the organisation: %w", err)
+	}
+	return o, nil
+}
+
 // organisationID is the number in the path.
 func organisationID(c *httpapi.Call) (int64, error) {
 	id, err := strconv.ParseInt(c.Path("organisationId"), 10, 64)
@@ -88,18 +116,128 @@ func organisationID(c *httpapi.Call) (int64, error) {
 
 // getOrganisation says what an organisation is.
 func (s *Server) getOrganisation(ctx context.Context, c *httpapi.Call) (any, error) {
+	o, err := s.organisation(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	return s.describe(ctx, o)
+}
+
+// OrganisationChange is what the operator changes of an organisation.
+type OrganisationChange struct {
+	Name          *string `json:"name,omitempty"`
+	DefaultRegion *string `json:"default_region,omitempty"`
+	MaxPeople     *int64  `json:"max_people,omitempty"`
+}
+
+// ownChange is what an organisation changes of itself.
+type ownChange struct {
+	Name          *string `json:"name,omitempty"`
+	DefaultRegion *string `json:"default_region,omitempty"`
+}
+
+func (s *Server) changeOwnOrganisation(ctx context.Context, c *httpapi.Call, req *ownChange) (any, error) {
+	return s.ChangeOrganisation(ctx, whoOf(c), c.Requester.Org, OrganisationChange{Name: req.Name, DefaultRegion: req.DefaultRegion})
+}
+
+func (s *Server) changeAnOrganisation(ctx context.Context, c *httpapi.Call, req *OrganisationChange) (any, error) {
 	id, err := organisationID(c)
 	if err != nil {
 		return nil, err
 	}
-	o, err := s.cfg.Store.GetOrganisation(ctx, id)
-	if errors.Is(err, store.ErrNotFound) {
-		return nil, noSuchOrganisation()
+	return s.ChangeOrganisation(ctx, operatorOf(c), id, *req)
+}
+
+// ChangeOrganisation changes what is said of an organisation. Fewer people than there are may be allowed: none is made then.
+func (s *Server) ChangeOrganisation(ctx context.Context, who Who, id int64, change OrganisationChange) (*Organisation, error) {
+	return s.editOrganisation(ctx, who, id, "organisation.change", func(o *store.Organisation) (map[string]any, error) {
+		if o.State == store.OrganisationDeleted {
+			return nil, deletedForGood()
+		}
+		detail := map[string]any{}
+		if change.Name != nil {
+			o.Name, detail["name"] = *change.Name, *change.Name
+		}
+		if change.DefaultRegion != nil {
+			o.DefaultRegion, detail["default_region"] = *change.DefaultRegion, *change.DefaultRegion
+		}
+		if change.MaxPeople != nil {
+			o.MaxPeople, detail["max_people"] = *change.MaxPeople, *change.MaxPeople
+		}
+		return detail, checkOrganisation(*o)
+	})
+}
+
+// stateActs are what bringing an organisation into a state is called in the audit log.
+var stateActs = map[string]string{
+	store.OrganisationActive: "organisation.resume", store.OrganisationSuspended: "organisation.suspend", store.OrganisationDeleted: "organisation.delete",
+}
+
+func (s *Server) stateHandler(state string) httpapi.Handler {
+	return func(ctx context.Context, c *httpapi.Call) (any, error) {
+		id, err := organisationID(c)
+		if err != nil {
+			return nil, err
+		}
+		return s.SetState(ctx, operatorOf(c), id, state)
 	}
+}
+
+// SetState suspends an organisation, lets it in again, or deletes it, on every process within a second. Doing it again changes nothing.
+func (s *Server) SetState(ctx context.Context, who Who, id int64, state string) (*Organisation, error) {
+	o, err := s.editOrganisation(ctx, who, id, stateActs[state], func(o *store.Organisation) (map[string]any, error) {
+		switch {
+		case o.ID == store.DefaultOrganisation:
+			return nil, matrix.Forbidden("this is the operator's own organisation")
+		case o.State == store.OrganisationDeleted && state != store.OrganisationDeleted:
+			return nil, deletedForGood()
+		}
+		o.State = state
+		return nil, nil
+	})
+	if err == nil && state == store.OrganisationDeleted {
+		s.wakeRemover()
+	}
+	return o, err
+}
+
+func deletedForGood() *matrix.Error {
+	return matrix.Forbidden("the organisation is deleted for good")
+}
+
+// editOrganisation changes an organisation, if edit changes it. edit says what the audit log keeps.
+func (s *Server) editOrganisation(
+	ctx context.Context, who Who, id int64, action string, edit func(o *store.Organisation) (map[string]any, error),
+) (*Organisation, error) {
+	var o store.Organisation
+	err := s.change(ctx, who, func(tx *store.Tx) (a act, updates []store.Update, err error) {
+		if o, err = tx.LockOrganisation(ctx, id); err != nil {
+			if errors.Is(err, store.ErrNotFound) {
+				err = noSuchOrganisation()
+			}
+			return act{}, nil, err
+		}
+		before := o
+		detail, err := edit(&o)
+		if err != nil || o == before {
+			return act{}, nil, err
+		}
+		if err := tx.PutOrganisation(ctx, o); err != nil {
+			return act{}, nil, err
+		}
+		if o.State == store.OrganisationDeleted {
+			if err := tx.EndLinks(ctx, id, s.now()); err != nil {
+				return act{}, nil, err
+			}
+		}
+		update, err := tx.OrganisationChanged(ctx, id)
+		return act{organisation: id, action: action, target: o.Name, detail: detail}, []store.Update{update}, err
+	})
 	if err != nil {
-		return nil, fmt.Errorf("load the organisation: %w", err)
+		return nil, err
 	}
-	return s.describe(ctx, o)
+	answer, err := s.describe(ctx, o)
+	return &answer, err
 }
 
 type organisationsResponse struct {

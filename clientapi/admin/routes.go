@@ -50,8 +50,7 @@ type endpoint struct {
 func (s *Server) endpoints() []endpoint {
 	var all []endpoint
 	for _, chapter := range [][]endpoint{
-		s.organisationEndpoints(),
-		s.linkEndpoints(),
+		s.organisationEndpoints(), s.domainEndpoints(), s.roleEndpoints(), s.linkEndpoints(),
 	} {
 		all = append(all, chapter...)
 	}

@@ -340,13 +340,21 @@ func (a *Accounts) Restrict(ctx context.Context, user matrix.UserID, what Restri
 	return nil
 }
 
-// Deactivate closes an account for good. What it has in rooms is not touched.
+// Deactivate closes an account for good. What it has in rooms is not touched. The last owner of an organisation stays.
 //
 // Spec: client-server v1.19 §account-deactivation
 func (a *Accounts) Deactivate(ctx context.Context, user matrix.UserID, erase bool) error {
 	err := a.cfg.Journal.Write(ctx, func(tx *store.Tx) ([]store.Update, error) {
-		if _, err := tx.LockUser(ctx, user); err != nil {
+		u, err := tx.LockUser(ctx, user)
+		if err != nil {
 			return nil, err
+		}
+		last, err := tx.IsLastOwner(ctx, u)
+		if err != nil {
+			return nil, err
+		}
+		if last {
+			return nil, matrix.Forbidden("the last owner of an organisation cannot go; make somebody else an owner first")
 		}
 		updates := sessionChanged(user)
 		published, err := tx.HasPublishedKeys(ctx, user)

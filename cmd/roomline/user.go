@@ -163,19 +163,16 @@ func (c *call) parseWithConfig(fs *flag.FlagSet, from *source, operands int) ([]
 	return given, cfg, err
 }
 
-// localUser splits what was typed: alice, @alice or @alice:example.org.
+// localUser splits what was typed: alice, @alice or @alice:example.org. Whether the domain is hosted is seen by who asks the database.
 func localUser(cfg *config.Config, typed string) (localpart string, domain matrix.ServerName, err error) {
 	localpart, rest, hasDomain := strings.Cut(strings.TrimPrefix(typed, "@"), ":")
-	domains := hostedDomains(cfg)
 	if !hasDomain {
-		return localpart, domains[0], nil
+		return localpart, hostedDomains(cfg)[0], nil
 	}
-	for _, d := range domains {
-		if string(d) == rest {
-			return localpart, d, nil
-		}
+	if domain, err = matrix.ParseServerName(rest); err != nil {
+		return "", "", fmt.Errorf("%s is not a domain", rest)
 	}
-	return "", "", fmt.Errorf("%s is not a domain of this server", rest)
+	return localpart, domain, nil
 }
 
 // password reads a password, or makes one up.

@@ -131,6 +131,7 @@ func newApp(ctx context.Context, cfg *config.Config, st *store.Store, sealKey [3
 	}
 	a.admin, err = admin.New(admin.Config{
 		Store: st, Journal: a.journal, Accounts: a.accounts, Keys: a.keys, Clock: a.clock, Log: log,
+		EraseAccount: a.eraseAccount, DeleteRoom: a.deleteRoom,
 	})
 	if err != nil {
 		return nil, err
@@ -158,6 +159,24 @@ func newApp(ctx context.Context, cfg *config.Config, st *store.Store, sealKey [3
 		WellKnown: wellKnown(cfg), ServerNotices: clientapi.ServerNoticesConfig(cfg.ServerNotices), PublicProfiles: cfg.PublicProfiles, DefaultRoomVersion: cfg.DefaultRoomVersion,
 	})
 	return a, err
+}
+
+// eraseAccount closes an account and removes what it has.
+func (a *app) eraseAccount(ctx context.Context, user matrix.UserID) error {
+	if err := a.rooms.LeaveRooms(ctx, user); err != nil {
+		return err
+	}
+	return a.accounts.Deactivate(ctx, user, true)
+}
+
+// deleteRoom removes what was written in a room of an organisation.
+func (a *app) deleteRoom(ctx context.Context, organisation int64, room matrix.RoomID) error {
+	for {
+		done, err := a.rooms.DeleteForAdmin(ctx, roomserver.AdminDeletion{OrganisationID: organisation, Room: room})
+		if err != nil || !done.More {
+			return err
+		}
+	}
 }
 
 func identityProviders(cfg *config.Config) []sso.Provider {
@@ -309,7 +328,7 @@ func (a *app) run(ctx context.Context) error {
 		}
 	})
 	for name, part := range map[string]func(context.Context) error{
-		"sessions": a.sessions.Run, "presence": a.presence.Run, "push": a.push.Run, "client API": a.client.Run, "media": a.media.Run, "signing keys": a.keys.Run,
+		"sessions": a.sessions.Run, "presence": a.presence.Run, "push": a.push.Run, "client API": a.client.Run, "administration": a.admin.Run, "media": a.media.Run, "signing keys": a.keys.Run,
 		"rate limits": a.limiter.Run,
 	} {
 		parts.Go(func() {

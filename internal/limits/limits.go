@@ -171,6 +171,9 @@ const (
 	// OrganisationName is the name of a customer, in bytes.
 	OrganisationName = 255
 
+	// SupportContacts are those that a domain names in /.well-known/matrix/support.
+	SupportContacts = 20
+
 	// DevicesPerUser bounds a user's devices; a login beyond it takes the place of the device that was unused for longest.
 	DevicesPerUser = 100
 

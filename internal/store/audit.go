@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"database/sql"
@@ -77,6 +78,12 @@ func (tx *Tx) AppendAudit(ctx context.Context, entries ...AuditEntry) error {
 		if e.Detail == nil {
 			e.Detail = json.RawMessage("{}")
 		}
+		// The text is hashed, so that it has to be what whoever reads an export gets when writing it again.
+		var compact bytes.Buffer
+		if err := json.Compact(&compact, e.Detail); err != nil {
+			return fmt.Errorf("detail of %s: %w", e.Action, err)
+		}
+		e.Detail = compact.Bytes()
 		for j, text := range [...]string{e.Actor, e.IP, e.Action, e.Target, e.Outcome, string(e.Detail)} {
 			texts[j] = append(texts[j], storableText(text))
 		}

@@ -162,6 +162,120 @@ func (s *Store) GetHostedDomain(ctx context.Context, name matrix.ServerName) (Ho
 	return scanDomain(s.queryRow(ctx, `SELECT `+domainColumns+` FROM hosted_domains WHERE server_name = $1`, string(name)).Scan)
 }
 
+// Discovery is what /.well-known says of a domain. What is empty is as the configuration has it.
+type Discovery struct {
+	// BaseURL is where clients reach the server, FederationServer where other servers do.
+	BaseURL          string           `json:"base_url,omitempty"`
+	FederationServer string           `json:"federation_server,omitempty"`
+	SupportPage      string           `json:"support_page,omitempty"`
+	Contacts         []SupportContact `json:"contacts,omitempty"`
+}
+
+// SupportContact is a way to reach people who help.
+type SupportContact struct {
+	MatrixID     string `json:"matrix_id,omitempty"`
+	EmailAddress string `json:"email_address,omitempty"`
+	Role         string `json:"role"`
+}
+
+// ListRemovable returns deleted organisations of which something is left.
+func (s *Store) ListRemovable(ctx context.Context) ([]int64, error) {
+	rows, err := s.query(ctx, `
+		SELECT organisation_id FROM organisations WHERE state = 'deleted' AND removed_ts IS NULL ORDER BY organisation_id`)
+	return scanAll(rows, err, func(rows *sql.Rows) (int64, error) {
+		var id int64
+		err := rows.Scan(&id)
+		return id, err
+	})
+}
+
+// ListOpenUsers returns accounts of an organisation that are not closed, at most limit.
+func (s *Store) ListOpenUsers(ctx context.Context, org int64, limit int) ([]User, error) {
+	rows, err := s.query(ctx, `
+		SELECT `+userColumns+` FROM users WHERE organisation_id = $1 AND deactivated_ts IS NULL ORDER BY user_id LIMIT $2`, org, limit)
+	return scanAll(rows, err, func(rows *sql.Rows) (User, error) { return scanUser(rows.Scan) })
+}
+
+// ListOrganisationRooms returns the ids of the rooms of an organisation that were made after the one with the number after.
+func (s *Store) ListOrganisationRooms(ctx context.Context, org, after int64, limit int) ([]OrganisationRoom, error) {
+	rows, err := s.query(ctx, `
+		SELECT room_nid, room_id FROM rooms WHERE organisation_id = $1 AND room_nid > $2 ORDER BY room_nid LIMIT $3`, org, after, limit)
+	return scanAll(rows, err, func(rows *sql.Rows) (OrganisationRoom, error) {
+		var r OrganisationRoom
+		err := rows.Scan(&r.NID, &r.ID)
+		return r, err
+	})
+}
+
+// OrganisationRoom names a room.
+type OrganisationRoom struct {
+	NID int64
+	ID  matrix.RoomID
+}
+
+// HasMedia reports whether an organisation has media, or objects in the media store, left.
+func (s *Store) HasMedia(ctx context.Context, org int64) (bool, error) {
+	var has bool
+	err := s.queryRow(ctx, `
+		SELECT EXISTS (SELECT FROM media WHERE organisation_id = $1) OR EXISTS (SELECT FROM media_objects WHERE organisation_id = $1)`,
+		org).Scan(&has)
+	return has, err
+}
+
+// DiscardMedia lets all media of an organisation go whose uploader is nobody's account: pictures of pages.
+func (s *Store) DiscardMedia(ctx context.Context, org int64, now matrix.Timestamp) error {
+	_, err := s.exec(ctx, `
+		INSERT INTO media_unlinked (server_name, media_id, event_id, redacted_by, unlinked_ts)
+		SELECT server_name, media_id, '', user_id, $2 FROM media WHERE organisation_id = $1
+		ON CONFLICT (server_name, media_id, event_id) DO UPDATE SET redacted_by = excluded.redacted_by`, org, int64(now))
+	return err
+}
+
+// DeleteOrganisationRows removes what an organisation has decided and kept besides accounts, rooms and media.
+func (tx *Tx) DeleteOrganisationRows(ctx context.Context, org int64) error {
+	for _, statement := range []string{
+		`DELETE FROM organisation_policies WHERE organisation_id = $1`,
+		`DELETE FROM registration_tokens WHERE organisation_id = $1`,
+		`DELETE FROM url_previews WHERE organisation_id = $1`,
+		`DELETE FROM user_threepids WHERE organisation_id = $1`,
+	} {
+		if _, err := tx.exec(ctx, statement, org); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ListRoles returns the accounts of an organisation that have a role, by user id.
+func (s *Store) ListRoles(ctx context.Context, org int64) ([]User, error) {
+	rows, err := s.query(ctx, `
+		SELECT `+userColumns+` FROM users WHERE organisation_id = $1 AND role <> '' ORDER BY user_id`, org)
+	return scanAll(rows, err, func(rows *sql.Rows) (User, error) { return scanUser(rows.Scan) })
+}
+
+// PutUserRole gives an account a role, or takes it.
+func (tx *Tx) PutUserRole(ctx context.Context, user matrix.UserID, role string) error {
+	_, err := tx.exec(ctx, `UPDATE users SET role = $2 WHERE user_id = $1`, string(user), role)
+	return err
+}
+
+// IsLastOwner reports whether an active organisation has no other owner than the user. Whoever asks for owners of one organisation waits for
+// the other's transaction, so that two owners don't both leave.
+func (tx *Tx) IsLastOwner(ctx context.Context, u User) (bool, error) {
+	if u.Role != "owner" {
+		return false, nil
+	}
+	o, err := tx.LockOrganisation(ctx, u.OrganisationID)
+	if err != nil || o.State == OrganisationDeleted {
+		return false, err
+	}
+	var others bool
+	err = tx.queryRow(ctx, `
+		SELECT EXISTS (SELECT FROM users WHERE organisation_id = $1 AND role = 'owner' AND user_id <> $2 AND deactivated_ts IS NULL)`,
+		u.OrganisationID, string(u.UserID)).Scan(&others)
+	return !others, err
+}
+
 // ListOrganisations returns the numbers of all organisations.
 func (s *Store) ListOrganisations(ctx context.Context) ([]int64, error) {
 	rows, err := s.query(ctx, `SELECT organisation_id FROM organisations ORDER BY organisation_id`)

@@ -151,11 +151,20 @@ type patientConn struct {
 	patience time.Duration
 }
 
-func (c *patientConn) Write(p []byte) (int, error) {
-	if err := c.SetWriteDeadline(time.Now().Add(c.patience)); err != nil {
-		return 0, err
+// writtenAtOnce is what a server has to take within the patience.
+const writtenAtOnce = 256 << 10
+
+func (c *patientConn) Write(p []byte) (n int, err error) {
+	for {
+		if err := c.SetWriteDeadline(time.Now().Add(c.patience)); err != nil {
+			return n, err
+		}
+		m, err := c.Conn.Write(p[n:min(len(p), n+writtenAtOnce)])
+		n += m
+		if err != nil || n == len(p) {
+			return n, err
+		}
 	}
-	return c.Conn.Write(p)
 }
 
 // name is a key's name in the bucket.

@@ -364,8 +364,8 @@ type Media struct {
 	// S3 is for the store s3: a bucket of any server that speaks S3, such as MinIO.
 	S3 S3 `yaml:"s3"`
 
-	// PresignedDownloads sends clients that allow it to the bucket itself, with an address that is good for a minute. The bucket has to be
-	// reachable for them.
+	// PresignedDownloads sends clients that allow it to the bucket itself, with an address that is good for a minute: s3.public_endpoint, or
+	// else s3.endpoint. A browser shows nothing of it, it only saves.
 	PresignedDownloads bool `yaml:"presigned_downloads"`
 
 	// MaxUploadSize is the largest file, in bytes.
@@ -403,6 +403,12 @@ type Media struct {
 	// them then.
 	URLPreviewAddresses []string `yaml:"url_preview_addresses" example:"[10.30.0.0/16]"`
 
+	// URLPreviewAllow are the domains of which previews are fetched, with those below them. Empty: all.
+	URLPreviewAllow []string `yaml:"url_preview_allow" example:"[example.org]"`
+
+	// URLPreviewDeny are domains of which none are, with those below them.
+	URLPreviewDeny []string `yaml:"url_preview_deny" example:"[example.com]"`
+
 	// ClamAV judges uploads.
 	ClamAV ClamAV `yaml:"clamav"`
 }
@@ -430,6 +436,9 @@ const (
 type S3 struct {
 	// Endpoint is the server's address. http:// is for networks that nobody else is in.
 	Endpoint string `yaml:"endpoint" example:"https://minio.internal:9000"`
+
+	// PublicEndpoint is the address of the same server for clients, which presigned_downloads sends them to. It needs region. Empty: endpoint.
+	PublicEndpoint string `yaml:"public_endpoint" example:"https://files.example.org"`
 
 	// Region of the bucket.
 	Region string `yaml:"region"`

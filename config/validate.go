@@ -104,6 +104,13 @@ func (c *Config) checkMedia(l *complaints) {
 		if m.S3.Bucket == "" || m.S3.AccessKey == "" || m.S3.SecretKey == "" {
 			l.add("media.s3", "needs bucket, access_key and secret_key")
 		}
+		switch public := m.S3.PublicEndpoint; {
+		case public == "":
+		case !isBaseURL(public):
+			l.add("media.s3.public_endpoint", "must be an http or https URL, not %q", public)
+		case m.S3.Region == "":
+			l.add("media.s3.public_endpoint", "needs media.s3.region")
+		}
 		if e := m.S3.Encryption; e != "" && e != "SSE-S3" && !strings.HasPrefix(e, "SSE-KMS:") {
 			l.add("media.s3.encryption", "must be empty, SSE-S3 or SSE-KMS: with the id of a key, not %q", e)
 		}
@@ -125,6 +132,13 @@ func (c *Config) checkMedia(l *complaints) {
 	for i, network := range m.URLPreviewAddresses {
 		if _, err := Network(network); err != nil {
 			l.add(fmt.Sprintf("media.url_preview_addresses[%d]", i), "must be an address or a network such as 10.30.0.0/16, not %q", network)
+		}
+	}
+	for name, domains := range map[string][]string{"url_preview_allow": m.URLPreviewAllow, "url_preview_deny": m.URLPreviewDeny} {
+		for i, domain := range domains {
+			if domain == "" || strings.ContainsAny(domain, "/*@ ") {
+				l.add(fmt.Sprintf("media.%s[%d]", name, i), "must be a domain such as example.org, not %q", domain)
+			}
 		}
 	}
 	for kind, age := range m.Retention {

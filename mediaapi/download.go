@@ -2,15 +2,12 @@ package mediaapi
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"mime"
 	"net/http"
-	"slices"
 	"strings"
 	"time"
 
@@ -160,7 +157,7 @@ func (s *Server) send(ctx context.Context, c *httpapi.Call, m *store.Media, name
 		}
 	}
 	return nil, s.sendObject(ctx, c, content{
-		key: m.ObjectKey, size: m.Size, sha256: m.SHA256, contentType: m.ContentType, disposition: disposition,
+		key: m.ObjectKey, size: m.Size, sha256: m.SHA256, crc32c: m.CRC32C, contentType: m.ContentType, disposition: disposition,
 	})
 }
 
@@ -169,6 +166,7 @@ type content struct {
 	key         string
 	size        int64
 	sha256      []byte
+	crc32c      *uint32
 	contentType string
 	disposition string
 }
@@ -221,9 +219,9 @@ type object struct {
 	// at is where to read next, pos where the reader is.
 	at, pos int64
 	reader  io.ReadCloser
-	// hash is of all that was read; nil when something was left out.
-	hash   hash.Hash
-	broken error
+	// verifier has seen all that was read; nil when something was left out.
+	verifier *verifier
+	broken   error
 }
 
 // probe opens the store before anything is answered, so that a store that is away is an error and not half an answer.
@@ -246,9 +244,9 @@ func (o *object) open() error {
 	if err != nil {
 		return err
 	}
-	o.reader, o.pos, o.hash = reader, o.at, nil
+	o.reader, o.pos, o.verifier = reader, o.at, nil
 	if o.at == 0 {
-		o.hash = sha256.New()
+		o.verifier = o.what.verifier()
 	}
 	return nil
 }
@@ -278,9 +276,9 @@ func (o *object) Read(p []byte) (int, error) {
 	n, err := o.reader.Read(p)
 	o.at += int64(n)
 	o.pos = o.at
-	if o.hash != nil {
-		o.hash.Write(p[:n])
-		if o.at == o.what.size && !slices.Equal(o.hash.Sum(nil), o.what.sha256) {
+	if o.verifier != nil {
+		o.verifier.hash.Write(p[:n])
+		if o.at == o.what.size && !o.verifier.ok() {
 			err = errors.New("the object is not what was stored")
 		}
 	}
@@ -318,6 +316,9 @@ func (w *paced) Write(p []byte) (int, error) {
 	}
 	return w.ResponseWriter.Write(p)
 }
+
+// ReadFrom is what net/http copies with.
+func (w *paced) ReadFrom(r io.Reader) (int64, error) { return copyTo(w, r) }
 
 func (w *paced) release() { _ = w.control.SetWriteDeadline(time.Time{}) }
 

@@ -38,7 +38,7 @@ func (s *Server) federatedDownload(ctx context.Context, c *httpapi.Call, from ma
 		return err
 	}
 	return s.sendParts(ctx, c, hangs, content{
-		key: m.ObjectKey, size: m.Size, sha256: m.SHA256, contentType: m.ContentType, disposition: dispositionOf(m.ContentType, m.FileName),
+		key: m.ObjectKey, size: m.Size, sha256: m.SHA256, crc32c: m.CRC32C, contentType: m.ContentType, disposition: dispositionOf(m.ContentType, m.FileName),
 	})
 }
 
@@ -101,11 +101,11 @@ func (s *Server) federated(ctx context.Context, c *httpapi.Call, from matrix.Ser
 
 // sendParts answers with what there is to know of media, and its bytes.
 func (s *Server) sendParts(ctx context.Context, c *httpapi.Call, r restrictions, what content) error {
-	body, err := s.cfg.Blobs.Get(ctx, what.key, 0, -1)
-	if err != nil {
+	body := &object{ctx: ctx, s: s, what: what}
+	defer body.Close()
+	if err := body.open(); err != nil {
 		return storeError(err)
 	}
-	defer body.Close()
 	w := &paced{ResponseWriter: c.W, control: http.NewResponseController(c.W)}
 	defer w.release()
 	if err := writeParts(w, r, what, body); err != nil {
@@ -131,7 +131,7 @@ func writeParts(w http.ResponseWriter, r restrictions, what content, body io.Rea
 	if err != nil {
 		return err
 	}
-	n, err := io.Copy(second, body)
+	n, err := copyTo(second, body)
 	if err == nil && n != what.size {
 		err = io.ErrUnexpectedEOF
 	}

@@ -63,6 +63,8 @@ type Config struct {
 	// Previews says for whom pages are fetched; Fetcher fetches them, and may be nil if that is for nobody.
 	Previews PreviewMode
 	Fetcher  *preview.Fetcher
+	// PreviewDomains are those of the deployment; an organisation can only add to what is left out.
+	PreviewDomains Domains
 	// Scanner judges uploads, if there is one. AcceptOversize takes files that are too large for it unjudged.
 	Scanner        *scan.Clamd
 	AcceptOversize bool

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"net/url"
 	"time"
 
 	"github.com/roomline/roomline/internal/httpapi"
@@ -36,6 +37,10 @@ type Policy struct {
 	UserFiles         *int64 `json:"user_files,omitempty"`
 	// URLPreviews lets members ask what is behind a link.
 	URLPreviews *bool `json:"url_previews,omitempty"`
+	// URLPreviewAllow are the domains that previews are fetched of, those of the configuration among them; empty: all that those are.
+	// URLPreviewDeny are left out, beside those of the configuration.
+	URLPreviewAllow []string `json:"url_preview_allow,omitempty"`
+	URLPreviewDeny  []string `json:"url_preview_deny,omitempty"`
 	// RetentionDays is after how many days media goes, by its kind; 0 is never.
 	RetentionDays map[string]int64 `json:"retention_days,omitempty"`
 }
@@ -58,6 +63,12 @@ func ParsePolicy(body []byte) (Policy, error) {
 			return Policy{}, matrix.BadJSON("%s must not be negative", name)
 		}
 	}
+	if err := checkDomains("url_preview_allow", p.URLPreviewAllow); err != nil {
+		return Policy{}, err
+	}
+	if err := checkDomains("url_preview_deny", p.URLPreviewDeny); err != nil {
+		return Policy{}, err
+	}
 	for kind, days := range p.RetentionDays {
 		if !retained[kind] {
 			return Policy{}, matrix.BadJSON("retention_days: %q is no kind of media", kind)
@@ -74,6 +85,8 @@ type rules struct {
 	maxUpload int64
 	quota     store.MediaQuota
 	previews  bool
+	// domains are those of previews: those of the deployment, and what the organisation leaves of them.
+	domains   [2]Domains
 	retention map[string]time.Duration
 }
 
@@ -97,6 +110,7 @@ func (s *Server) rulesOf(ctx context.Context, org int64) (rules, error) {
 			OrganisationBytes: decided(own.OrganisationQuota, d.OrganisationQuota),
 		},
 		retention: maps.Clone(s.cfg.Retention),
+		domains:   [2]Domains{s.cfg.PreviewDomains, {Allow: own.URLPreviewAllow, Deny: own.URLPreviewDeny}},
 	}
 	if n := own.MaxUploadSize; n != nil && *n > 0 {
 		r.maxUpload = min(*n, r.maxUpload)
@@ -114,6 +128,10 @@ func (s *Server) rulesOf(ctx context.Context, org int64) (rules, error) {
 		r.retention[kind] = time.Duration(days) * 24 * time.Hour
 	}
 	return r, nil
+}
+
+func (r *rules) mayPreview(u *url.URL) bool {
+	return r.domains[0].allowed(u) && r.domains[1].allowed(u)
 }
 
 func decided(own, before *int64) int64 {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/url"
 
 	"github.com/roomline/roomline/internal/httpapi"
 	"github.com/roomline/roomline/internal/matrix"
@@ -28,14 +29,18 @@ func (s *Server) previewURL(ctx context.Context, c *httpapi.Call) (any, error) {
 	if !r.previews || s.cfg.Fetcher == nil {
 		return nil, matrix.Forbidden("previews of links are switched off")
 	}
-	url, language := c.Query("url"), c.Request.Header.Get("Accept-Language")
-	if url == "" {
+	raw, language := c.Query("url"), c.Request.Header.Get("Accept-Language")
+	if raw == "" {
 		return nil, matrix.MissingParam("url is missing")
 	}
 	if len(language) > maxLanguage {
 		language = ""
 	}
-	hash := sha256.Sum256([]byte(language + "\x00" + url))
+	// What was fetched before is not told either, once a domain is denied.
+	if u, err := url.Parse(raw); err == nil && !r.mayPreview(u) {
+		return nil, matrix.NotFound("there is no preview of this URL")
+	}
+	hash := sha256.Sum256([]byte(language + "\x00" + raw))
 	known, err := s.cfg.Store.GetURLPreview(ctx, c.Requester.Org, hash[:], s.now())
 	if err == nil {
 		return httpapi.Raw(known.Body), nil
@@ -43,7 +48,7 @@ func (s *Server) previewURL(ctx context.Context, c *httpapi.Call) (any, error) {
 	if !errors.Is(err, store.ErrNotFound) {
 		return nil, fmt.Errorf("look up a preview: %w", err)
 	}
-	found, err := s.cfg.Fetcher.Fetch(ctx, url, language)
+	found, err := s.cfg.Fetcher.Within(r.mayPreview).Fetch(ctx, raw, language)
 	if err != nil {
 		return nil, err
 	}

@@ -1,11 +1,11 @@
 package mediaapi
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"net/http"
 	"path"
 	"strconv"
@@ -82,7 +82,7 @@ func (s *Server) sendThumbnail(ctx context.Context, c *httpapi.Call, m *store.Me
 
 func thumbnailContent(t *store.Thumbnail) content {
 	return content{
-		key: t.ObjectKey, size: t.Size, sha256: t.SHA256, contentType: t.ContentType,
+		key: t.ObjectKey, size: t.Size, sha256: t.SHA256, crc32c: t.CRC32C, contentType: t.ContentType,
 		disposition: dispositionOf(t.ContentType, "thumbnail."+path.Base(t.ContentType)),
 	}
 }
@@ -134,16 +134,16 @@ func (s *Server) makeOnce(ctx context.Context, m *store.Media, req thumbnail.Req
 	if err != nil {
 		return store.Thumbnail{}, err
 	}
-	hash := sha256.Sum256(picture.Data)
+	hash, crc := sha256.Sum256(picture.Data), crc32.Checksum(picture.Data, castagnoli)
 	t := store.Thumbnail{
 		ObjectKey: newKey(m.OrganisationID), OrganisationID: m.OrganisationID, Of: m.ObjectKey,
 		Width: req.Width, Height: req.Height, Crop: req.Crop, Animated: req.Animated,
-		ContentType: picture.ContentType, Size: int64(len(picture.Data)), SHA256: hash[:],
+		ContentType: picture.ContentType, Size: int64(len(picture.Data)), SHA256: hash[:], CRC32C: &crc,
 	}
 	if err := s.cfg.Store.BeginThumbnail(ctx, t.ObjectKey, t.OrganisationID, s.now()); err != nil {
 		return store.Thumbnail{}, fmt.Errorf("begin a thumbnail: %w", err)
 	}
-	if err := s.cfg.Blobs.Put(ctx, t.ObjectKey, bytes.NewReader(picture.Data), t.Size); err != nil {
+	if err := s.cfg.Blobs.PutBytes(ctx, t.ObjectKey, picture.Data, hash); err != nil {
 		return store.Thumbnail{}, errors.Join(err, s.cfg.Store.AbortObject(ctx, t.ObjectKey, s.now()))
 	}
 	if err := s.cfg.Store.FinishThumbnail(ctx, t, s.now()); err != nil {

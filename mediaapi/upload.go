@@ -1,15 +1,16 @@
 package mediaapi
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"mime"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -18,6 +19,7 @@ import (
 	"github.com/roomline/roomline/internal/limits"
 	"github.com/roomline/roomline/internal/matrix"
 	"github.com/roomline/roomline/internal/store"
+	"github.com/roomline/roomline/mediaapi/blob"
 	"github.com/roomline/roomline/mediaapi/scan"
 )
 
@@ -203,11 +205,12 @@ func (s *Server) take(ctx context.Context, in incoming) error {
 	if err := s.cfg.Store.BeginObject(ctx, object, s.now()); err != nil {
 		return s.quotaError(err)
 	}
-	reader := &counted{ctx: ctx, s: s, body: in.body, hash: sha256.New(), most: in.rules.maxUpload, object: object, charged: object.Size}
-	err := s.putJudged(ctx, object.Key, reader, in.size)
+	reader := &counted{ctx: ctx, s: s, body: in.body, sums: newChecksums(), most: in.rules.maxUpload, object: object, charged: object.Size}
+	err := s.write(ctx, object.Key, reader, in.size)
 	if err == nil {
+		sum := reader.sums.sha256()
 		err = s.cfg.Store.FinishObject(ctx, store.Uploaded{
-			Key: object.Key, SHA256: reader.hash.Sum(nil), Size: reader.read, Media: in.media, Announced: in.announced,
+			Key: object.Key, SHA256: sum[:], CRC32C: reader.sums.crc, Size: reader.read, Media: in.media, Announced: in.announced,
 		}, s.now())
 	}
 	if err == nil {
@@ -228,6 +231,73 @@ func (s *Server) take(ctx context.Context, in incoming) error {
 
 // undoPatience bounds the undoing of an upload that failed.
 const undoPatience = 5 * time.Second
+
+// smallUploads are the files that are in memory, and smallBuffers what they are in.
+var (
+	smallUploads = make(chan struct{}, limits.SmallUploads)
+	smallBuffers = sync.Pool{New: func() any { return new([limits.SmallUpload]byte) }}
+)
+
+// write writes an object: a small one from memory, so that it is hashed once, and else as it comes.
+func (s *Server) write(ctx context.Context, key string, r *counted, size int64) error {
+	if size < 0 || size > limits.SmallUpload {
+		return s.putJudged(ctx, key, r, size)
+	}
+	select {
+	case smallUploads <- struct{}{}:
+		defer func() { <-smallUploads }()
+	default:
+		return s.putJudged(ctx, key, r, size)
+	}
+	buffer := smallBuffers.Get().(*[limits.SmallUpload]byte)
+	content := buffer[:size]
+	if err := readExactly(r, content); err != nil {
+		smallBuffers.Put(buffer)
+		return err
+	}
+	err := s.putBytesJudged(ctx, key, content, r.sums.sha256())
+	if err == nil {
+		smallBuffers.Put(buffer) // after an error a request may still be reading it
+	}
+	return err
+}
+
+// readExactly fills p, with all that r has.
+func readExactly(r io.Reader, p []byte) error {
+	n := 0
+	for {
+		var more [1]byte
+		rest := p[n:]
+		if len(rest) == 0 {
+			rest = more[:]
+		}
+		m, err := r.Read(rest)
+		if n += m; n > len(p) || err == io.EOF && n < len(p) {
+			return blob.ErrSize
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// putBytesJudged writes what is in memory, while the scanner, if there is one, judges it.
+func (s *Server) putBytesJudged(ctx context.Context, key string, content []byte, sum [sha256.Size]byte) error {
+	if s.cfg.Scanner == nil {
+		return s.cfg.Blobs.PutBytes(ctx, key, content, sum)
+	}
+	verdict := make(chan error, 1)
+	go func() { verdict <- s.judge(ctx, bytes.NewReader(content)) }()
+	err := s.cfg.Blobs.PutBytes(ctx, key, content, sum)
+	judged := <-verdict
+	if err != nil {
+		return err
+	}
+	return judged
+}
 
 // putJudged writes an object, while the scanner, if there is one, judges what is written.
 func (s *Server) putJudged(ctx context.Context, key string, r io.Reader, size int64) error {
@@ -270,12 +340,12 @@ func (s *Server) judge(ctx context.Context, r io.Reader) error {
 	return nil
 }
 
-// counted reads an upload: it hashes and counts what comes, and charges for what nobody had announced.
+// counted reads an upload: it sums up and counts what comes, and charges for what nobody had announced.
 type counted struct {
 	ctx    context.Context
 	s      *Server
 	body   io.Reader
-	hash   hash.Hash
+	sums   *checksums
 	most   int64
 	object store.NewObject
 	read   int64
@@ -296,7 +366,7 @@ func (c *counted) Read(p []byte) (int, error) {
 		}
 		c.charged += more
 	}
-	c.hash.Write(p[:n])
+	c.sums.Write(p[:n])
 	return n, err
 }
 

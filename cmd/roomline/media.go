@@ -44,7 +44,7 @@ func openBlobs(cfg *config.Config) (blob.Store, error) {
 		return store, nil
 	}
 	s3 := blob.S3Config{
-		Region: m.S3.Region, Bucket: m.S3.Bucket, Prefix: m.S3.Prefix, PathStyle: m.S3.PathStyle,
+		Public: strings.TrimSuffix(m.S3.PublicEndpoint, "/"), Region: m.S3.Region, Bucket: m.S3.Bucket, Prefix: m.S3.Prefix, PathStyle: m.S3.PathStyle,
 		AccessKey: m.S3.AccessKey, SecretKey: m.S3.SecretKey.Reveal(), SSE: strings.TrimPrefix(m.S3.Encryption, "SSE-"),
 	}
 	secure, plain := strings.CutPrefix(m.S3.Endpoint, "https://")
@@ -108,6 +108,7 @@ func (a *app) newMedia(ctx context.Context, cfg *config.Config) (*mediaapi.Serve
 			return nil, err
 		}
 		c.Fetcher = newFetcher(allowed)
+		c.PreviewDomains = mediaapi.Domains{Allow: m.URLPreviewAllow, Deny: m.URLPreviewDeny}
 	}
 	return mediaapi.New(c), nil
 }

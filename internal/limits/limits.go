@@ -595,6 +595,11 @@ const (
 
 // Stores of media, and the virus scanner.
 const (
+	// SmallUpload is up to where a file is taken into memory before it goes to the store: it is hashed once then, and sent again when a
+	// connection breaks. SmallUploads bounds how many are at a time; those beyond it stream, as larger ones do.
+	SmallUpload  = 1 << 20
+	SmallUploads = 32
+
 	// UploadPart is how an upload of unknown size is cut: the least that S3 takes. Each such upload needs as much memory.
 	UploadPart = 5 << 20
 

@@ -25,6 +25,8 @@ type Media struct {
 	Size        int64
 	// SHA256 is that of the content.
 	SHA256 []byte
+	// CRC32C is that of the content, too; nil for what was stored before there were any.
+	CRC32C *uint32
 	// Kind is what the event that named it first says it is; see the schema.
 	Kind       string
 	Restricted bool
@@ -37,7 +39,7 @@ type Media struct {
 }
 
 const mediaColumns = `m.server_name, m.media_id, m.organisation_id, m.user_id, m.device_id, coalesce(m.object_key, ''), m.content_type,
-	m.file_name, m.size, o.sha256, m.kind, m.restricted, m.created_ts, coalesce(m.expires_ts, 0), coalesce(m.quarantined_by, ''), m.protected`
+	m.file_name, m.size, o.sha256, o.crc32c, m.kind, m.restricted, m.created_ts, coalesce(m.expires_ts, 0), coalesce(m.quarantined_by, ''), m.protected`
 
 const mediaTables = `media m LEFT JOIN media_objects o USING (object_key)`
 
@@ -45,7 +47,7 @@ func scanMedia(rows *sql.Rows) (Media, error) { return scanMediaRow(rows.Scan) }
 
 func scanMediaRow(scan func(...any) error) (m Media, err error) {
 	err = scan(&m.URI.Server, &m.URI.MediaID, &m.OrganisationID, &m.UserID, &m.DeviceID, &m.ObjectKey, &m.ContentType, &m.FileName,
-		&m.Size, &m.SHA256, &m.Kind, &m.Restricted, &m.CreatedTS, &m.ExpiresTS, &m.QuarantinedBy, &m.Protected)
+		&m.Size, &m.SHA256, &m.CRC32C, &m.Kind, &m.Restricted, &m.CreatedTS, &m.ExpiresTS, &m.QuarantinedBy, &m.Protected)
 	return m, err
 }
 

@@ -42,17 +42,44 @@ type NewObject struct {
 	Quota          MediaQuota
 }
 
+// The errors that the functions of the schema raise.
+const (
+	raisedOrganisationQuota = "RLMQO"
+	raisedUserQuota         = "RLMQU"
+	raisedNotWriting        = "RLMGO"
+	raisedTaken             = "RLMTA"
+)
+
+// raised turns an error that a function of the schema raises into what it means.
+func raised(err error) error {
+	pqErr, ok := errors.AsType[*pq.Error](err)
+	if !ok {
+		return err
+	}
+	switch pqErr.Code {
+	case raisedOrganisationQuota:
+		return ErrOrganisationQuota
+	case raisedUserQuota:
+		return ErrUserQuota
+	case raisedNotWriting:
+		return fmt.Errorf("finish object: %w", ErrNotFound)
+	case raisedTaken:
+		return ErrMediaTaken
+	}
+	return err
+}
+
 // BeginObject notes an object before its first byte is written.
 func (s *Store) BeginObject(ctx context.Context, o NewObject, now matrix.Timestamp) error {
-	return s.Write(ctx, func(tx *Tx) error {
-		if err := tx.charge(ctx, o.OrganisationID, o.UserID, o.Size, 1, o.Quota); err != nil {
-			return err
-		}
-		_, err := tx.exec(ctx, `
-			INSERT INTO media_objects (object_key, organisation_id, state, size, user_id, since_ts) VALUES ($1, $2, $3, $4, $5, $6)`,
-			o.Key, o.OrganisationID, objectWriting, o.Size, string(o.UserID), int64(now))
+	err := retried(ctx, func() error {
+		_, err := s.exec(ctx, `SELECT media_begin($1, $2, $3, $4, $5, $6, $7, $8)`,
+			o.Key, o.OrganisationID, string(o.UserID), o.Size, o.Quota.OrganisationBytes, o.Quota.UserBytes, o.Quota.UserFiles, int64(now))
 		return err
 	})
+	if IsUniqueViolation(err) {
+		return nil // its answer was lost, and it was sent again: keys are made once
+	}
+	return raised(err)
 }
 
 // GrowObject charges more bytes for an object of unknown length while it is being written.
@@ -151,8 +178,9 @@ func scanString(rows *sql.Rows) (string, error) {
 type Uploaded struct {
 	Key    string
 	SHA256 []byte
+	CRC32C uint32
 	Size   int64
-	// Media is what the object is content of; its ObjectKey and Size are set by FinishObject.
+	// Media is what the object is content of. Its own ObjectKey and Size say nothing yet.
 	Media Media
 	// Announced says that the media exists already, without content.
 	Announced bool
@@ -161,48 +189,19 @@ type Uploaded struct {
 // FinishObject makes a written object the content of media. If the organisation has the same content already the media gets that, and the
 // object is to be removed.
 func (s *Store) FinishObject(ctx context.Context, u Uploaded, now matrix.Timestamp) error {
-	finish := func(tx *Tx) error { return tx.finishObject(ctx, u, now) }
-	err := s.Write(ctx, finish)
+	m := &u.Media
+	finish := func() error {
+		_, err := s.exec(ctx, `SELECT media_finish($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)`,
+			u.Key, u.SHA256, int64(u.CRC32C), u.Size, u.Announced, string(m.URI.Server), m.URI.MediaID, m.OrganisationID, string(m.UserID),
+			string(m.DeviceID), m.ContentType, m.FileName, m.Kind, m.Restricted, int64(m.CreatedTS), int64(m.ExpiresTS), int64(now))
+		return err
+	}
+	err := retried(ctx, finish)
 	// Two uploads of the same content at once: the second one finds the first one's object.
 	for attempt := 0; IsUniqueViolation(err) && attempt < 3; attempt++ {
-		err = s.Write(ctx, finish)
+		err = retried(ctx, finish)
 	}
-	return err
-}
-
-func (tx *Tx) finishObject(ctx context.Context, u Uploaded, now matrix.Timestamp) error {
-	var charged int64
-	err := tx.queryRow(ctx, `
-		SELECT size FROM media_objects WHERE object_key = $1 AND state = $2 FOR UPDATE`, u.Key, objectWriting).Scan(&charged)
-	if err != nil {
-		return fmt.Errorf("finish object: %w", err)
-	}
-	key := u.Key
-	var same string
-	err = tx.queryRow(ctx, `
-		SELECT object_key FROM media_objects
-		WHERE organisation_id = $1 AND sha256 = $2 AND state = $3 AND thumbnail_of IS NULL FOR UPDATE`,
-		u.Media.OrganisationID, u.SHA256, objectStored).Scan(&same)
-	switch {
-	case err == nil:
-		key = same
-		_, err = tx.exec(ctx, `UPDATE media_objects SET state = $2, since_ts = $3 WHERE object_key = $1`, u.Key, objectGone, int64(now))
-	case errors.Is(err, ErrNotFound):
-		_, err = tx.exec(ctx, `
-			UPDATE media_objects SET state = $2, sha256 = $3, size = $4, user_id = '', since_ts = $5 WHERE object_key = $1`,
-			u.Key, objectStored, u.SHA256, u.Size, int64(now))
-	}
-	if err != nil {
-		return err
-	}
-	if err := tx.charge(ctx, u.Media.OrganisationID, u.Media.UserID, u.Size-charged, 0, MediaQuota{}); err != nil {
-		return err
-	}
-	u.Media.ObjectKey, u.Media.Size = key, u.Size
-	if u.Announced {
-		return tx.fillMedia(ctx, &u.Media)
-	}
-	return tx.insertMedia(ctx, &u.Media)
+	return raised(err)
 }
 
 func (tx *Tx) insertMedia(ctx context.Context, m *Media) error {
@@ -212,19 +211,6 @@ func (tx *Tx) insertMedia(ctx context.Context, m *Media) error {
 		VALUES ($1, $2, $3, $4, $5, nullif($6, ''), $7, $8, $9, $10, $11, $12, nullif($13, 0::bigint))`,
 		string(m.URI.Server), m.URI.MediaID, m.OrganisationID, string(m.UserID), string(m.DeviceID), m.ObjectKey, m.ContentType, m.FileName,
 		m.Size, m.Kind, m.Restricted, int64(m.CreatedTS), int64(m.ExpiresTS))
-	return err
-}
-
-// fillMedia gives announced media its content. Events may have named it already: then it stays for ever.
-func (tx *Tx) fillMedia(ctx context.Context, m *Media) error {
-	n, err := tx.exec(ctx, `
-		UPDATE media SET object_key = $3, content_type = $4, file_name = $5, size = $6, device_id = $7,
-			expires_ts = CASE WHEN expires_ts IS NULL THEN NULL ELSE nullif($8, 0::bigint) END
-		WHERE server_name = $1 AND media_id = $2 AND object_key IS NULL`,
-		string(m.URI.Server), m.URI.MediaID, m.ObjectKey, m.ContentType, m.FileName, m.Size, string(m.DeviceID), int64(m.ExpiresTS))
-	if err == nil && n == 0 {
-		return ErrMediaTaken
-	}
 	return err
 }
 
@@ -274,15 +260,17 @@ type Thumbnail struct {
 	ContentType    string
 	Size           int64
 	SHA256         []byte
+	// CRC32C is nil for what was made before there were any.
+	CRC32C *uint32
 }
 
 // GetThumbnail returns a thumbnail that was made before, or ErrNotFound.
 func (s *Store) GetThumbnail(ctx context.Context, of string, width, height int, crop, animated bool) (Thumbnail, error) {
 	t := Thumbnail{Of: of, Width: width, Height: height, Crop: crop, Animated: animated}
 	err := s.queryRow(ctx, `
-		SELECT object_key, organisation_id, content_type, size, sha256 FROM media_objects
+		SELECT object_key, organisation_id, content_type, size, sha256, crc32c FROM media_objects
 		WHERE thumbnail_of = $1 AND width = $2 AND height = $3 AND crop = $4 AND animated = $5 AND state = $6`,
-		of, width, height, crop, animated, objectStored).Scan(&t.ObjectKey, &t.OrganisationID, &t.ContentType, &t.Size, &t.SHA256)
+		of, width, height, crop, animated, objectStored).Scan(&t.ObjectKey, &t.OrganisationID, &t.ContentType, &t.Size, &t.SHA256, &t.CRC32C)
 	return t, err
 }
 
@@ -304,9 +292,9 @@ func (s *Store) FinishThumbnail(ctx context.Context, t Thumbnail, now matrix.Tim
 		}
 		_, err = tx.exec(ctx, `
 			UPDATE media_objects SET state = $2, thumbnail_of = $3, width = $4, height = $5, crop = $6, animated = $7, content_type = $8,
-				size = $9, sha256 = $10, since_ts = $11
+				size = $9, sha256 = $10, since_ts = $11, crc32c = $13
 			WHERE object_key = $1 AND state = $12`,
-			t.ObjectKey, objectStored, t.Of, t.Width, t.Height, t.Crop, t.Animated, t.ContentType, t.Size, t.SHA256, int64(now), objectWriting)
+			t.ObjectKey, objectStored, t.Of, t.Width, t.Height, t.Crop, t.Animated, t.ContentType, t.Size, t.SHA256, int64(now), objectWriting, nullable(t.CRC32C))
 		return err
 	}
 	err := s.Write(ctx, finish)
@@ -314,6 +302,13 @@ func (s *Store) FinishThumbnail(ctx context.Context, t Thumbnail, now matrix.Tim
 		return s.AbortObject(ctx, t.ObjectKey, now)
 	}
 	return err
+}
+
+func nullable(n *uint32) any {
+	if n == nil {
+		return nil
+	}
+	return int64(*n)
 }
 
 // ListGoneObjects returns the keys of objects whose bytes are to be removed, those first that have waited longest: those that were stored,

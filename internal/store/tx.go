@@ -111,8 +111,13 @@ const maxWriteAttempts = 8
 
 // Write runs f in a transaction and commits it. f may run several times: a serialisation failure or a deadlock is tried again.
 func (s *Store) Write(ctx context.Context, f func(tx *Tx) error) error {
+	return retried(ctx, func() error { return s.run(ctx, &sql.TxOptions{}, f) })
+}
+
+// retried runs f, and again after a serialisation failure or a deadlock.
+func retried(ctx context.Context, f func() error) error {
 	for attempt := 1; ; attempt++ {
-		err := s.run(ctx, &sql.TxOptions{}, f)
+		err := f()
 		if err == nil || attempt == maxWriteAttempts || !IsConflict(err) {
 			return err
 		}

@@ -11,6 +11,7 @@ package blob
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -24,6 +25,10 @@ type Store interface {
 	// object is durable. After an error nothing is left under key, as far as the store lets us; what a crash leaves, Delete removes.
 	// r is not read any more when Put has returned. An error of r is in the chain of the error.
 	Put(ctx context.Context, key string, r io.Reader, size int64) error
+
+	// PutBytes is Put for content that is in memory, and whose SHA-256 is known: it is not hashed again. After an error content may still
+	// be read by a request that is being given up.
+	PutBytes(ctx context.Context, key string, content []byte, sum [sha256.Size]byte) error
 
 	// Get returns length bytes from offset, or fewer where the object ends; length -1 is all to the end. The error is ErrNotFound when
 	// there is no object. A reader that ends without an error has yielded everything.

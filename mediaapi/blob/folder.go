@@ -1,8 +1,10 @@
 package blob
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -78,6 +80,11 @@ func (f *Folder) Put(ctx context.Context, key string, r io.Reader, size int64) e
 		return f.wrap(err)
 	}
 	return nil
+}
+
+// PutBytes implements Store.
+func (f *Folder) PutBytes(ctx context.Context, key string, content []byte, _ [sha256.Size]byte) error {
+	return f.Put(ctx, key, bytes.NewReader(content), int64(len(content)))
 }
 
 // copyBuffers are what files are written by.

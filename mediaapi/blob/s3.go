@@ -25,7 +25,9 @@ import (
 
 // S3Config says where a bucket is.
 type S3Config struct {
-	Endpoint  string // host or host:port
+	Endpoint string // host or host:port
+	// Public is where everybody reaches the same server, to be told to clients: http:// or https:// and a host. The endpoint if empty.
+	Public    string
 	Region    string // asked for once if empty
 	Bucket    string
 	Prefix    string // before all keys, if the bucket is shared
@@ -45,7 +47,9 @@ type S3Config struct {
 // Requests are signed with what they carry, so over plain HTTP, too, nothing is stored but what was sent; answers are as long as the
 // server says or an error. What was begun is not begun again when it fails, unless it can be: uploads that stream go out once.
 type S3 struct {
-	core         minio.Core
+	core minio.Core
+	// public signs what clients ask for themselves.
+	public       *minio.Client
 	bucket       string
 	prefix       string
 	region       string
@@ -103,10 +107,32 @@ func newS3(config S3Config, dial dialFunc, stall time.Duration) (*S3, error) {
 	if err != nil {
 		return nil, fmt.Errorf("S3 endpoint %s: %w", config.Endpoint, err)
 	}
+	public, err := publicClient(config, core.Client, lookup)
+	if err != nil {
+		return nil, err
+	}
 	return &S3{
-		core: *core, bucket: config.Bucket, prefix: prefix, region: config.Region, sse: sse, createBucket: config.CreateBucket,
+		core: *core, public: public, bucket: config.Bucket, prefix: prefix, region: config.Region, sse: sse, createBucket: config.CreateBucket,
 		stall: stall, onePut: largestPut, partSize: largestPart,
 	}, nil
+}
+
+// publicClient signs for the public address. It has to know the region, for it is never used to ask for anything.
+func publicClient(config S3Config, own *minio.Client, lookup minio.BucketLookupType) (*minio.Client, error) {
+	if config.Public == "" {
+		return own, nil
+	}
+	u, err := url.Parse(config.Public)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return nil, fmt.Errorf("public S3 endpoint %q is no address", config.Public)
+	}
+	if config.Region == "" {
+		return nil, errors.New("a public S3 endpoint needs the region")
+	}
+	return minio.New(u.Host, &minio.Options{
+		Creds:  credentials.NewStaticV4(config.AccessKey, config.SecretKey, ""),
+		Secure: u.Scheme == "https", Region: config.Region, BucketLookup: lookup,
+	})
 }
 
 func parseSSE(text string) (encrypt.ServerSide, error) {
@@ -151,11 +177,20 @@ type patientConn struct {
 	patience time.Duration
 }
 
-func (c *patientConn) Write(p []byte) (int, error) {
-	if err := c.SetWriteDeadline(time.Now().Add(c.patience)); err != nil {
-		return 0, err
+// writtenAtOnce is what a server has to take within the patience.
+const writtenAtOnce = 256 << 10
+
+func (c *patientConn) Write(p []byte) (n int, err error) {
+	for {
+		if err := c.SetWriteDeadline(time.Now().Add(c.patience)); err != nil {
+			return n, err
+		}
+		m, err := c.Conn.Write(p[n:min(len(p), n+writtenAtOnce)])
+		n += m
+		if err != nil || n == len(p) {
+			return n, err
+		}
 	}
-	return c.Conn.Write(p)
 }
 
 // name is a key's name in the bucket.
@@ -316,7 +351,7 @@ func (s *S3) Presign(ctx context.Context, key string, valid time.Duration, conte
 	if disposition != "" {
 		answer.Set("response-content-disposition", disposition)
 	}
-	u, err := s.core.PresignedGetObject(ctx, s.bucket, name, valid, answer)
+	u, err := s.public.PresignedGetObject(ctx, s.bucket, name, valid, answer)
 	if err != nil {
 		return "", wrap(ctx, err)
 	}

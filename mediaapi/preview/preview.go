@@ -121,6 +121,13 @@ func (f *Fetcher) Fetch(ctx context.Context, raw, acceptLanguage string) (Previe
 	return p, nil
 }
 
+// Within returns a fetcher that asks only for what allowed lets through, too. Both wait in one queue.
+func (f *Fetcher) Within(allowed func(*url.URL) bool) *Fetcher {
+	g, before := *f, f.cfg.Allowed
+	g.cfg.Allowed = func(u *url.URL) bool { return (before == nil || before(u)) && allowed(u) }
+	return &g
+}
+
 // language is what to send as Accept-Language: the client's wish if it looks like one.
 func (f *Fetcher) language(wish string) string {
 	odd := func(r rune) bool {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/url"
 	"strconv"
 	"time"
 )
@@ -21,6 +22,7 @@ type client struct {
 	out     []byte
 	body    []byte
 	buffer  []byte // of files
+	moved   string // the Location of the last answer that had one
 }
 
 func newClient(address, token string) *client { return &client{address: address, token: token} }
@@ -80,6 +82,30 @@ func (c *client) download(target string) (int64, error) {
 		n, err = discard(io.LimitReader(c.in, int64(length)), c.large())
 	}
 	return n, c.check(err)
+}
+
+// location asks for something, and says where it is instead.
+func (c *client) location(target string) (*url.URL, error) {
+	if err := c.dial(); err != nil {
+		return nil, err
+	}
+	c.head("GET", target)
+	c.moved = ""
+	if _, err := c.conn.Write(append(c.out, "\r\n"...)); err != nil {
+		return nil, c.check(err)
+	}
+	status, length, _, err := c.readHead()
+	if err == nil {
+		c.body = c.body[:0]
+		err = c.readBytes(length)
+	}
+	if err == nil && status != 307 {
+		err = fmt.Errorf("a redirect is answered with %d", status)
+	}
+	if err != nil {
+		return nil, c.check(err)
+	}
+	return url.Parse(c.moved)
 }
 
 // discard reads to the end, with a buffer.
@@ -157,7 +183,9 @@ func (c *client) head(method, target string) {
 	c.out = append(c.out[:0], method...)
 	c.out = append(c.out, ' ')
 	c.out = append(c.out, target...)
-	c.out = append(c.out, " HTTP/1.1\r\nHost: bench\r\n"...)
+	c.out = append(c.out, " HTTP/1.1\r\nHost: "...)
+	c.out = append(c.out, c.address...)
+	c.out = append(c.out, "\r\n"...)
 	if c.token != "" {
 		c.out = append(c.out, "Authorization: Bearer "...)
 		c.out = append(c.out, c.token...)
@@ -218,6 +246,8 @@ func (c *client) readHead() (status, length int, chunked bool, err error) {
 			if length, err = strconv.Atoi(string(value)); err != nil {
 				return 0, 0, false, err
 			}
+		case bytes.EqualFold(name, []byte("Location")):
+			c.moved = string(value)
 		case bytes.EqualFold(name, []byte("Transfer-Encoding")):
 			chunked = true
 		}

@@ -76,6 +76,8 @@ var rows = []row{
 	{"upload, 100 MiB, 16 streams", func(b *bench) ([]figure, error) { return b.uploads(100<<20, 16) }},
 	{"download, 1 MiB", func(b *bench) ([]figure, error) { return b.downloads(1<<20, 1, 16) }},
 	{"download, 100 MiB", func(b *bench) ([]figure, error) { return b.downloads(100<<20, 1, 16) }},
+	{"redirected download, 1 MiB", func(b *bench) ([]figure, error) { return b.redirected(1<<20, 1, 16) }},
+	{"redirected download, 100 MiB", func(b *bench) ([]figure, error) { return b.redirected(100<<20, 1, 16) }},
 	{"memory while 32 files are uploaded", (*bench).uploadMemory},
 	{"thumbnail of 12 megapixels", (*bench).thumbnails},
 	{"10,000 files deleted", (*bench).deletions},

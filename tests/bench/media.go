@@ -147,7 +147,16 @@ func (b *bench) uploads(size int64, streams int) ([]figure, error) {
 }
 
 // downloads compares streams from the server with as many from the store, of the same objects.
-func (b *bench) downloads(size int64, streams ...int) (figures []figure, err error) {
+func (b *bench) downloads(size int64, streams ...int) ([]figure, error) {
+	return b.fetches("download", (*account).download, size, streams)
+}
+
+// redirected is downloads by clients that let the server send them to the store.
+func (b *bench) redirected(size int64, streams ...int) ([]figure, error) {
+	return b.fetches("redirected download", (*account).downloadRedirected, size, streams)
+}
+
+func (b *bench) fetches(what string, fetch func(*account, string, int64) error, size int64, streams []int) (figures []figure, err error) {
 	store, err := b.objects()
 	if err != nil {
 		return nil, err
@@ -169,9 +178,9 @@ func (b *bench) downloads(size int64, streams ...int) (figures []figure, err err
 		return nil, fmt.Errorf("%d objects for %d files", len(objects), most)
 	}
 	yardstick := func(i int) error { return store.get(objects[i].Key, size) }
-	measured := func(i int) error { return people[i].download(all.uris[people[i]][0], size) }
+	measured := func(i int) error { return fetch(people[i], all.uris[people[i]][0], size) }
 	for _, n := range streams {
-		f, err := b.throughput(fmt.Sprintf("download, %d MiB, %s", size>>20, streamsText(n)), size, n, yardstick, measured)
+		f, err := b.throughput(fmt.Sprintf("%s, %d MiB, %s", what, size>>20, streamsText(n)), size, n, yardstick, measured)
 		if err != nil {
 			return nil, err
 		}
@@ -184,6 +193,22 @@ func (a *account) download(uri string, size int64) error {
 	n, err := a.client.download("/_matrix/client/v1/media/download/" + uri)
 	if err == nil && n != size {
 		err = fmt.Errorf("a download has %d bytes of %d", n, size)
+	}
+	return err
+}
+
+// downloadRedirected asks the server where the file is, and gets it there, on a connection of its own that stays.
+func (a *account) downloadRedirected(uri string, size int64) error {
+	to, err := a.client.location("/_matrix/client/v1/media/download/" + uri + "?allow_redirect=true")
+	if err != nil {
+		return err
+	}
+	if a.store == nil {
+		a.store = newClient(to.Host, "")
+	}
+	n, err := a.store.download(to.RequestURI())
+	if err == nil && n != size {
+		err = fmt.Errorf("a redirected download has %d bytes of %d", n, size)
 	}
 	return err
 }

@@ -54,7 +54,7 @@ func (b *bench) objects() (*objectStore, error) {
 	if err := store.ready(); err != nil {
 		return nil, err
 	}
-	err = b.server.configure(map[string]any{"media": map[string]any{"store": "s3", "s3": map[string]any{
+	err = b.server.configure(map[string]any{"media": map[string]any{"store": "s3", "presigned_downloads": true, "s3": map[string]any{
 		"endpoint": "http://" + address, "region": bucketArea, "bucket": bucket, "path_style": true,
 		"access_key": accessKey, "secret_key": secretKey,
 	}}})

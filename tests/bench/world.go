@@ -13,6 +13,7 @@ import (
 type account struct {
 	id, token string
 	client    *client
+	store     *client // past the server
 	txn       int
 }
 

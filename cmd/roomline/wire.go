@@ -298,9 +298,11 @@ func (a *app) handler(services []config.Service, admin http.Handler) http.Handle
 	}, routes...)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// ServeMux would answer odd paths of the API with redirects, so that it is asked for its own three only.
-		if h, pattern := mux.Handler(r); pattern != "" && !strings.HasPrefix(r.URL.Path, "/_matrix/") {
-			h.ServeHTTP(w, r)
-			return
+		if !strings.HasPrefix(r.URL.Path, "/_matrix/") {
+			if h, pattern := mux.Handler(r); pattern != "" {
+				h.ServeHTTP(w, r)
+				return
+			}
 		}
 		api.ServeHTTP(w, r)
 	})

@@ -42,14 +42,15 @@ type Pending struct {
 // Wait returns what became of the unit. When ctx ends first the unit is stored all the same. Whoever enqueues a unit has to call
 // Wait: while nobody else commits, the caller does it.
 func (p *Pending) Wait(ctx context.Context) (store.Result, error) {
-	patience := time.NewTimer(waitPatience)
-	defer patience.Stop()
+	began := time.Now()
 	p.j.lead()
 	select {
 	case <-p.done:
 		return p.result, p.err
 	default:
 	}
+	patience := time.NewTimer(waitPatience - time.Since(began))
+	defer patience.Stop()
 	select {
 	case <-p.done:
 		return p.result, p.err

@@ -17,7 +17,7 @@ type Follower struct {
 	Name string
 	// Start is where a follower begins that has never run.
 	Start int64
-	// Batch bounds the positions handed over at once, 500 if zero.
+	// Batch bounds the positions handed over at once, 2000 if zero.
 	Batch int64
 	// Handle does the work. After an error the same entries come again, after a pause. ctx ends when the lease is lost; what
 	// Handle does in the moment until then another process may be doing, too.
@@ -36,7 +36,7 @@ const (
 	leaseCheck      = 2 * time.Second
 	savePatience    = 2 * time.Second
 	followerPause   = time.Second
-	defaultFollowed = 500
+	defaultFollowed = 2000
 )
 
 // Follow runs f until ctx ends.

@@ -17,6 +17,8 @@ const (
 // dialer makes connections that end when the server is gone without a word, or does not answer for patience.
 type dialer struct {
 	patience time.Duration
+	// dialled, if given, is told of each connection.
+	dialled func(*boundedConn)
 }
 
 func (d dialer) Dial(network, address string) (net.Conn, error) {
@@ -38,13 +40,19 @@ func (d dialer) DialContext(ctx context.Context, network, address string) (net.C
 	if err != nil {
 		return nil, err
 	}
-	return &boundedConn{Conn: c, patience: d.patience}, nil
+	b := &boundedConn{Conn: c, patience: d.patience}
+	if d.dialled != nil {
+		d.dialled(b)
+	}
+	return b, nil
 }
 
 // boundedConn waits for an answer for patience at most. The driver reads only while it waits for one.
 type boundedConn struct {
 	net.Conn
 	patience time.Duration
+	// waits: the kernel knows the patience.
+	waits bool
 	// dialling: the driver has set a deadline of its own, for the time until the server lets us in.
 	dialling bool
 }
@@ -55,7 +63,7 @@ func (c *boundedConn) SetDeadline(t time.Time) error {
 }
 
 func (c *boundedConn) Read(p []byte) (int, error) {
-	if !c.dialling {
+	if !c.dialling && !c.waits {
 		if err := c.Conn.SetReadDeadline(time.Now().Add(c.patience)); err != nil {
 			return 0, err
 		}

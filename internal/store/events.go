@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"strings"
 
 	"github.com/lib/pq"
 
@@ -36,6 +37,10 @@ type Event struct {
 const eventColumns = `events.position, events.room_nid, rooms.room_id, events.event_id, events.type, events.state_key,
 	events.sender, events.origin_server_ts, events.depth, coalesce(events.redacted_by, ''),
 	coalesce(events.txn_device_id, ''), coalesce(events.txn_id, ''), events.json`
+
+// eventColumnsAsText are eventColumns with the JSON as text, for statements that read many events: of statements that are not prepared the
+// driver gets bytea in hexadecimal, and events are text, in UTF-8.
+var eventColumnsAsText = strings.Replace(eventColumns, "events.json", "convert_from(events.json, 'UTF8')", 1)
 
 func scanEvent(rows *sql.Rows) (Event, error) { return scanEventAfter(rows) }
 
@@ -116,13 +121,14 @@ func (s *Store) ListRoomEventsBack(ctx context.Context, room, after, upTo int64,
 // may read all relations there are.
 func (s *Store) listPage(ctx context.Context, order string, room, after, upTo int64, limit int) (events []Event, cut bool, _ error) {
 	rows, err := s.query(ctx, `
-		SELECT (SELECT true FROM relations r WHERE r.room_nid = $1 AND r.relates_to = events.event_id LIMIT 1) IS NULL, `+eventColumns+`
+		SELECT (SELECT true FROM relations r WHERE r.room_nid = $1 AND r.relates_to = events.event_id LIMIT 1) IS NULL, `+eventColumnsAsText+`
 		FROM events JOIN rooms USING (room_nid)
 		WHERE room_nid = $1 AND position > $2 AND position <= $3 ORDER BY position `+order+` LIMIT $4`, room, after, upTo, limit)
 	if err != nil {
 		return nil, false, err
 	}
 	defer rows.Close()
+	events = make([]Event, 0, min(limit, pageRows))
 	for size := 0; rows.Next(); {
 		if size >= limits.PageBytes {
 			return events, true, nil
@@ -138,6 +144,9 @@ func (s *Store) listPage(ctx context.Context, order string, room, after, upTo in
 	}
 	return events, false, wrap(rows.Err())
 }
+
+// pageRows is for how many events a page has room from the start.
+const pageRows = 128
 
 // ListTimelines returns for each room its newest events with after < position <= upTo, at most limit a room, newest first
 // within a room.

@@ -3,6 +3,8 @@ package store
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
+	"errors"
 	"fmt"
 	"time"
 
@@ -101,8 +103,8 @@ type JournalConn struct {
 	db   *sql.DB
 	conn *sql.Conn
 	stmt *sql.Stmt
-	// message is prepared for batches of one message.
-	message *sql.Stmt
+	// message is prepared for batches of one message. It goes round database/sql, which would cost it more than the driver does.
+	message driver.StmtQueryContext
 	// toDevice is prepared when the first messages to devices are sent.
 	toDevice *sql.Stmt
 }
@@ -123,9 +125,14 @@ func (s *Store) OpenJournal(patience time.Duration) (*JournalConn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the journal: %w", err)
 	}
-	connector.Dialer(dialer{patience: patience})
+	var conn *boundedConn
+	connector.Dialer(dialer{patience: patience, dialled: func(c *boundedConn) { conn = c }})
 	c := &JournalConn{db: sql.OpenDB(connector)}
-	if err := c.prepare(); err != nil {
+	err = c.prepare()
+	if err == nil {
+		err = conn.waitInThread()
+	}
+	if err != nil {
 		c.Close()
 		return nil, wrap(err)
 	}
@@ -147,8 +154,13 @@ func (c *JournalConn) prepare() (err error) {
 	if c.stmt, err = c.conn.PrepareContext(ctx, appendStatement); err != nil {
 		return err
 	}
-	c.message, err = c.conn.PrepareContext(ctx, messageStatement)
-	return err
+	return c.conn.Raw(func(conn any) error {
+		stmt, err := conn.(driver.Conn).Prepare(messageStatement)
+		if err == nil {
+			c.message = stmt.(driver.StmtQueryContext)
+		}
+		return err
+	})
 }
 
 // Close gives the connection up; after an error of the connection it is not used again.
@@ -164,7 +176,11 @@ func (c *JournalConn) Close() {
 func (c *JournalConn) Append(now matrix.Timestamp, units []Unit) ([]Result, error) {
 	ctx := context.Background()
 	if len(units) == 1 && units[0].isMessage() {
-		return readResults(c.message.QueryRowContext(ctx, messageArguments(now, &units[0])...), units)
+		results, err := c.appendMessage(now, units)
+		// A transaction that names no room was made in another one at the same time.
+		if !IsUniqueViolation(err) {
+			return results, err
+		}
 	}
 	stmt, messages := c.stmt, hasToDevice(units)
 	if messages {
@@ -177,6 +193,34 @@ func (c *JournalConn) Append(now matrix.Timestamp, units []Unit) ([]Result, erro
 		stmt = c.toDevice
 	}
 	return readResults(stmt.QueryRowContext(ctx, appendArguments(now, units)...), units)
+}
+
+// appendMessage is Append for a unit that is a message.
+func (c *JournalConn) appendMessage(now matrix.Timestamp, units []Unit) ([]Result, error) {
+	var answer [4]driver.Value
+	err := c.conn.Raw(func(any) error {
+		rows, err := c.message.QueryContext(context.Background(), messageArguments(now, &units[0]))
+		if err != nil {
+			return err
+		}
+		err = rows.Next(answer[:])
+		// The commit comes after the row: only the end of the answer says that it succeeded.
+		return errors.Join(err, rows.Close())
+	})
+	if err != nil {
+		return nil, wrap(err)
+	}
+	base, ok := answer[0].(int64)
+	if ok && answer[1] == nil {
+		return []Result{{Outcome: OutcomeStored, Position: base + 1}}, nil
+	}
+	var outcomes, known []sql.NullString
+	var storedAt pq.Int64Array
+	err = errors.Join(pq.Array(&outcomes).Scan(answer[1]), pq.Array(&known).Scan(answer[2]), storedAt.Scan(answer[3]))
+	if err != nil {
+		return nil, err
+	}
+	return resultsOf(units, base, outcomes, known, storedAt), nil
 }
 
 // Append stores one unit within the transaction.
@@ -193,7 +237,6 @@ func (tx *Tx) Append(ctx context.Context, now matrix.Timestamp, unit Unit) (Resu
 	return results[0], nil
 }
 
-// readResults works out where each unit was stored: events have the positions after base, updates those after the events.
 func readResults(answer *sql.Row, units []Unit) ([]Result, error) {
 	var base int64
 	var outcomes, known []sql.NullString
@@ -205,6 +248,11 @@ func readResults(answer *sql.Row, units []Unit) ([]Result, error) {
 	if err := answer.Scan(columns...); err != nil {
 		return nil, wrap(err)
 	}
+	return resultsOf(units, base, outcomes, known, storedAt), nil
+}
+
+// resultsOf works out where each unit was stored: events have the positions after base, updates those after the events.
+func resultsOf(units []Unit, base int64, outcomes, known []sql.NullString, storedAt []int64) []Result {
 	event, update := base+1, base+1
 	for i := range units {
 		update += int64(len(units[i].Events))
@@ -225,7 +273,7 @@ func readResults(answer *sql.Row, units []Unit) ([]Result, error) {
 		}
 		results[i] = r
 	}
-	return results, nil
+	return results
 }
 
 // isMessage reports whether the unit is what journal_append_message stores.
@@ -237,12 +285,17 @@ func (u *Unit) isMessage() bool {
 	return e.StateKey == nil && e.Membership == "" && e.Redacts == "" && e.Relation == nil && e.StickyUntil == 0 && len(e.Media) == 0 && u.Txn.EventID == e.EventID
 }
 
-func messageArguments(now matrix.Timestamp, u *Unit) []any {
+func messageArguments(now matrix.Timestamp, u *Unit) []driver.NamedValue {
 	e, t := &u.Events[0], u.Txn
-	return []any{
+	values := [...]driver.Value{
 		u.RoomNID, string(u.Head), e.Depth, string(e.EventID), e.Type, string(e.Sender), int64(e.OriginServerTS), string(t.Device), t.ID,
 		e.JSON, string(t.User), t.Scope, int64(now),
 	}
+	arguments := make([]driver.NamedValue, len(values))
+	for i, v := range values {
+		arguments[i] = driver.NamedValue{Ordinal: i + 1, Value: v}
+	}
+	return arguments
 }
 
 // batch is the arrays that journal_append takes.

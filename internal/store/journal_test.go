@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"database/sql"
 	"slices"
 	"testing"
 	"time"
@@ -60,4 +61,62 @@ func TestAMessageIsStoredAsInABatch(t *testing.T) {
 	if got := rows(t, dsn, `SELECT head_event_id, extremities, depth FROM rooms WHERE room_nid = 1`); got != "($4,{$4},2)" {
 		t.Errorf("the room: %s", got)
 	}
+}
+
+// A transaction whose scope names no room is made in another room at the same time, which no head of a room can tell.
+func TestAMessageWhoseTransactionIsBeingMadeElsewhere(t *testing.T) {
+	t.Parallel()
+	dsn := storetest.DSN(t)
+	st := storetest.Open(t, dsn)
+	c := &chronicle{t: t, st: st, room: 1}
+	c.append(store.NewEvent{EventID: "$0"})
+	conn, err := st.OpenJournal(10 * time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	unit := store.Unit{
+		RoomNID: 1, RoomID: "!r:x", Head: "$0", Txn: &store.Txn{User: "@a:x", Device: "D", Scope: "notice", ID: "t", EventID: "$1"},
+		Events: []store.NewEvent{{EventID: "$1", Type: "m.room.message", Sender: "@a:x", Depth: 2, JSON: []byte("{}")}},
+	}
+	var results []store.Result
+	appended := make(chan error, 1)
+	execSQL(t, dsn, func(exec func(string)) {
+		exec(`BEGIN`)
+		exec(`INSERT INTO transactions (user_id, device_id, scope, txn_id, event_id, created_ts) VALUES ('@a:x', 'D', 'notice', 't', '$0', 1)`)
+		go func() {
+			var err error
+			results, err = conn.Append(7, []store.Unit{unit})
+			appended <- err
+		}()
+		for rows(t, dsn, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`) != "(1)" {
+			time.Sleep(time.Millisecond)
+		}
+		exec(`COMMIT`)
+	})
+	if err := <-appended; err != nil {
+		t.Fatal(err)
+	}
+	if want := []store.Result{{Outcome: store.OutcomeTxn, EventID: "$0"}}; !slices.Equal(results, want) {
+		t.Errorf("%+v, want %+v", results, want)
+	}
+	if got := rows(t, dsn, `SELECT head_event_id FROM rooms WHERE room_nid = 1`); got != "($0)" {
+		t.Errorf("the room: %s", got)
+	}
+}
+
+// execSQL gives f a connection to the database.
+func execSQL(t *testing.T, dsn string, f func(exec func(statement string))) {
+	t.Helper()
+	db, err := sql.Open("postgres", dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	db.SetMaxOpenConns(1)
+	f(func(statement string) {
+		if _, err := db.Exec(statement); err != nil {
+			t.Fatal(err)
+		}
+	})
 }

@@ -32,7 +32,8 @@ func (a *Authenticator) Authenticate(ctx context.Context, token string) (*httpap
 		return a.next.Authenticate(ctx, token)
 	}
 	user, device := as.Sender, matrix.DeviceID("")
-	if call, ok := httpapi.CallOf(ctx); ok {
+	// Interop: bridges name the user whom they register or sign in here, too, whom there may not be yet.
+	if call, ok := httpapi.CallOf(ctx); ok && call.Route() != "/_matrix/client/v3/register" && call.Route() != "/_matrix/client/v3/login" {
 		if call.HasQuery("user_id") {
 			var err error
 			if user, err = matrix.ParseUserID(call.Query("user_id")); err != nil {

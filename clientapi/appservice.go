@@ -66,7 +66,10 @@ func (s *Server) registerForAppservice(ctx context.Context, c *httpapi.Call, req
 	if !ok {
 		return nil, matrix.UnknownToken(false)
 	}
-	user, err := s.accounts.Create(ctx, auth.NewAccount{Localpart: *req.Username, Domain: domain, MayHave: covers, Appservice: id})
+	// Interop: bridges ask what a user that they have made is called before they give it a name, and take none for a failure.
+	user, err := s.accounts.Create(ctx, auth.NewAccount{
+		Localpart: *req.Username, Domain: domain, DisplayName: *req.Username, MayHave: covers, Appservice: id,
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -90,6 +90,9 @@ func (b *mautrixBridge) run(t *testing.T) {
 		b.machine.HandleMemberEvent(ctx, e)
 		if e.GetStateKey() == string(b.BotMXID()) && e.Content.AsMember().Membership == event.MembershipInvite {
 			b.fail(b.BotIntent().EnsureJoined(ctx, e.RoomID))
+			// What the room was before.
+			_, err := b.BotIntent().State(ctx, e.RoomID)
+			b.fail(err)
 		}
 	})
 	processor.On(event.EventMessage, func(ctx context.Context, e *event.Event) {

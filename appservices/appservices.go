@@ -178,7 +178,7 @@ func (s *Server) runRegistry(ctx context.Context) {
 const (
 	// flushed is how often is written what application services did, audited how often it is looked whether an hour is over.
 	flushed = 5 * time.Second
-	audited = time.Minute
+	audited = 15 * time.Second
 )
 
 func (s *Server) runAccesses(ctx context.Context) {

@@ -18,7 +18,7 @@ import (
 // QueryUser asks the application services that a user id belongs to whether there is such a user, if nobody has the account: one that says
 // so has made it by then. org is the organisation of whoever looks for the user, 0 for nobody.
 //
-// Spec: application-service v1.19 §querying, GET /_matrix/app/v1/users/{userId}
+// Spec: application-service v1.19 §querying
 func (s *Server) QueryUser(ctx context.Context, org int64, user matrix.UserID) error {
 	for _, as := range s.cfg.Registry.services() {
 		if as.URL == "" || user == as.Sender || !as.Covers(user) || as.organisation != org && !as.Everywhere || asks(ctx, as) {
@@ -36,7 +36,7 @@ func (s *Server) QueryUser(ctx context.Context, org int64, user matrix.UserID) e
 
 // QueryAlias asks the application services that an alias belongs to whether there is such a room. It reports whether one of them has made it.
 //
-// Spec: application-service v1.19 §querying, GET /_matrix/app/v1/rooms/{roomAlias}
+// Spec: application-service v1.19 §querying
 func (s *Server) QueryAlias(ctx context.Context, alias matrix.RoomAlias) (bool, error) {
 	for _, as := range s.cfg.Registry.services() {
 		if as.URL == "" || !as.hosts(alias.Domain()) || !anyMatches(as.Aliases, string(alias)) || asks(ctx, as) {

@@ -1,6 +1,7 @@
 package tests
 
 import (
+	"database/sql"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -265,11 +266,72 @@ func TestRegistrationThroughTheAdminAPI(t *testing.T) {
 	// It can come again.
 	acme.Owner.MustDo(t, "POST", ownServices, []byte(text))
 
-	log := acme.Owner.MustDo(t, "GET", "/_roomline/admin/v1/audit?limit=100", nil)
 	for _, action := range []string{"appservice.register", "appservice.tokens", "appservice.remove"} {
-		if !strings.Contains(log.Raw, `"`+action+`"`) {
-			t.Errorf("the audit log lacks %s: %s", action, log.Raw)
+		if list := audited(t, dep, action); len(list) == 0 || !strings.HasPrefix(list[0], acme.Owner.ID+" made ok ") || strings.Contains(list[0], asToken) {
+			t.Errorf("the audit log says of %s: %v", action, list)
 		}
+	}
+}
+
+// audited are the lines of the audit log about an action: actor, target, outcome and detail.
+func audited(t *testing.T, dep *hstest.Deployment, action string) (lines []string) {
+	t.Helper()
+	db, err := sql.Open("postgres", dep.DSN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	rows, err := db.Query(`SELECT actor || ' ' || target || ' ' || outcome || ' ' || detail::text FROM audit_log WHERE action = $1 ORDER BY seq`, action)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var line string
+		if err := rows.Scan(&line); err != nil {
+			t.Fatal(err)
+		}
+		lines = append(lines, line)
+	}
+	return lines
+}
+
+func TestWhatServicesDoIsAuditedByTheHour(t *testing.T) {
+	t.Parallel()
+	dep := hstest.Start(t, hstest.Options{Processes: 2})
+	acme := dep.Organisation(t, "Acme", "acme.test")
+	s := startService(t, "hs-token-of-counted")
+	as := register(t, dep, acme.Owner, ownServices, registrationOf("counted", s, map[string]any{
+		"roomline": map[string]any{"view": map[string]any{"event_types": []string{"*"}, "act": []string{"read"}}}}))
+	for process := range 2 {
+		for as.do(process, "", "GET", hstest.Path("joined_rooms"), nil).Status != 200 {
+			time.Sleep(10 * time.Millisecond) // the other process has to learn of it
+		}
+		as.do(process, "", "GET", hstest.Path("sync"), nil)
+	}
+	db, err := sql.Open("postgres", dep.DSN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	// What was counted on both processes is put into an hour that is over.
+	eventually(t, "the counts of both processes", func() bool {
+		var reads, refused int
+		err := db.QueryRow(`SELECT coalesce(sum(requests) FILTER (WHERE class = 'read'), 0), coalesce(sum(refused), 0) FROM appservice_access`).Scan(&reads, &refused)
+		return err == nil && reads >= 2 && refused == 2
+	})
+	if _, err := db.Exec(`UPDATE appservice_access SET hour_ts = hour_ts - 3600000`); err != nil {
+		t.Fatal(err)
+	}
+	var lines []string
+	eventually(t, "the audit log", func() bool {
+		lines = audited(t, dep, "appservice.access")
+		return len(lines) == 2
+	})
+	all := strings.Join(lines, "\n")
+	if !strings.Contains(all, `appservice:counted counted ok`) || !strings.Contains(all, `"class": "read"`) && !strings.Contains(all, `"class":"read"`) ||
+		!strings.Contains(all, "appservice:counted counted refused") {
+		t.Errorf("the audit log says %s", all)
 	}
 }
 

@@ -107,7 +107,7 @@ func (s *server) run(c *Call) (any, error) {
 		return nil, err
 	}
 	result, err := c.route.Handle(&c.ctx, c)
-	if err == nil && c.Requester != nil && c.Requester.Scope != nil {
+	if err == nil && c.Requester != nil && c.Requester.Scope != nil && c.writer.status == 0 {
 		return c.Requester.Scope.Answer(c, result)
 	}
 	return result, err

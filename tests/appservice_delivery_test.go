@@ -72,16 +72,16 @@ func TestEventsReachAServiceThatFailsOnceEachInOrder(t *testing.T) {
 	as.must("", "POST", hstest.Path("rooms", room, "join"), map[string]any{})
 	ids := sendMany(t, room, users, each)
 
+	s.wait(t, "all events", func() bool { return s.messages() >= each*senders })
 	seen := map[string]int{}
-	s.wait(t, "all events", func() bool {
-		clear(seen)
-		for _, e := range s.told("events") {
-			if e.Get("type").String() == "m.room.message" {
-				seen[e.Get("event_id").String()]++
-			}
+	for _, e := range s.told("events") {
+		if e.Get("type").String() == "m.room.message" {
+			seen[e.Get("event_id").String()]++
 		}
-		return len(seen) == each*senders
-	})
+	}
+	if len(seen) != each*senders {
+		t.Errorf("the service was told %d of %d events", len(seen), each*senders)
+	}
 	for id, n := range seen {
 		if n != 1 {
 			t.Fatalf("%s came in %d transactions", id, n)

@@ -34,6 +34,7 @@ type service struct {
 	taken    []string          // ids, as they were first acknowledged
 	at       map[string]bool
 	running  int
+	texts    int // events of the type m.room.message in what was acknowledged
 	problems []string
 	more     chan struct{}
 }
@@ -94,6 +95,7 @@ func (s *service) serve(w http.ResponseWriter, r *http.Request) {
 	if (!handled || recorded.Code == 200) && !s.at[id] {
 		s.at[id] = true
 		s.taken = append(s.taken, id)
+		s.texts += strings.Count(string(body), `"type":"m.room.message"`)
 	}
 	s.mu.Unlock()
 	select {
@@ -138,6 +140,12 @@ func (s *service) transactions() []gjson.Result {
 		list[i] = gjson.Parse(s.bodies[id])
 	}
 	return list
+}
+
+func (s *service) messages() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.texts
 }
 
 // told are the things under a key of all acknowledged transactions.

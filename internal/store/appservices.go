@@ -57,6 +57,16 @@ func (tx *Tx) DeleteAppservice(ctx context.Context, id string) (bool, error) {
 	return true, err
 }
 
+// DeleteAppservicesOf removes what an organisation has registered, and tells how many that were.
+func (tx *Tx) DeleteAppservicesOf(ctx context.Context, organisation int64) (int64, error) {
+	_, err := tx.exec(ctx, `
+		DELETE FROM appservice_delivery d USING appservices a WHERE a.appservice_id = d.appservice_id AND a.organisation_id = $1`, organisation)
+	if err != nil {
+		return 0, err
+	}
+	return tx.exec(ctx, `DELETE FROM appservices WHERE organisation_id = $1`, organisation)
+}
+
 // CountAppservices returns how many an organisation has registered.
 func (tx *Tx) CountAppservices(ctx context.Context, organisation int64) (int, error) {
 	var n int

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/tidwall/gjson"
 
@@ -31,6 +32,8 @@ type interest struct {
 	rooms map[int64]*room
 	// organisations are those of domains that live here.
 	organisations map[matrix.ServerName]int64
+	// own says of users in namespaces whether they are the application service's own.
+	own map[matrix.UserID]bool
 }
 
 // room is what is known of a room at the position that the application service has come to.
@@ -43,7 +46,7 @@ type room struct {
 }
 
 func newInterest(as *Registration, st *store.Store) *interest {
-	return &interest{as: as, store: st, rooms: make(map[int64]*room), organisations: make(map[matrix.ServerName]int64)}
+	return &interest{as: as, store: st, rooms: make(map[int64]*room), organisations: make(map[matrix.ServerName]int64), own: make(map[matrix.UserID]bool)}
 }
 
 // byNamespace reports whether the application service is interested in rooms without being in them.
@@ -217,6 +220,30 @@ func (n *interest) organisation(ctx context.Context, domain matrix.ServerName) (
 	}
 	n.organisations[domain] = d.OrganisationID
 	return d.OrganisationID, nil
+}
+
+// owns reports whether a user is the application service's own, and not only one whom it is interested in: what is nobody else's (messages to
+// devices, keys, private receipts) it is told of those alone. A namespace that people are in, too, must not take their messages away.
+func (n *interest) owns(ctx context.Context, user matrix.UserID) (bool, error) {
+	if !n.as.Covers(user) {
+		return false, nil
+	}
+	exclusive := func(ns Namespace) bool { return ns.Exclusive && ns.Matches(string(user)) }
+	if user == n.as.Sender || n.as.Operator && slices.ContainsFunc(n.as.Users, exclusive) {
+		return true, nil
+	}
+	if own, known := n.own[user]; known {
+		return own, nil
+	}
+	own, err := n.store.IsAppserviceUser(ctx, user, n.as.ID)
+	if err != nil {
+		return false, fmt.Errorf("look up who made an account: %w", err)
+	}
+	if len(n.own) > limits.AppserviceRooms {
+		clear(n.own)
+	}
+	n.own[user] = own
+	return own, nil
 }
 
 // knows reports whether the application service has to do with a user: one of its own, or one who is in a room that it is interested in, at a

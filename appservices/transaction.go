@@ -138,7 +138,9 @@ func (b *builder) choose(entries []journal.Entry, to int64) (upTo int64, err err
 	}
 	for i := range entries {
 		if up := entries[i].Update; up != nil {
-			b.update(up)
+			if err := b.update(up); err != nil {
+				return 0, err
+			}
 			continue
 		}
 		e := entries[i].Event
@@ -163,35 +165,46 @@ func (b *builder) choose(entries []journal.Entry, to int64) (upTo int64, err err
 }
 
 // update notes what an update says.
-func (b *builder) update(up *store.Update) {
-	as := b.w.as
+func (b *builder) update(up *store.Update) error {
+	as, n := b.w.as, b.w.interest
 	switch up.Kind {
 	case store.KindTyping:
-		if as.wantsEphemeral() && b.w.interest.concerns(up.RoomNID) {
+		if as.wantsEphemeral() && n.concerns(up.RoomNID) {
 			b.typing[up.RoomNID] = true
 		}
 	case store.KindReceipt:
-		private := strings.HasPrefix(up.Key, "m.read.private|")
-		if as.wantsEphemeral() && b.w.interest.concerns(up.RoomNID) && (!private || as.Covers(up.UserID)) {
-			b.receipts[up.RoomNID] = append(b.receipts[up.RoomNID], up)
+		if !as.wantsEphemeral() || !n.concerns(up.RoomNID) {
+			return nil
 		}
+		if strings.HasPrefix(up.Key, "m.read.private|") {
+			if own, err := n.owns(b.ctx, up.UserID); err != nil || !own {
+				return err
+			}
+		}
+		b.receipts[up.RoomNID] = append(b.receipts[up.RoomNID], up)
 	case store.KindPresence:
 		if as.wantsEphemeral() {
 			b.presence[up.UserID] = up
 		}
-	case store.KindToDevice:
-		if as.wantsDevices() && as.Covers(up.UserID) {
-			b.queues[deviceOf{up.UserID, matrix.DeviceID(up.Key)}] = true
+	case store.KindToDevice, store.KindKeyCount:
+		if !as.wantsDevices() {
+			return nil
 		}
-	case store.KindKeyCount:
-		if as.wantsDevices() && (up.UserID == "" || as.Covers(up.UserID)) {
-			b.counted[deviceOf{up.UserID, matrix.DeviceID(up.Key)}] = true
+		own, err := n.owns(b.ctx, up.UserID)
+		if err != nil || !own && up.UserID != "" {
+			return err
 		}
+		devices := b.counted
+		if up.Kind == store.KindToDevice {
+			devices = b.queues
+		}
+		devices[deviceOf{up.UserID, matrix.DeviceID(up.Key)}] = true
 	case store.KindDeviceList:
 		if as.wantsDevices() && up.Key == "" {
 			b.changed[up.UserID] = true
 		}
 	}
+	return nil
 }
 
 // parts renders everything.
@@ -463,7 +476,11 @@ func (b *builder) keyCounts(parts map[string][]byte) error {
 			return fmt.Errorf("list devices: %w", err)
 		}
 		for _, d := range devices {
-			if b.w.as.Covers(d.UserID) {
+			own, err := b.w.interest.owns(b.ctx, d.UserID)
+			if err != nil {
+				return err
+			}
+			if own {
 				b.counted[deviceOf{d.UserID, d.DeviceID}] = true
 			}
 		}

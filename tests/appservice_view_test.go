@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -562,4 +563,72 @@ func TestDeviceDataAndDevicesOfGhosts(t *testing.T) {
 		t.Errorf("delete the device: %s", r)
 	}
 	as.must(ghost, "POST", hstest.Path("delete_devices"), map[string]any{"devices": []string{"GHOST"}})
+}
+
+// TestANamespaceOfPeopleTakesNothingFromThem has an application service that is interested in everybody.
+func TestANamespaceOfPeopleTakesNothingFromThem(t *testing.T) {
+	t.Parallel()
+	dep := hstest.Start(t, hstest.Options{})
+	everybody := map[string]any{
+		"receive_ephemeral": true, "org.matrix.msc3202": true,
+		"namespaces": map[string]any{"users": []any{map[string]any{"exclusive": false, "regex": "@.*"}}},
+	}
+	owners, operators := startService(t, "hs-token-of-owners"), startService(t, "hs-token-of-operators")
+	acme := dep.Organisation(t, "Acme", "acme.test")
+	register(t, dep, acme.Owner, ownServices, registrationOf("owners", owners, everybody))
+	everybody["roomline"] = map[string]any{"organisation": "acme.test"}
+	register(t, dep, dep.Operator(t), operatorServices, registrationOf("operators", operators, everybody))
+	alice, bob := acme.User(t, "alice"), acme.User(t, "bob")
+	room := alice.MustCreateRoom(t, map[string]any{"preset": "public_chat"})
+	bob.MustJoin(t, room)
+	event := alice.MustSendText(t, room, "x")
+	bob.MustDo(t, "POST", hstest.Path("rooms", room, "receipt", "m.read.private", event), map[string]any{})
+	alice.MustDo(t, "PUT", hstest.Path("sendToDevice", "m.test", "1"), map[string]any{"messages": map[string]any{bob.ID: map[string]any{"*": map[string]any{"x": "y"}}}})
+	last := alice.MustSendText(t, room, "y")
+	for _, s := range []*service{owners, operators} {
+		s.hasEvent(t, last)
+		for _, body := range s.transactions() {
+			if strings.Contains(body.Raw, "m.read.private") || strings.Contains(body.Raw, "to_device") {
+				t.Errorf("told what is bob's alone: %s", body.Raw)
+			}
+		}
+	}
+	if got := bob.MustSync(t, hstest.Sync{}).Get("to_device.events").Array(); len(got) != 1 {
+		t.Errorf("bob's messages: %v", got)
+	}
+}
+
+func TestManyMessagesToADeviceComeOnceAndInOrder(t *testing.T) {
+	t.Parallel()
+	dep := hstest.Start(t, hstest.Options{})
+	s := startService(t, "hs-token-of-many")
+	as := register(t, dep, dep.Operator(t), ownServices, registrationOf("many", s, map[string]any{"org.matrix.msc3202": true}))
+	as.ghost("_many_a")
+	const ghost = "@_many_a:hs.test"
+	as.must(ghost, "PUT", hstest.Path("devices", "GHOST"), map[string]any{})
+	alice := dep.User(t, "alice")
+	// They wait while the service is away, and are more than one transaction has.
+	s.setFault(func(_ int, w http.ResponseWriter) bool { w.WriteHeader(503); return true })
+	const messages = 450
+	for i := range messages {
+		alice.MustDo(t, "PUT", hstest.Path("sendToDevice", "m.test", strconv.Itoa(i)), map[string]any{"messages": map[string]any{ghost: map[string]any{"GHOST": map[string]any{"n": i}}}})
+	}
+	s.setFault(func(n int, w http.ResponseWriter) bool {
+		if n%3 == 0 {
+			w.WriteHeader(500)
+			return true
+		}
+		return false
+	})
+	s.setAsk(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "{}") })
+	as.must("", "POST", "/_matrix/client/v1/appservice/many/ping", nil) // it is back
+	s.wait(t, "all messages", func() bool { return len(s.told("de.sorunome.msc2409.to_device")) >= messages })
+	for i, m := range s.told("de.sorunome.msc2409.to_device") {
+		if m.Get("content.n").Int() != int64(i) {
+			t.Fatalf("message %d is %s", i, m.Raw)
+		}
+	}
+	if n := len(s.transactions()); n < 3 {
+		t.Errorf("%d messages came in %d transactions", messages, n)
+	}
 }

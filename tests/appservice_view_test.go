@@ -632,3 +632,31 @@ func TestManyMessagesToADeviceComeOnceAndInOrder(t *testing.T) {
 		t.Errorf("%d messages came in %d transactions", messages, n)
 	}
 }
+
+func TestWithAnOrganisationItsServicesEnd(t *testing.T) {
+	t.Parallel()
+	dep := hstest.Start(t, hstest.Options{Processes: 2})
+	acme := dep.Organisation(t, "Acme", "acme.test")
+	s := startService(t, "hs-token-of-ended")
+	as := register(t, dep, acme.Owner, ownServices, registrationOf("ended", s, nil))
+	as.ghost("_ended_a")
+	organisation := "/_roomline/operator/v1/organisations/" + strconv.FormatInt(acme.ID, 10)
+	operator := dep.Operator(t)
+	status := func() int { return as.do(1, "", "GET", hstest.Path("account", "whoami"), nil).Status }
+	eventually(t, "the service on the other process", func() bool { return status() == 200 })
+	operator.MustDo(t, "POST", organisation+"/suspend", map[string]any{})
+	if got := status(); got != 401 {
+		t.Errorf("while the organisation is suspended: %d", got)
+	}
+	operator.MustDo(t, "POST", organisation+"/resume", map[string]any{})
+	if got := status(); got != 200 {
+		t.Errorf("afterwards: %d", got)
+	}
+	operator.MustDo(t, "DELETE", organisation, map[string]any{})
+	eventually(t, "the registration being removed", func() bool {
+		return !strings.Contains(operator.MustDo(t, "GET", operatorServices, nil).Raw, `"ended"`)
+	})
+	if got := status(); got != 401 {
+		t.Errorf("after the organisation is deleted: %d", got)
+	}
+}

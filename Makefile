@@ -27,7 +27,7 @@ run: postgresql build ## build and start a server to try out; its data is in ./d
 	bin/roomline serve --dev
 
 .PHONY: test
-test: check bin-test chromium clamav bin/minio bin/versitygw tests/jssdk/node_modules tests/hydrogen/node_modules ## everything that has to hold: check, then all tests
+test: check bin-test chromium clamav bin/minio bin/versitygw tests/jssdk/node_modules tests/hydrogen/node_modules tests/bridge/node_modules ## everything that has to hold: check, then all tests
 	$(WITHPOSTGRES) $(GO) test -timeout 20m -parallel 4 $(TAGS) $(TESTFLAGS) ./...
 
 .PHONY: check

@@ -47,10 +47,11 @@ func (s *Server) pingAppservice(ctx context.Context, c *httpapi.Call, req *pingR
 		return nil, matrix.NewError(http.StatusGatewayTimeout, matrix.ErrConnectionTimeout, "the application service did not answer in time")
 	case err != nil:
 		return nil, matrix.NewError(http.StatusBadGateway, matrix.ErrConnectionFailed, "the application service could not be reached: %v", reason(err))
-	case got.status < 200 || got.status > 299:
+	case !got.ok():
 		return nil, matrix.NewError(http.StatusBadGateway, matrix.ErrBadStatus, "the application service answered with status %d", got.status).
 			With("status", got.status).With("body", string(got.body[:min(len(got.body), shownBody)]))
 	}
+	s.hurryUp(as.ID)
 	return pingResponse{DurationMS: s.cfg.Clock.Now().Sub(begun).Milliseconds()}, nil
 }
 

@@ -3,12 +3,14 @@ package appservices
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/url"
 	"os"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode"
 
@@ -18,7 +20,7 @@ import (
 	"github.com/roomline/roomline/internal/matrix"
 )
 
-// Registration is what the operator says of an application service.
+// Registration is what the operator, or an owner of an organisation, says of an application service.
 //
 // Spec: application-service v1.19 §registration
 type Registration struct {
@@ -31,14 +33,31 @@ type Registration struct {
 	Users, Aliases, Rooms []Namespace
 	// RateLimited is false for one whose requests are not counted.
 	RateLimited bool
-	// ReceiveEphemeral says that it wants typing, receipts and presence.
-	ReceiveEphemeral bool
+	// ReceiveEphemeral says that it wants typing, receipts and presence, OldEphemeral that it does under the name of MSC2409.
+	ReceiveEphemeral, OldEphemeral bool
+	// DeviceData says that it wants what encryption needs (MSC3202, MSC4203).
+	DeviceData bool
 	// Protocols are the third-party networks that it knows.
 	Protocols []string
+	// Grants are what it may do besides the application-service API.
+	Grants []string
+	// View narrows what it may do and is told; nil does not.
+	View *View
+	// Everywhere says that it belongs to no organisation, but to the deployment.
+	Everywhere bool
+	// Operator says that the operator registered it: it may act as everybody in its namespaces. One of an organisation's owner may act as those
+	// whom it made, unless it has the grant puppet.
+	Operator bool
 
-	asToken      [sha256.Size]byte
-	hsToken      string
+	asToken [sha256.Size]byte
+	hsToken string
+	// stored is false for one of a file.
+	stored bool
+	// of is what the registration says of its organisation: a domain, a number, "*" or nothing.
+	of           string
 	organisation int64
+	document     document
+	createdBy    string
 }
 
 // Namespace is a set of ids.
@@ -46,144 +65,84 @@ type Namespace struct {
 	// Exclusive keeps everybody else from making such ids.
 	Exclusive bool
 	pattern   *regexp.Regexp
+	// from and to bound the ids that match; to is empty for no bound.
+	from, to string
 }
 
 // Matches reports whether an id lies in the namespace. Like the servers that registrations were written for, it asks whether the id
 // begins with something that the expression matches.
 func (n *Namespace) Matches(id string) bool { return n.pattern.MatchString(id) }
 
-// Covers reports whether the application service may act as a user: itself, or one of its namespaces and its domain.
+// Covers reports whether a user is the application service's: itself, or one of its namespaces and its domain.
 //
 // Spec: application-service v1.19 §identity-assertion
 func (r *Registration) Covers(user matrix.UserID) bool {
-	return user == r.Sender || user.Domain() == r.Sender.Domain() && anyMatches(r.Users, string(user))
+	return user == r.Sender || r.hosts(user.Domain()) && anyMatches(r.Users, string(user))
 }
+
+// hosts reports whether its namespaces are about ids of a domain. Those of the whole deployment are about every domain: of ids that live
+// elsewhere nobody has an account here.
+func (r *Registration) hosts(domain matrix.ServerName) bool {
+	return r.Everywhere || domain == r.Sender.Domain()
+}
+
+// MayActAs reports whether it may act as an account of its namespaces. made: it made the account.
+func (r *Registration) MayActAs(user matrix.UserID, made bool) bool {
+	return r.Covers(user) && (user == r.Sender || made || r.Operator || slices.Contains(r.Grants, GrantPuppet))
+}
+
+// The grants.
+const (
+	// GrantPeople opens SCIM and the management of people.
+	GrantPeople = "people"
+	// GrantDirectory opens the search for people to a token with a view.
+	GrantDirectory = "directory"
+	// GrantContacts opens the organisation's address book.
+	GrantContacts = "contacts"
+	// GrantPuppet lets it act as people of its namespaces that it did not make. Only the operator gives it.
+	GrantPuppet = "puppet"
+)
+
+var grants = []string{GrantPeople, GrantDirectory, GrantContacts, GrantPuppet}
 
 func anyMatches(list []Namespace, id string) bool {
 	return slices.ContainsFunc(list, func(n Namespace) bool { return n.Matches(id) })
 }
 
-// Registry is all registrations of the deployment.
-type Registry struct {
-	services []*Registration
-	byToken  map[[sha256.Size]byte]*Registration
-}
-
-// Unlimited are the ids of the application services whose requests are not counted.
-func (r *Registry) Unlimited() []string {
-	var ids []string
-	for _, as := range r.services {
-		if !as.RateLimited {
-			ids = append(ids, as.ID)
-		}
-	}
-	return ids
-}
-
-// ofToken returns the application service that a token belongs to, or nil.
-func (r *Registry) ofToken(token string) *Registration {
-	if len(r.services) == 0 {
-		return nil
-	}
-	return r.byToken[sha256.Sum256([]byte(token))]
-}
-
-// byID returns the application service of an id, or nil.
-func (r *Registry) byID(id string) *Registration {
-	i := slices.IndexFunc(r.services, func(as *Registration) bool { return as.ID == id })
-	if i < 0 {
-		return nil
-	}
-	return r.services[i]
-}
-
-// Empty reports whether there is no application service.
-func (r *Registry) Empty() bool { return len(r.services) == 0 }
-
-// Exclusive reports whether a user id lies in a namespace that an application service has for itself.
-func (r *Registry) Exclusive(user matrix.UserID) bool {
-	return slices.ContainsFunc(r.services, func(as *Registration) bool {
-		return user.Domain() == as.Sender.Domain() && (user == as.Sender ||
-			slices.ContainsFunc(as.Users, func(n Namespace) bool { return n.Exclusive && n.Matches(string(user)) }))
-	})
-}
-
-// MayName reports whether an alias may be made, or given up, by the application service called id, or by somebody else when id is empty. An
-// application service has the aliases of its namespaces and no others; nobody else has those that it keeps for itself.
-//
-// Spec: application-service v1.19 §server-admin-style-permissions
-func (r *Registry) MayName(id string, alias matrix.RoomAlias) bool {
-	if id != "" {
-		as := r.byID(id)
-		return as != nil && alias.Domain() == as.Sender.Domain() && anyMatches(as.Aliases, string(alias))
-	}
-	return !slices.ContainsFunc(r.services, func(as *Registration) bool {
-		return alias.Domain() == as.Sender.Domain() &&
-			slices.ContainsFunc(as.Aliases, func(n Namespace) bool { return n.Exclusive && n.Matches(string(alias)) })
-	})
-}
-
-// Covers reports whether the application service called id may make a user and act as it.
-func (r *Registry) Covers(id string, user matrix.UserID) bool {
-	as := r.byID(id)
-	return as != nil && as.Covers(user)
-}
-
-// Load reads the registrations in files. Their users are of the given domain. All mistakes are reported at once.
-func Load(files []string, domain matrix.ServerName) (*Registry, error) {
-	r := &Registry{byToken: make(map[[sha256.Size]byte]*Registration)}
-	var errs []error
-	for _, file := range files {
-		as, err := read(file, domain)
-		if err == nil {
-			err = r.add(as)
-		}
-		if err != nil {
-			errs = append(errs, fmt.Errorf("registration %s: %w", file, err))
-		}
-	}
-	if len(errs) > 0 {
-		return nil, errors.Join(errs...)
-	}
-	return r, nil
-}
-
-func (r *Registry) add(as *Registration) error {
-	for _, other := range r.services {
-		switch {
-		case other.ID == as.ID:
-			return fmt.Errorf("id: %q is the id of another application service", as.ID)
-		case other.asToken == as.asToken:
-			return fmt.Errorf("as_token: is that of %s", other.ID)
-		case other.Sender == as.Sender:
-			return fmt.Errorf("sender_localpart: is that of %s", other.ID)
-		}
-	}
-	r.services = append(r.services, as)
-	r.byToken[as.asToken] = as
-	return nil
-}
-
-// document is a registration file. Keys that are not here are extensions of others, and left alone.
+// document is a registration. Keys that are not here are extensions of others, and left alone.
 type document struct {
-	ID              string  `yaml:"id"`
-	URL             *string `yaml:"url"`
-	ASToken         string  `yaml:"as_token"`
-	HSToken         string  `yaml:"hs_token"`
-	SenderLocalpart string  `yaml:"sender_localpart"`
-	Namespaces      *struct {
-		Users   []namespaceDocument `yaml:"users"`
-		Aliases []namespaceDocument `yaml:"aliases"`
-		Rooms   []namespaceDocument `yaml:"rooms"`
-	} `yaml:"namespaces"`
-	RateLimited      *bool    `yaml:"rate_limited"`
-	ReceiveEphemeral bool     `yaml:"receive_ephemeral"`
-	Protocols        []string `yaml:"protocols"`
+	ID               string      `yaml:"id" json:"id"`
+	URL              *string     `yaml:"url" json:"url"`
+	ASToken          string      `yaml:"as_token" json:"as_token,omitempty"`
+	HSToken          string      `yaml:"hs_token" json:"hs_token,omitempty"`
+	SenderLocalpart  string      `yaml:"sender_localpart" json:"sender_localpart"`
+	Namespaces       *namespaces `yaml:"namespaces" json:"namespaces"`
+	RateLimited      *bool       `yaml:"rate_limited" json:"rate_limited,omitempty"`
+	ReceiveEphemeral bool        `yaml:"receive_ephemeral" json:"receive_ephemeral,omitempty"`
+	OldEphemeral     bool        `yaml:"de.sorunome.msc2409.push_ephemeral" json:"de.sorunome.msc2409.push_ephemeral,omitempty"`
+	DeviceData       bool        `yaml:"org.matrix.msc3202" json:"org.matrix.msc3202,omitempty"`
+	Protocols        []string    `yaml:"protocols" json:"protocols,omitempty"`
+	// Roomline is ours: extension, which is decoded strictly.
+	Roomline any `yaml:"roomline" json:"roomline,omitempty"`
+}
+
+type namespaces struct {
+	Users   []namespaceDocument `yaml:"users" json:"users,omitempty"`
+	Aliases []namespaceDocument `yaml:"aliases" json:"aliases,omitempty"`
+	Rooms   []namespaceDocument `yaml:"rooms" json:"rooms,omitempty"`
 }
 
 type namespaceDocument struct {
-	Exclusive *bool  `yaml:"exclusive"`
-	Regex     string `yaml:"regex"`
+	Exclusive *bool  `yaml:"exclusive" json:"exclusive"`
+	Regex     string `yaml:"regex" json:"regex"`
+}
+
+// extension is the key roomline of a registration.
+type extension struct {
+	// Organisation is a domain, a number, or "*" for the whole deployment.
+	Organisation any           `json:"organisation"`
+	Grants       []string      `json:"grants"`
+	View         *viewDocument `json:"view"`
 }
 
 func read(file string, domain matrix.ServerName) (*Registration, error) {
@@ -201,19 +160,40 @@ func read(file string, domain matrix.ServerName) (*Registration, error) {
 	return parse(text, domain)
 }
 
+// parse reads a registration of the operator's, in a file.
 func parse(text []byte, domain matrix.ServerName) (*Registration, error) {
-	if len(bytes.TrimSpace(text)) == 0 {
-		return nil, errors.New("is empty")
+	d, err := decode(text)
+	if err != nil {
+		return nil, err
 	}
+	as, err := d.compile(domain)
+	if err == nil {
+		as.Operator = true
+	}
+	return as, err
+}
+
+// decode reads YAML, or JSON, which is YAML.
+func decode(text []byte) (document, error) {
 	var d document
+	if len(bytes.TrimSpace(text)) == 0 {
+		return d, errors.New("is empty")
+	}
 	if err := yaml.Load(text, &d); err != nil {
 		// The message of the parser may quote a line, and with it a token.
-		return nil, errors.New("is not YAML of the form that the application-service API describes")
+		return d, errors.New("is not YAML of the form that the application-service API describes")
 	}
+	return d, nil
+}
+
+// compile checks all of a registration. Its users are of the given domain.
+func (d document) compile(domain matrix.ServerName) (*Registration, error) {
 	as := &Registration{
-		ID: d.ID, RateLimited: d.RateLimited == nil || *d.RateLimited, ReceiveEphemeral: d.ReceiveEphemeral, Protocols: d.Protocols,
-		asToken: sha256.Sum256([]byte(d.ASToken)), hsToken: d.HSToken,
+		ID: d.ID, RateLimited: d.RateLimited == nil || *d.RateLimited, ReceiveEphemeral: d.ReceiveEphemeral, OldEphemeral: d.OldEphemeral,
+		DeviceData: d.DeviceData, Protocols: d.Protocols, asToken: sha256.Sum256([]byte(d.ASToken)), hsToken: d.HSToken,
 	}
+	as.document = d
+	as.document.ASToken, as.document.HSToken = "", ""
 	var errs []error
 	complain := func(field, format string, a ...any) { errs = append(errs, fmt.Errorf(field+": "+format, a...)) }
 	if d.ID == "" || len(d.ID) > limits.Identifier || strings.ContainsFunc(d.ID, unicode.IsControl) {
@@ -226,42 +206,18 @@ func parse(text []byte, domain matrix.ServerName) (*Registration, error) {
 			complain("url", "must be an http or https URL without query, or null")
 		}
 	}
-	for field, token := range map[string]string{"as_token": d.ASToken, "hs_token": d.HSToken} {
-		if len(token) < minToken || len(token) > limits.AccessToken || strings.ContainsFunc(token, notInToken) {
-			complain(field, "must be %d to %d visible characters", minToken, limits.AccessToken)
-		}
-	}
-	if d.ASToken != "" && d.ASToken == d.HSToken {
-		complain("hs_token", "must not be the as_token")
-	}
+	errs = append(errs, d.checkTokens()...)
 	var err error
 	if as.Sender, err = matrix.NewUserID(d.SenderLocalpart, domain); err != nil {
 		complain("sender_localpart", "must be the localpart of a user id: a-z, 0-9 and . _ = - / +")
-	}
-	if d.Namespaces == nil {
-		complain("namespaces", "is missing")
-		return nil, errors.Join(errs...)
-	}
-	for field, list := range map[string]struct {
-		from []namespaceDocument
-		to   *[]Namespace
-	}{
-		"users": {d.Namespaces.Users, &as.Users}, "aliases": {d.Namespaces.Aliases, &as.Aliases}, "rooms": {d.Namespaces.Rooms, &as.Rooms},
-	} {
-		for i, n := range list.from {
-			namespace, err := n.compile()
-			if err != nil {
-				complain(fmt.Sprintf("namespaces.%s[%d]", field, i), "%w", err)
-				continue
-			}
-			*list.to = append(*list.to, namespace)
-		}
 	}
 	for i, protocol := range d.Protocols {
 		if protocol == "" || len(protocol) > limits.Identifier {
 			complain(fmt.Sprintf("protocols[%d]", i), "must be text of 1 to %d bytes", limits.Identifier)
 		}
 	}
+	errs = append(errs, as.extend(d.Roomline)...)
+	errs = append(errs, as.compileNamespaces(d.Namespaces)...)
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
 	}
@@ -272,6 +228,44 @@ func parse(text []byte, domain matrix.ServerName) (*Registration, error) {
 const minToken = 8
 
 func notInToken(r rune) bool { return r <= ' ' || r > '~' }
+
+func (d document) checkTokens() (errs []error) {
+	for field, token := range map[string]string{"as_token": d.ASToken, "hs_token": d.HSToken} {
+		if len(token) < minToken || len(token) > limits.AccessToken || strings.ContainsFunc(token, notInToken) {
+			errs = append(errs, fmt.Errorf("%s: must be %d to %d visible characters", field, minToken, limits.AccessToken))
+		}
+	}
+	if d.ASToken != "" && d.ASToken == d.HSToken {
+		errs = append(errs, errors.New("hs_token: must not be the as_token"))
+	}
+	return errs
+}
+
+func (r *Registration) compileNamespaces(n *namespaces) (errs []error) {
+	if n == nil {
+		return []error{errors.New("namespaces: is missing")}
+	}
+	for field, list := range map[string]struct {
+		from []namespaceDocument
+		to   *[]Namespace
+	}{
+		"users": {n.Users, &r.Users}, "aliases": {n.Aliases, &r.Aliases}, "rooms": {n.Rooms, &r.Rooms},
+	} {
+		if len(list.from) > limits.Namespaces {
+			errs = append(errs, fmt.Errorf("namespaces.%s: has more than %d entries", field, limits.Namespaces))
+			continue
+		}
+		for i, n := range list.from {
+			namespace, err := n.compile()
+			if err != nil {
+				errs = append(errs, fmt.Errorf("namespaces.%s[%d]: %w", field, i, err))
+				continue
+			}
+			*list.to = append(*list.to, namespace)
+		}
+	}
+	return errs
+}
 
 func (n namespaceDocument) compile() (Namespace, error) {
 	switch {
@@ -284,5 +278,59 @@ func (n namespaceDocument) compile() (Namespace, error) {
 	if err != nil {
 		return Namespace{}, fmt.Errorf("regex: %w", err)
 	}
-	return Namespace{Exclusive: *n.Exclusive, pattern: pattern}, nil
+	return newNamespace(*n.Exclusive, pattern, n.Regex), nil
 }
+
+// newNamespace finds between which ids those lie that match: what the expression begins with in plain letters.
+func newNamespace(exclusive bool, pattern *regexp.Regexp, expression string) Namespace {
+	n := Namespace{Exclusive: exclusive, pattern: pattern}
+	bare, err := regexp.Compile(strings.TrimPrefix(expression, "^"))
+	if err != nil {
+		return n
+	}
+	n.from, _ = bare.LiteralPrefix()
+	if last := len(n.from) - 1; last >= 0 && n.from[last] < 0x7f {
+		n.to = n.from[:last] + string(n.from[last]+1)
+	}
+	return n
+}
+
+// extend reads the key that is ours. What it does not know is a mistake: it may have been meant to forbid something.
+func (r *Registration) extend(raw any) (errs []error) {
+	if raw == nil {
+		return nil
+	}
+	text, err := json.Marshal(raw)
+	if err != nil {
+		return []error{errors.New("roomline: must be an object")}
+	}
+	var e extension
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&e); err != nil {
+		return []error{fmt.Errorf("roomline: %s", strings.TrimPrefix(err.Error(), "json: "))}
+	}
+	switch of := e.Organisation.(type) {
+	case nil:
+	case string:
+		r.of = of
+	case float64:
+		r.of = strconv.FormatInt(int64(of), 10)
+	default:
+		errs = append(errs, errors.New("roomline.organisation: must be a domain, a number or *"))
+	}
+	r.Everywhere = r.of == "*"
+	for i, g := range e.Grants {
+		if !slices.Contains(grants, g) {
+			errs = append(errs, fmt.Errorf("roomline.grants[%d]: must be one of %s", i, strings.Join(grants, ", ")))
+		}
+	}
+	r.Grants = e.Grants
+	if e.View != nil {
+		view, more := e.View.compile()
+		r.View, errs = view, append(errs, more...)
+	}
+	return errs
+}
+
+func (r *Registration) hasToken(token string) bool { return sha256.Sum256([]byte(token)) == r.asToken }

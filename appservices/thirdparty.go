@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/roomline/roomline/internal/httpapi"
@@ -93,8 +94,8 @@ func unknownProtocol() *matrix.Error { return matrix.NotFound("there is no such 
 // of lists the application services that somebody's organisation has and that can be asked.
 func (s *Server) of(who *httpapi.Requester) []*Registration {
 	var list []*Registration
-	for _, as := range s.cfg.Registry.services {
-		if as.organisation == who.Org && as.URL != "" {
+	for _, as := range s.cfg.Registry.services() {
+		if (as.organisation == who.Org || as.Everywhere) && as.URL != "" {
 			list = append(list, as)
 		}
 	}
@@ -235,7 +236,7 @@ func find[T any](ctx context.Context, s *Server, services []*Registration, path 
 
 // get asks an application service for JSON. false: it does not know, or did not answer as it should.
 func (s *Server) get(ctx context.Context, as *Registration, path string, query url.Values, into any) bool {
-	got, err := s.ask(ctx, as, http.MethodGet, path, query, nil)
+	got, err := s.askEither(ctx, as, path, strings.Replace(path, "/app/v1/", "/app/unstable/", 1), query)
 	if err == nil && got.status == http.StatusOK {
 		err = json.Unmarshal(got.body, into)
 	}

@@ -23,6 +23,17 @@ import (
 // resolveAlias finds the room of an alias. An alias of a domain that is not hosted here is as unknown as one that nobody made.
 func (s *Server) resolveAlias(ctx context.Context, alias matrix.RoomAlias) (store.Alias, error) {
 	found, err := s.store.GetAlias(ctx, alias)
+	if errors.Is(err, store.ErrNotFound) && s.cfg.QueryAlias != nil {
+		made, err := s.cfg.QueryAlias(ctx, alias)
+		if err != nil {
+			return found, err
+		}
+		if made {
+			if found, err = s.store.GetAlias(ctx, alias); err == nil {
+				return found, nil
+			}
+		}
+	}
 	if errors.Is(err, store.ErrNotFound) {
 		return found, unknownAlias(alias)
 	}

@@ -3,6 +3,7 @@ package clientapi
 import (
 	"context"
 	"strconv"
+	"strings"
 
 	"github.com/roomline/roomline/clientapi/auth"
 	"github.com/roomline/roomline/internal/httpapi"
@@ -21,7 +22,7 @@ func (s *Server) appservice(c *httpapi.Call) (id string, err error) {
 	if err != nil {
 		return "", err
 	}
-	if requester.Appservice == "" || s.cfg.AppserviceCovers == nil {
+	if requester.Appservice == "" || s.cfg.Appservice == nil {
 		return "", matrix.UnknownToken(false)
 	}
 	return requester.Appservice, nil
@@ -61,9 +62,14 @@ func (s *Server) registerForAppservice(ctx context.Context, c *httpapi.Call, req
 	if req.Username == nil {
 		return nil, matrix.MissingParam("username is missing")
 	}
-	user, err := s.accounts.Create(ctx, auth.NewAccount{Localpart: *req.Username, MayHave: func(user matrix.UserID) bool {
-		return s.cfg.AppserviceCovers(id, user)
-	}})
+	domain, covers, ok := s.cfg.Appservice(id)
+	if !ok {
+		return nil, matrix.UnknownToken(false)
+	}
+	// Interop: bridges ask what a user that they have made is called before they give it a name, and take none for a failure.
+	user, err := s.accounts.Create(ctx, auth.NewAccount{
+		Localpart: *req.Username, Domain: domain, DisplayName: *req.Username, MayHave: covers, Appservice: id,
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -85,14 +91,44 @@ func (s *Server) verifyAppserviceLogin(ctx context.Context, c *httpapi.Call, req
 	if identifier == nil {
 		identifier = auth.LegacyIdentifier(req.User, "", "")
 	}
+	domain, covers, ok := s.cfg.Appservice(id)
+	if !ok {
+		return "", matrix.UnknownToken(false)
+	}
+	if identifier == nil {
+		return "", matrix.MissingParam("identifier is missing")
+	}
+	if name := identifier.User; identifier.Type == "m.id.user" && !strings.HasPrefix(name, "@") {
+		// A name alone is of the application service's domain.
+		identifier = &auth.Identifier{Type: identifier.Type, User: "@" + name + ":" + string(domain)}
+	}
 	user, err := s.accounts.Named(ctx, identifier)
 	switch {
 	case err != nil:
 		return "", err
 	case user == "":
 		return "", matrix.Forbidden("there is no such user")
-	case !s.cfg.AppserviceCovers(id, user):
+	case !covers(user):
 		return "", outsideNamespaces()
 	}
-	return user, nil
+	may, err := s.cfg.MaySignIn(ctx, id, user)
+	if err == nil && !may {
+		err = outsideNamespaces()
+	}
+	return user, err
+}
+
+// askForUsers asks application services for those of the users whom nobody has made.
+//
+// Spec: application-service v1.19 §querying
+func (s *Server) askForUsers(ctx context.Context, who *httpapi.Requester, users ...matrix.UserID) error {
+	if s.cfg.QueryUser == nil || who == nil {
+		return nil
+	}
+	for _, user := range users {
+		if err := s.cfg.QueryUser(ctx, who.Org, user); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -67,8 +67,14 @@ type Config struct {
 	MaxScheduled int
 	// DefaultRoomVersion is that of rooms for which the client names none; the spec's default if empty.
 	DefaultRoomVersion string
-	// AppserviceCovers reports whether the application service called id may act as a user; nil where there is none.
-	AppserviceCovers func(id string, user matrix.UserID) bool
+	// Appservice says what the application service called id may do with accounts; nil where there are none.
+	Appservice func(id string) (domain matrix.ServerName, covers func(matrix.UserID) bool, ok bool)
+	// MaySignIn reports whether the application service called id may sign a user in.
+	MaySignIn func(ctx context.Context, id string, user matrix.UserID) (bool, error)
+	// QueryUser asks the application service that a user id belongs to for a user whom nobody has made, as somebody of an organisation;
+	// QueryAlias does so for an alias, and reports whether it was made.
+	QueryUser  func(ctx context.Context, org int64, user matrix.UserID) error
+	QueryAlias func(ctx context.Context, alias matrix.RoomAlias) (bool, error)
 	// MayName reports whether the application service called id, or somebody else when id is empty, may make an alias; nil where there is
 	// no application service.
 	MayName func(id string, alias matrix.RoomAlias) bool

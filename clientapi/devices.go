@@ -7,9 +7,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 
+	"github.com/roomline/roomline/clientapi/auth"
 	"github.com/roomline/roomline/internal/httpapi"
 	"github.com/roomline/roomline/internal/limits"
 	"github.com/roomline/roomline/internal/matrix"
@@ -66,10 +68,16 @@ type putDeviceRequest struct {
 	DisplayName *string `json:"display_name"`
 }
 
-// putDevice renames a device.
+// putDevice renames a device. An application service makes one that does not exist.
 //
-// Spec: client-server v1.19 §device-management, PUT /_matrix/client/v3/devices/{deviceId}
+// Spec: client-server v1.19 §device-management, PUT /_matrix/client/v3/devices/{deviceId}; application-service v1.19 §creating-devices
 func (s *Server) putDevice(ctx context.Context, c *httpapi.Call, req *putDeviceRequest) (any, error) {
+	if c.Requester.Appservice != "" {
+		made, err := s.makeDevice(ctx, c, req)
+		if made || err != nil {
+			return httpapi.Status{Code: http.StatusCreated, Body: empty{}}, err
+		}
+	}
 	if req.DisplayName == nil {
 		_, err := s.getDevice(ctx, c)
 		return nil, err
@@ -89,6 +97,22 @@ func (s *Server) putDevice(ctx context.Context, c *httpapi.Call, req *putDeviceR
 		}
 		return []store.Update{{Kind: store.KindDeviceList, UserID: c.Requester.User, Body: []byte("{}")}}, nil
 	})
+}
+
+// makeDevice makes a device of a user of an application service, without a session. It reports false for one that exists.
+func (s *Server) makeDevice(ctx context.Context, c *httpapi.Call, req *putDeviceRequest) (bool, error) {
+	device, err := matrix.ParseDeviceID(c.Path("deviceId"))
+	if err != nil {
+		return false, err
+	}
+	name := ""
+	if req.DisplayName != nil {
+		name = *req.DisplayName
+	}
+	if len(name) > limits.DeviceName {
+		return false, matrix.InvalidParam("display_name must have at most %d bytes", limits.DeviceName)
+	}
+	return s.sessions.MakeDevice(ctx, auth.NewSession{User: c.Requester.User, Device: device, DeviceName: name, Address: c.ClientAddr()})
 }
 
 type deleteDeviceRequest struct {

@@ -31,7 +31,7 @@ func (s *Server) getLoginFlows(ctx context.Context, c *httpapi.Call) (any, error
 	if providers := s.sso.IdentityProviders(); len(providers) > 0 {
 		flows = append(flows, loginFlow{Type: auth.StageSSO, IdentityProviders: providers})
 	}
-	if s.cfg.AppserviceCovers != nil {
+	if s.cfg.Appservice != nil {
 		flows = append(flows, loginFlow{Type: asAppservice})
 	}
 	return loginFlowsResponse{Flows: flows}, nil

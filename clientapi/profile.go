@@ -83,6 +83,9 @@ func (s *Server) visibleUser(ctx context.Context, c *httpapi.Call) (store.Person
 	if c.Requester == nil {
 		return s.publicUser(ctx, id)
 	}
+	if err := s.askForUsers(ctx, c.Requester, id); err != nil {
+		return store.PersonSight{}, err
+	}
 	sight, known, err := s.store.GetPersonSight(ctx, onlooker(c.Requester), id)
 	if err != nil {
 		return sight, fmt.Errorf("look up %s: %w", id, err)

@@ -190,6 +190,9 @@ func (s *Server) checkInvitees(ctx context.Context, who *httpapi.Requester, user
 	if len(users) == 0 {
 		return nil
 	}
+	if err := s.askForUsers(ctx, who, users...); err != nil {
+		return err
+	}
 	sights, err := s.store.ListPersonSights(ctx, onlooker(who), users)
 	if err != nil {
 		return fmt.Errorf("look up invited users: %w", err)

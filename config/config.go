@@ -315,7 +315,8 @@ type Outbound struct {
 
 // Appservices are bridges and bots that act for many users.
 type Appservices struct {
-	// Registrations are the paths of the registration files (YAML, as the application-service API describes them).
+	// Registrations are the paths of the registration files (YAML, as the application-service API describes them). Others are registered while
+	// the server runs: with roomline appservice add, or through the admin API.
 	Registrations []string `yaml:"registrations"`
 }
 

@@ -81,6 +81,16 @@ func (s *Server) removeOrganisation(ctx context.Context, id int64) (done bool, e
 	if err := s.removeAccounts(ctx, id); err != nil {
 		return false, err
 	}
+	err = s.cfg.Journal.Write(ctx, func(tx *store.Tx) ([]store.Update, error) {
+		n, err := tx.DeleteAppservicesOf(ctx, id)
+		if err != nil || n == 0 {
+			return nil, err
+		}
+		return []store.Update{{Kind: store.KindAppservice, Body: []byte("{}")}}, nil
+	})
+	if err != nil {
+		return false, fmt.Errorf("remove its application services: %w", err)
+	}
 	if err := s.cfg.Store.Write(ctx, func(tx *store.Tx) error { return tx.DeleteOrganisationRows(ctx, id) }); err != nil {
 		return false, fmt.Errorf("remove its rows: %w", err)
 	}

@@ -73,6 +73,8 @@ type NewAccount struct {
 	RegistrationToken string
 	// MayHave is given for a user of an application service, and says which user ids it may make.
 	MayHave func(user matrix.UserID) bool
+	// Appservice is the application service that makes the account, if one does.
+	Appservice string
 }
 
 // Create makes an account. Errors of the caller are M_INVALID_USERNAME, M_USER_IN_USE, M_WEAK_PASSWORD, M_INVALID_PARAM,
@@ -156,6 +158,11 @@ func (a *Accounts) insert(ctx context.Context, tx *store.Tx, row store.User, n N
 	}
 	if !inserted {
 		return userInUse()
+	}
+	if n.Appservice != "" {
+		if err := tx.InsertAppserviceUser(ctx, row.UserID, n.Appservice); err != nil {
+			return err
+		}
 	}
 	if n.RegistrationToken != "" {
 		used, err := tx.PutRegistrationTokenUse(ctx, n.RegistrationToken, row.CreatedTS)

@@ -313,6 +313,43 @@ func (s *Sessions) insert(ctx context.Context, tx *store.Tx, n NewSession, sessi
 	return devicesDeleted(n.User, pruned), nil
 }
 
+// MakeDevice makes a device without a session: an application service acts as it. It reports false for one that exists.
+//
+// Spec: application-service v1.19 §creating-devices
+func (s *Sessions) MakeDevice(ctx context.Context, n NewSession) (made bool, err error) {
+	now := matrix.TimestampOf(s.cfg.Clock.Now())
+	err = s.cfg.Journal.Write(ctx, func(tx *store.Tx) ([]store.Update, error) {
+		// The lock keeps parallel requests from passing the bound together.
+		if _, err := tx.LockUser(ctx, n.User); err != nil {
+			return nil, err
+		}
+		exists, err := tx.HasDevice(ctx, n.User, n.Device)
+		if made = !exists; err != nil || exists {
+			return nil, err
+		}
+		taken, err := tx.HasCrossSigningKey(ctx, n.User, string(n.Device))
+		if err != nil {
+			return nil, err
+		}
+		if taken {
+			return nil, matrix.InvalidParam("deviceId: a cross-signing key of the user is called so")
+		}
+		err = tx.PutDevice(ctx, store.Device{UserID: n.User, DeviceID: n.Device, DisplayName: n.DeviceName, CreatedTS: now, LastSeenTS: now, LastSeenIP: n.Address})
+		if err != nil {
+			return nil, err
+		}
+		pruned, err := tx.DeleteStaleDevices(ctx, n.User, n.Device, s.cfg.MaxDevices)
+		if err != nil || len(pruned) == 0 {
+			return nil, err
+		}
+		return devicesDeleted(n.User, pruned), nil
+	})
+	if err != nil {
+		return false, fmt.Errorf("make a device of %s: %w", n.User, err)
+	}
+	return made, nil
+}
+
 // DeleteDevices ends the sessions of devices and forgets the devices. Those that don't exist don't matter.
 func (s *Sessions) DeleteDevices(ctx context.Context, user matrix.UserID, devices []matrix.DeviceID) error {
 	err := s.cfg.Journal.Write(ctx, func(tx *store.Tx) ([]store.Update, error) {

@@ -26,6 +26,7 @@ import (
 	"github.com/roomline/roomline/internal/housekeeping"
 	"github.com/roomline/roomline/internal/httpapi"
 	"github.com/roomline/roomline/internal/journal"
+	"github.com/roomline/roomline/internal/limits"
 	"github.com/roomline/roomline/internal/matrix"
 	"github.com/roomline/roomline/internal/outbound"
 	"github.com/roomline/roomline/internal/ratelimit"
@@ -74,8 +75,9 @@ func newApp(ctx context.Context, cfg *config.Config, st *store.Store, sealKey [3
 		return nil, err
 	}
 	a.outbound = outbound.New(outbound.Config{Allowed: allowed})
+	processID := newUUID()
 	a.journal, err = journal.New(ctx, journal.Config{
-		Store: st, Log: log, Clock: a.clock, ServerName: cfg.ServerName, ProcessID: newUUID(),
+		Store: st, Log: log, Clock: a.clock, ServerName: cfg.ServerName, ProcessID: processID,
 	})
 	if err != nil {
 		return nil, err
@@ -91,13 +93,12 @@ func newApp(ctx context.Context, cfg *config.Config, st *store.Store, sealKey [3
 		return nil, err
 	}
 	if cfg.RateLimits.Enabled {
-		limits := limiterConfig(cfg)
-		limits.ExemptAppservices = append(registry.Unlimited(), limits.ExemptAppservices...)
-		if err := ratelimit.Check(limits.Classes); err != nil {
+		limiting := limiterConfig(cfg)
+		if err := ratelimit.Check(limiting.Classes); err != nil {
 			return nil, err
 		}
-		limits.Store, limits.Clock, limits.Log = st, a.clock, log
-		a.limiter = ratelimit.New(limits)
+		limiting.Store, limiting.Clock, limiting.Log = st, a.clock, log
+		a.limiter = ratelimit.New(limiting)
 	}
 	a.accounts, err = auth.NewAccounts(auth.AccountConfig{
 		Store: st, Journal: a.journal, Clock: a.clock, Limiter: a.limiter, Domains: domains, Reserved: registry.Exclusive,
@@ -124,7 +125,10 @@ func newApp(ctx context.Context, cfg *config.Config, st *store.Store, sealKey [3
 		Store: st, Journal: a.journal, Rooms: a.rooms, Presence: a.presence, Push: a.push, Clock: a.clock, Log: log,
 	})
 	a.appservices, err = appservices.New(ctx, appservices.Config{
-		Registry: registry, Store: st, Client: a.outbound, Clock: a.clock, Log: log, Directory: a.directory(),
+		Registry: registry, Store: st, Journal: a.journal, Client: a.outbound,
+		Deliveries: outbound.New(outbound.Config{Allowed: allowed, Timeout: limits.AppserviceTransaction}),
+		Clock:      a.clock, Log: log, SealKey: sealKey, ProcessID: processID,
+		PresenceContent: presence.EventContent, EndSessions: a.sessions.DeleteAllDevices, Directory: a.directory(),
 	})
 	if err != nil {
 		return nil, err
@@ -136,11 +140,6 @@ func newApp(ctx context.Context, cfg *config.Config, st *store.Store, sealKey [3
 	if err != nil {
 		return nil, err
 	}
-	var appserviceCovers func(string, matrix.UserID) bool
-	var mayName func(string, matrix.RoomAlias) bool
-	if !registry.Empty() {
-		appserviceCovers, mayName = registry.Covers, registry.MayName
-	}
 	a.client, err = clientapi.New(clientapi.Config{
 		Store: st, Journal: a.journal, Accounts: a.accounts, Sessions: a.sessions, Interactive: auth.NewInteractive(a.accounts),
 		Rooms: a.rooms, Presence: a.presence, Push: a.push, Clock: a.clock, Log: log,
@@ -148,7 +147,8 @@ func newApp(ctx context.Context, cfg *config.Config, st *store.Store, sealKey [3
 		Registration: clientapi.RegistrationConfig{
 			Mode: clientapi.RegistrationMode(cfg.Registration.Mode), SharedSecret: cfg.Registration.SharedSecret.Reveal(),
 		},
-		AppserviceCovers: appserviceCovers, MayName: mayName,
+		Appservice: registry.Acting, MaySignIn: a.appservices.MayActAs, MayName: registry.MayName,
+		QueryUser: a.appservices.QueryUser, QueryAlias: a.appservices.QueryAlias,
 		TURN: clientapi.TURNConfig{
 			URIs: cfg.TURN.URIs, SharedSecret: cfg.TURN.SharedSecret.Reveal(),
 			Username: cfg.TURN.Username, Password: cfg.TURN.Password.Reveal(), Lifetime: cfg.TURN.Lifetime,
@@ -330,7 +330,7 @@ func (a *app) run(ctx context.Context) error {
 		}
 	})
 	for name, part := range map[string]func(context.Context) error{
-		"sessions": a.sessions.Run, "presence": a.presence.Run, "push": a.push.Run, "client API": a.client.Run, "administration": a.admin.Run, "media": a.media.Run, "signing keys": a.keys.Run,
+		"sessions": a.sessions.Run, "presence": a.presence.Run, "push": a.push.Run, "client API": a.client.Run, "administration": a.admin.Run, "media": a.media.Run, "application services": a.appservices.Run, "signing keys": a.keys.Run,
 		"rate limits": a.limiter.Run,
 	} {
 		parts.Go(func() {

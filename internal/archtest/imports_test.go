@@ -30,7 +30,7 @@ var layers = []layer{
 	// The API folders.
 	{[]string{"clientapi/..."}, []string{"clientapi/...", "roomserver", "roomserver/event", "roomserver/signing", "roomserver/view", lower}},
 	{[]string{"mediaapi/..."}, []string{"mediaapi/...", "roomserver", lower}},
-	{[]string{"appservices/..."}, []string{"appservices/...", "roomserver", "roomserver/event", lower}},
+	{[]string{"appservices/..."}, []string{"appservices/...", "roomserver", "roomserver/event", "roomserver/view", lower}},
 	{[]string{"roomserver/federation/..."}, []string{"roomserver/...", lower}},
 
 	// Rooms. An event is only bytes.

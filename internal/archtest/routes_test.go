@@ -67,6 +67,17 @@ var extra = map[string]string{
 	"PUT /_roomline/admin/v1/policies/{name}":    "what an organisation decides about media and deletion",
 	"DELETE /_roomline/admin/v1/policies/{name}": "what an organisation decides about media and deletion",
 
+	"GET /_roomline/admin/v1/appservices":                           "application services, for administrators",
+	"POST /_roomline/admin/v1/appservices":                          "application services, for administrators",
+	"GET /_roomline/admin/v1/appservices/{appserviceId}":            "application services, for administrators",
+	"DELETE /_roomline/admin/v1/appservices/{appserviceId}":         "application services, for administrators",
+	"POST /_roomline/admin/v1/appservices/{appserviceId}/tokens":    "application services, for administrators",
+	"GET /_roomline/operator/v1/appservices":                        "application services, for administrators",
+	"POST /_roomline/operator/v1/appservices":                       "application services, for administrators",
+	"GET /_roomline/operator/v1/appservices/{appserviceId}":         "application services, for administrators",
+	"DELETE /_roomline/operator/v1/appservices/{appserviceId}":      "application services, for administrators",
+	"POST /_roomline/operator/v1/appservices/{appserviceId}/tokens": "application services, for administrators",
+
 	"GET /_synapse/admin/v1/room/{roomId}/media":                        "media for administrators, as existing tools ask",
 	"GET /_synapse/admin/v1/users/{userId}/media":                       "media for administrators, as existing tools ask",
 	"DELETE /_synapse/admin/v1/users/{userId}/media":                    "media for administrators, as existing tools ask",

@@ -48,6 +48,9 @@ func (c *Call) Path(name string) string {
 	return ""
 }
 
+// Route is the path of the route's table.
+func (c *Call) Route() string { return c.routeLabel() }
+
 // UserID parses the path value {name}.
 func (c *Call) UserID(name string) (matrix.UserID, error) {
 	return pathValue(c, name, matrix.ParseUserID)

@@ -59,6 +59,16 @@ type Requester struct {
 	SessionID  int64
 	Appservice string   // id of the application service whose token this is, "" for people
 	Grants     []string // what the application service may do besides acting for its users
+	Scope      Scope    // nil for all that the requester may
+	Unlimited  bool     // requests are not counted
+}
+
+// Scope narrows what the requests with a token may do and are told.
+type Scope interface {
+	// Admit refuses what may not be done. It is asked as soon as the requester is known.
+	Admit(c *Call) error
+	// Answer returns what is told of an answer.
+	Answer(c *Call, result any) (any, error)
 }
 
 // Handler serves one route. The result is written as JSON: nil as {}, Raw as it is, Status with its own code.

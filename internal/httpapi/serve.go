@@ -106,7 +106,11 @@ func (s *server) run(c *Call) (any, error) {
 	if err := readBody(c); err != nil {
 		return nil, err
 	}
-	return c.route.Handle(&c.ctx, c)
+	result, err := c.route.Handle(&c.ctx, c)
+	if err == nil && c.Requester != nil && c.Requester.Scope != nil && c.writer.status == 0 {
+		return c.Requester.Scope.Answer(c, result)
+	}
+	return result, err
 }
 
 // authenticate fills c.Requester as the route's AuthClass asks for.
@@ -141,6 +145,9 @@ func (s *server) identify(c *Call, class AuthClass) error {
 	c.Requester = requester
 	if class == AppserviceToken && requester.Appservice == "" {
 		return matrix.Forbidden("only application services may do this")
+	}
+	if requester.Scope != nil {
+		return requester.Scope.Admit(c)
 	}
 	return nil
 }

@@ -102,7 +102,7 @@ func (j *Journal) work(ctx context.Context, lease *store.Lease, f Follower) erro
 			return nil
 		}
 		to := min(head, position+f.Batch)
-		entries, err := j.read(ctx, position, to)
+		entries, err := j.Read(ctx, position, to)
 		if err != nil {
 			return err
 		}
@@ -131,8 +131,8 @@ func (j *Journal) work(ctx context.Context, lease *store.Lease, f Follower) erro
 	}
 }
 
-// read returns the entries with from < position <= to, from the ring or the database.
-func (j *Journal) read(ctx context.Context, from, to int64) ([]Entry, error) {
+// Read returns the entries with from < position <= to, from the ring or the database.
+func (j *Journal) Read(ctx context.Context, from, to int64) ([]Entry, error) {
 	if entries, ok := j.Entries(from, to); ok {
 		return entries, nil
 	}

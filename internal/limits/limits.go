@@ -547,6 +547,38 @@ const (
 	// AppserviceBody bounds its answer.
 	AppserviceBody = 1 << 20
 
+	// AppserviceEvents bounds the events of one transaction, and the messages to devices; AppserviceTransactionBytes is what they may have
+	// together, but for the last of them.
+	AppserviceEvents           = 200
+	AppserviceTransactionBytes = 1 << 20
+
+	// AppserviceTransaction is how long an application service may take over one.
+	AppserviceTransaction = time.Minute
+
+	// AppserviceRetry is how long the first pause is after a transaction that was not taken. Each further one is twice as long, up to
+	// AppserviceRetryMost.
+	AppserviceRetry     = 100 * time.Millisecond
+	AppserviceRetryMost = time.Minute
+
+	// AppserviceQueries is how often one is asked whether a user or an alias exists when it gives no answer.
+	AppserviceQueries = 3
+
+	// AppserviceRooms is of how many rooms is remembered what an application service has to do with them.
+	AppserviceRooms = 20_000
+
+	// DeliveryError bounds what is kept of why a delivery failed.
+	DeliveryError = 200
+
+	// AppservicesPerOrganisation bounds those that are registered while the server runs.
+	AppservicesPerOrganisation = 50
+
+	// Namespaces bounds the namespaces of a kind in a registration, ViewEntries the patterns, paths and rooms of a view.
+	Namespaces  = 100
+	ViewEntries = 1000
+
+	// AccessAtOnce bounds the lines that are added to the audit log at a time of what application services did.
+	AccessAtOnce = 500
+
 	// ThirdPartyFound bounds the users or rooms that one lookup finds.
 	ThirdPartyFound = 1000
 )

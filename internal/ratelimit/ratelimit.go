@@ -108,7 +108,7 @@ func (l *Limiter) Admit(ctx context.Context, class string, who *httpapi.Requeste
 	switch {
 	case who == nil:
 		todo[0] = spent{class, address}
-	case l.exempt[string(who.User)] || who.Appservice != "" && l.exempt[appserviceKey(who.Appservice)]:
+	case who.Unlimited || l.exempt[string(who.User)] || who.Appservice != "" && l.exempt[appserviceKey(who.Appservice)]:
 		return 0, nil
 	case who.Appservice != "":
 		todo[0] = spent{class, appserviceKey(who.Appservice)}

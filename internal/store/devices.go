@@ -34,6 +34,13 @@ func (s *Store) GetDevice(ctx context.Context, user matrix.UserID, device matrix
 		string(user), string(device)).Scan)
 }
 
+// HasDevice reports whether a user has a device.
+func (tx *Tx) HasDevice(ctx context.Context, user matrix.UserID, device matrix.DeviceID) (bool, error) {
+	var found bool
+	err := tx.queryRow(ctx, `SELECT EXISTS (SELECT FROM devices WHERE user_id = $1 AND device_id = $2)`, string(user), string(device)).Scan(&found)
+	return found, err
+}
+
 // ListDevices returns a user's devices, oldest first. Their number is bounded where devices are made.
 func (s *Store) ListDevices(ctx context.Context, user matrix.UserID) ([]Device, error) {
 	rows, err := s.query(ctx, `SELECT `+deviceColumns+` FROM devices WHERE user_id = $1 ORDER BY created_ts, device_id`, string(user))

@@ -41,6 +41,8 @@ const (
 	KindKeyCount Kind = 11
 	// KindOrganisation says that an organisation, or its domains or application services, changed: the key is its number.
 	KindOrganisation Kind = 12
+	// KindAppservice says that an application service was registered or removed, so that every process reads them again.
+	KindAppservice Kind = 23
 )
 
 // Update is a fact with a position that is not an event. The last one for each (Kind, RoomNID, UserID, Key) counts.

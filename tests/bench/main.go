@@ -68,6 +68,7 @@ var rows = []row{
 	{"room directory of 100,000", (*bench).roomDirectory},
 	{"user directory of 100,000", (*bench).userDirectory},
 	{"search in 1,000,000 messages", (*bench).search},
+	{"20,000 events to an application service", (*bench).appserviceDelivery},
 	{"ready after start", (*bench).startUp},
 	{"memory and CPU while idle", (*bench).idle},
 	{"upload, 1 MiB, one stream", func(b *bench) ([]figure, error) { return b.uploads(1<<20, 1) }},

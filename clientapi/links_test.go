@@ -163,6 +163,7 @@ func TestALinkShowsWhatItGives(t *testing.T) {
 	sameJSON(t, "result", r, object{"user_id": ursula.user, "display_name": "Ursula", "org.roomline.phones": []string{"+491712345678"}, "org.roomline.organisation": "Seven"})
 	// Every term has to be met by what is given.
 	same(t, "name and hidden address", bob.people("ursula u.oezil@example.org"), []string{})
+	same(t, "name and a word of a hidden address", bob.people("ursula org"), []string{})
 	same(t, "name and number", bob.people("ursula 5678"), []string{ursula.user})
 }
 

@@ -1,13 +1,16 @@
 package clientapi_test
 
 import (
+	"context"
 	"encoding/json"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/roomline/roomline/clientapi"
 	"github.com/roomline/roomline/clientapi/auth"
 	"github.com/roomline/roomline/internal/matrix"
+	contacts "github.com/roomline/roomline/internal/people"
 	"github.com/roomline/roomline/internal/store"
 )
 
@@ -163,6 +166,7 @@ func TestALinkShowsWhatItGives(t *testing.T) {
 	sameJSON(t, "result", r, object{"user_id": ursula.user, "display_name": "Ursula", "org.roomline.phones": []string{"+491712345678"}, "org.roomline.organisation": "Seven"})
 	// Every term has to be met by what is given.
 	same(t, "name and hidden address", bob.people("ursula u.oezil@example.org"), []string{})
+	same(t, "name and a word of a hidden address", bob.people("ursula org"), []string{})
 	same(t, "name and number", bob.people("ursula 5678"), []string{ursula.user})
 }
 
@@ -252,4 +256,46 @@ func replaceIn(t *testing.T, answer any, user string) string {
 // region is the notation that every organisation dials numbers in.
 func (d *deployment) region(country string) {
 	d.sql(`UPDATE organisations SET default_region = $1`, country)
+}
+
+func TestPeopleAreFoundByTheNamesOfPrivateContacts(t *testing.T) {
+	t.Parallel()
+	d := newDeployment(t)
+	d.configure = func(cfg *clientapi.Config) {
+		cfg.PrivateContacts = func(_ context.Context, user matrix.UserID, query contacts.Query, _ int) ([]contacts.Card, error) {
+			mum := contacts.Card{Name: "Mum", Phones: []string{"0171 2345678", "030 999999"}, Emails: []string{"mum@home.example"}}
+			if user.Localpart() == "bob" && query.Matches(mum) {
+				return []contacts.Card{mum}, nil
+			}
+			return nil, nil
+		}
+	}
+	one := d.process()
+	other := twoOrganisations(d, one)
+	d.region("DE")
+	bob, alice, ursula := one.client("bob"), one.client("alice"), other("u1")
+	one.person(ursula, 7, "u.oezil@example.org", "491712345678")
+	search := func(c *client) (users, found []string) {
+		answer := c.ok("POST", "/user_directory/search", object{"search_term": "mum"})
+		return answer.names("results", "user_id"), answer.names("org.roomline.contacts", "name")
+	}
+	for _, c := range []struct {
+		what     string
+		by       *client
+		gives    store.Sharing
+		users    []string
+		contacts []string
+	}{
+		{"number that is given", bob, store.Sharing{Phone: true}, []string{ursula.user}, []string{"Mum"}},
+		{"number that is not given", bob, store.Sharing{Name: true}, []string{}, []string{"Mum"}},
+		{"somebody else's contact", alice, store.Sharing{Phone: true}, []string{}, []string{}},
+	} {
+		one.link(c.gives)
+		users, found := search(c.by)
+		same(t, c.what, users, c.users)
+		same(t, "contacts: "+c.what, found, c.contacts)
+	}
+	one.unlink()
+	users, _ := search(bob)
+	same(t, "no link", users, []string{})
 }

@@ -58,7 +58,11 @@ func (s *Server) FindPeople(ctx context.Context, who *httpapi.Requester, fields 
 	if query.Empty() {
 		return nil, matrix.MissingParam("one of query, name, email and phone is needed")
 	}
-	found, err := s.findUsers(ctx, who, "", query, limits.UsersMax)
+	contacts, err := s.privateContacts(ctx, who, query, limits.UsersMax)
+	if err != nil {
+		return nil, err
+	}
+	found, err := s.findUsers(ctx, who, userSearch{query: query, contacts: contacts, limit: limits.UsersMax})
 	if err != nil {
 		return nil, fmt.Errorf("look people up: %w", err)
 	}

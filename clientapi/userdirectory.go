@@ -68,17 +68,27 @@ func (s *Server) searchUserDirectory(ctx context.Context, c *httpapi.Call, req *
 		return nil, err
 	}
 	query := people.ParseQuery(*req.SearchTerm, region)
-	found, err := s.findUsers(ctx, c.Requester, *req.SearchTerm, query, limit+1)
+	contacts, err := s.privateContacts(ctx, c.Requester, query, limit)
+	if err != nil {
+		return nil, err
+	}
+	found, err := s.findUsers(ctx, c.Requester, userSearch{term: *req.SearchTerm, query: query, contacts: contacts, limit: limit + 1})
 	if err != nil {
 		return nil, fmt.Errorf("search users: %w", err)
 	}
-	answer := userSearchResponse{Results: found[:min(len(found), limit)], Limited: len(found) > limit}
-	if s.cfg.PrivateContacts != nil && !query.Empty() {
-		if answer.Contacts, err = s.cfg.PrivateContacts(ctx, c.Requester.User, query, limit); err != nil {
-			return nil, fmt.Errorf("search private contacts: %w", err)
-		}
+	return userSearchResponse{Results: found[:min(len(found), limit)], Limited: len(found) > limit, Contacts: contacts}, nil
+}
+
+// privateContacts finds people in the requester's own address book.
+func (s *Server) privateContacts(ctx context.Context, who *httpapi.Requester, query people.Query, limit int) ([]people.Card, error) {
+	if s.cfg.PrivateContacts == nil || query.Empty() {
+		return nil, nil
 	}
-	return answer, nil
+	contacts, err := s.cfg.PrivateContacts(ctx, who.User, query, limit)
+	if err != nil {
+		return nil, fmt.Errorf("search private contacts: %w", err)
+	}
+	return contacts, nil
 }
 
 // region is the country whose notation an organisation dials phone numbers in.
@@ -90,29 +100,47 @@ func (s *Server) region(ctx context.Context, org int64) (string, error) {
 	return o.DefaultRegion, nil
 }
 
-// findUsers returns at most limit people, as far as the one who asks may see them.
-func (s *Server) findUsers(ctx context.Context, who *httpapi.Requester, term string, query people.Query, limit int) ([]foundUser, error) {
-	q := store.PeopleQuery{By: who.User, Organisation: who.Org, Query: query, Limit: limit}
+// userSearch is a search for users.
+type userSearch struct {
+	// term is what was typed, for user ids, and query what it means.
+	term  string
+	query people.Query
+	// contacts are what the own address book has.
+	contacts []people.Card
+	limit    int
+}
+
+// findUsers returns at most limit people, as far as the one who asks may see them: those whom the directory has under the query, and then
+// those who have an address of the contacts, by whatever name these stand in the address book.
+func (s *Server) findUsers(ctx context.Context, who *httpapi.Requester, search userSearch) ([]foundUser, error) {
+	q := store.PeopleQuery{By: who.User, Organisation: who.Org, Query: search.query, Limit: search.limit}
 	links, err := s.store.ListSharings(ctx, who.Org)
 	if err != nil {
 		return nil, fmt.Errorf("look up linked organisations: %w", err)
 	}
 	q.Links = links
 	var found []store.FoundPerson
-	if term = strings.TrimSpace(term); strings.HasPrefix(term, "@") {
+	if term := strings.TrimSpace(search.term); strings.HasPrefix(term, "@") {
 		if len(term) > 1 {
 			found, err = s.store.SearchUserIDs(ctx, q, strings.ToLower(term))
 		}
-	} else if !query.Empty() {
+	} else if !q.Query.Empty() {
 		found, err = s.searchPeople(ctx, q)
 	}
 	if err != nil {
 		return nil, err
 	}
-	users := make([]matrix.UserID, 0, limit)
+	if len(search.contacts) > 0 && len(found) < search.limit {
+		known, err := s.searchContacts(ctx, q, search.contacts)
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, known...)
+	}
+	users := make([]matrix.UserID, 0, search.limit)
 	for _, f := range found {
 		// One with two keys that match is found twice, and comes first under the first of them.
-		if len(users) < limit && !slices.Contains(users, f.UserID) {
+		if len(users) < search.limit && !slices.Contains(users, f.UserID) {
 			users = append(users, f.UserID)
 		}
 	}
@@ -127,6 +155,18 @@ func (s *Server) searchPeople(ctx context.Context, q store.PeopleQuery) ([]store
 	}
 	others, err := s.store.SearchAcquaintances(ctx, q, limits.Acquaintances)
 	return append(found, others...), err
+}
+
+// searchContacts finds the people whose addresses contacts have.
+func (s *Server) searchContacts(ctx context.Context, q store.PeopleQuery, contacts []people.Card) ([]store.FoundPerson, error) {
+	region, err := s.region(ctx, q.Organisation)
+	if err != nil {
+		return nil, err
+	}
+	if q.Query = people.AddressQuery(contacts, region); q.Query.Empty() {
+		return nil, nil
+	}
+	return s.store.SearchPeople(ctx, q)
 }
 
 // describeUsers says of users, in their order, what the one who asks may see. Who is none of their business is left out.

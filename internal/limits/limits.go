@@ -265,6 +265,9 @@ const (
 	PublicRoomWords = 200
 	DirectoryWord   = 64
 
+	// AddressesSought bounds the addresses of an address book's entries that one search looks for accounts with.
+	AddressesSought = 100
+
 	// LinksPerOrganisation bounds the links of an organisation that hold or are proposed: a search looks at each. LinkMessage bounds what a
 	// proposal says.
 	LinksPerOrganisation = 200

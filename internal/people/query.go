@@ -70,6 +70,22 @@ func PhoneQuery(number, region string) Query {
 	return q
 }
 
+// AddressQuery looks for whoever has one of the cards' e-mail addresses or phone numbers.
+func AddressQuery(cards []Card, region string) Query {
+	var t Term
+	for _, c := range cards {
+		for _, key := range Keys(Card{Emails: c.Emails, Phones: c.Phones}, region) {
+			if (key.Kind == KindAddress || key.Kind == KindPhone) && len(t) < limits.AddressesSought {
+				key.Whole = true
+				t = append(t, key)
+			}
+		}
+	}
+	q := Query{region: region}
+	q.add(t)
+	return q
+}
+
 func (q *Query) add(t Term) {
 	for i := range t {
 		if t[i].Text == "" {

@@ -58,6 +58,7 @@ func (b *bench) userDirectory() ([]figure, error) {
 	}
 	for _, statement := range []string{
 		`INSERT INTO organisations (organisation_id, name, created_ts) VALUES (900, 'linked', 0) ON CONFLICT DO NOTHING`,
+		`UPDATE organisations SET default_region = 'DE'`,
 		`INSERT INTO organisation_links (organisation_id, domain, other_id, state, offer, message, proposed_ts, since_ts)
 		 VALUES (900, 'bench.test', 1, 'active', '{}', '', 0, 0)`,
 		`INSERT INTO organisation_sharings (viewer_id, owner_id, link_id, name, avatar, email, phone, presence, phone_presence, invite)

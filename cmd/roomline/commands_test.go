@@ -28,6 +28,7 @@ func roomline(args ...string) (code int, stdout, stderr string) {
 }
 
 func TestCommandLine(t *testing.T) {
+	t.Chdir(t.TempDir()) // --dev makes its data there
 	for _, tc := range []struct {
 		args string
 		code int

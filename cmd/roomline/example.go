@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -11,14 +10,17 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/roomline/roomline/clientapi/admin"
 	"github.com/roomline/roomline/clientapi/auth"
 	"github.com/roomline/roomline/config"
+	"github.com/roomline/roomline/internal/httpapi"
 	"github.com/roomline/roomline/internal/matrix"
 	"github.com/roomline/roomline/internal/store"
 	"github.com/roomline/roomline/roomserver"
 )
 
-// exampleOrganisation is what somebody who tries the server out finds there.
+// exampleOrganisation is what somebody who tries the server out finds there: an organisation, another one that it is linked with, and
+// people in the directory of both.
 type exampleOrganisation struct {
 	users []exampleUser
 	room  matrix.RoomAlias
@@ -27,30 +29,131 @@ type exampleOrganisation struct {
 
 type exampleUser struct {
 	id       matrix.UserID
+	what     string
 	password string // empty if the account was made elsewhere
 }
 
-// seed makes two users with random passwords and a room that both are in, unless they are there already. The passwords are
-// kept in a file, to be printed at each start.
+// examplePerson is somebody of the example, with what the directory says of them. Who has no password is there to be found.
+type examplePerson struct {
+	localpart, name, what string
+	role                  httpapi.Role
+	title, department     string
+	phone                 string // E.164 without the plus; the numbers are of ranges that nobody has
+	signsIn               bool
+}
+
+var (
+	examplePeople = []examplePerson{
+		{"alice", "Alice", "owner of the organisation, and operator", httpapi.RoleOwner, "Managing director", "Management", "493023125001", true},
+		{"bob", "Bob", "member", httpapi.RoleNone, "Engineer", "Development", "493023125002", true},
+		{"jorg.muller", "Jörg Müller", "", httpapi.RoleNone, "Accountant", "Finance", "493023125003", false},
+		{"zoe.laurent", "Zoé Laurent", "", httpapi.RoleNone, "Head of sales", "Sales", "493023125004", false},
+		{"andrzej.nowak", "Andrzej Nowak", "", httpapi.RoleNone, "Support", "Customers", "493023125005", false},
+	}
+	examplePartners = []examplePerson{
+		{"dana", "Dana", "owner of the linked organisation", httpapi.RoleOwner, "Project lead", "Projects", "442079460001", true},
+		{"erin.obrien", "Erin O’Brien", "", httpapi.RoleNone, "Architect", "Projects", "442079460002", false},
+		{"kenji.sato", "佐藤 健二 (Kenji Sato)", "", httpapi.RoleNone, "Surveyor", "Projects", "442079460003", false},
+	}
+)
+
+// seed makes two linked organisations with people in their directories, and a room, unless they are there already. Passwords are random
+// and kept in a file, to be printed at each start.
 func (a *app) seed(ctx context.Context, dataDir string) (exampleOrganisation, error) {
 	domain := hostedDomains(a.cfg)[0]
+	partner := "partner." + domain
 	example := exampleOrganisation{file: filepath.Join(dataDir, "dev-users.txt"), room: matrix.RoomAlias("#welcome:" + string(domain))}
 	passwords, err := examplePasswords(a.cfg, example.file)
 	if err != nil {
 		return example, err
 	}
-	for _, u := range []struct{ localpart, name string }{{"alice", "Alice"}, {"bob", "Bob"}} {
-		user := exampleUser{id: matrix.UserID("@" + u.localpart + ":" + string(domain)), password: passwords[u.localpart]}
-		_, err := a.accounts.Create(ctx, auth.NewAccount{Localpart: u.localpart, Password: user.password, DisplayName: u.name})
-		if e, ok := matrix.AsError(err); ok && e.Code == matrix.ErrUserInUse {
-			err = a.forgetWrongPassword(ctx, &user)
-		}
-		if err != nil {
+	if err := a.seedPeople(ctx, &example, domain, examplePeople, passwords); err != nil {
+		return example, err
+	}
+	linked, err := a.seedPartner(ctx, partner, passwords)
+	if err != nil {
+		return example, err
+	}
+	if linked {
+		if err := a.seedPeople(ctx, &example, partner, examplePartners, passwords); err != nil {
 			return example, err
 		}
-		example.users = append(example.users, user)
 	}
 	return example, a.seedRoom(ctx, example)
+}
+
+// seedPeople makes accounts with all that the directory has of them, unless they are there.
+func (a *app) seedPeople(ctx context.Context, example *exampleOrganisation, domain matrix.ServerName, list []examplePerson, passwords map[string]string) error {
+	for _, p := range list {
+		user := exampleUser{id: matrix.UserID("@" + p.localpart + ":" + string(domain)), what: p.what, password: passwords[p.localpart]}
+		account := auth.NewAccount{
+			Localpart: p.localpart, Domain: domain, Password: user.password, DisplayName: p.name, Role: p.role,
+			ThreePIDs: []store.ThreePID{{Medium: "email", Address: p.localpart + "@" + exampleMail(domain)}, {Medium: "msisdn", Address: p.phone}},
+		}
+		_, err := a.accounts.Create(ctx, account)
+		e, refused := matrix.AsError(err)
+		switch {
+		case refused && e.Code == matrix.ErrUserInUse && p.signsIn:
+			err = a.forgetWrongPassword(ctx, &user)
+		case refused && e.Code == matrix.ErrUserInUse:
+			err = nil
+		case err == nil:
+			err = a.store.Write(ctx, func(tx *store.Tx) error {
+				return tx.PutPerson(ctx, user.id, store.PersonFields{Title: p.title, Department: p.department})
+			})
+		}
+		if err != nil {
+			return err
+		}
+		if p.signsIn {
+			example.users = append(example.users, user)
+		}
+	}
+	return nil
+}
+
+// exampleMail is the domain of mail addresses, which no mail can be sent to.
+func exampleMail(domain matrix.ServerName) string {
+	host, _, _ := strings.Cut(string(domain), ":")
+	return host + ".example"
+}
+
+// seedPartner makes the other organisation and links the two; false: the data is of before there were linked organisations, or the name is
+// none that an organisation can have, and stays as it is.
+func (a *app) seedPartner(ctx context.Context, domain matrix.ServerName, passwords map[string]string) (bool, error) {
+	_, err := a.store.GetHostedDomain(ctx, domain)
+	if !errors.Is(err, store.ErrNotFound) {
+		return err == nil, err
+	}
+	owner := examplePartners[0]
+	if passwords[owner.localpart] == "" {
+		return false, nil
+	}
+	made, err := a.admin.CreateOrganisation(ctx, admin.AtTheMachine, admin.NewOrganisation{
+		Name: "Partner", Domain: string(domain), DefaultRegion: "GB",
+		Owner: admin.NewOwner{Localpart: owner.localpart, DisplayName: owner.name, Password: passwords[owner.localpart]},
+	})
+	if err != nil {
+		return false, err
+	}
+	err = a.store.Write(ctx, func(tx *store.Tx) error {
+		return tx.PutPerson(ctx, made.Owner.UserID, store.PersonFields{Title: owner.title, Department: owner.department})
+	})
+	if err != nil {
+		return false, err
+	}
+	everything := &store.Sharing{Name: true, Avatar: true, Email: true, Phone: true, Presence: true, PhonePresence: true, Invite: true}
+	name, region := "Example", "DE"
+	_, err = a.admin.ChangeOrganisation(ctx, admin.AtTheMachine, store.DefaultOrganisation, admin.OrganisationChange{Name: &name, DefaultRegion: &region})
+	if err != nil {
+		return false, err
+	}
+	link, err := a.admin.ProposeLink(ctx, admin.AtTheMachine, store.DefaultOrganisation, admin.NewLink{Domain: string(domain), Gives: everything})
+	if err != nil {
+		return false, err
+	}
+	_, err = a.admin.AcceptLink(ctx, admin.AtTheMachine, made.ID, link.ID, everything)
+	return true, err
 }
 
 // forgetWrongPassword keeps the summary from showing a password that has been changed, or is of another data directory.
@@ -93,7 +196,7 @@ func examplePasswords(cfg *config.Config, file string) (map[string]string, error
 		if err := makeDataDir(cfg); err != nil {
 			return nil, err
 		}
-		text = fmt.Appendf(nil, "alice %s\nbob %s\n", newPassword(), newPassword())
+		text = fmt.Appendf(nil, "alice %s\nbob %s\ndana %s\n", admin.NewPassword(), admin.NewPassword(), admin.NewPassword())
 		err = writeSecret(file, string(text))
 	}
 	if err != nil {
@@ -111,12 +214,6 @@ func examplePasswords(cfg *config.Config, file string) (map[string]string, error
 	return passwords, nil
 }
 
-// newPassword is easy to type: 80 random bits in groups of four.
-func newPassword() string {
-	text := strings.ToLower(rand.Text()[:16])
-	return text[:4] + "-" + text[4:8] + "-" + text[8:12] + "-" + text[12:]
-}
-
 // print writes the summary of the start.
 func (e exampleOrganisation) print(w io.Writer, cfg *config.Config, url string) {
 	fmt.Fprintf(w, "\nRoomline is running.\n\n  Homeserver   %s   (server name: %s)\n", url, cfg.ServerName)
@@ -125,15 +222,17 @@ func (e exampleOrganisation) print(w io.Writer, cfg *config.Config, url string) 
 		if u.password == "" {
 			password = "password changed; give a new one with: roomline user password"
 		}
-		fmt.Fprintf(w, "  User         %-20s %s\n", u.id, password)
+		fmt.Fprintf(w, "  User         %-26s %-34s %s\n", u.id, password, u.what)
 	}
-	fmt.Fprintf(w, "  Room         %-20s both users are in it\n", e.room)
+	fmt.Fprintf(w, "  Room         %-26s alice and bob are in it\n", e.room)
 	alice := e.users[0]
 	fmt.Fprintf(w, `
   With a Matrix client:  in Element (desktop or https://app.element.io) choose "Sign in", change the homeserver
                          to %[1]s, and sign in as alice.
   With curl:             curl -s %[1]s/_matrix/client/v3/login -d '{"type": "m.login.password",
                            "identifier": {"type": "m.id.user", "user": "alice"}, "password": "%[2]s"}'
+  The directory:         search for "zoe", "sales", "+44 20 7946 0002" or "685537" (Müller on a keypad) in a client; Dana's people are found because the two
+                         organisations are linked. In curl: POST %[1]s/_matrix/client/v3/user_directory/search
   More users:            bin/roomline user create --dev --data %[3]s --server-name %[4]s NAME
   Health and figures:    %[1]s/readyz  and  %[1]s/metrics
   The data:              %[3]s   (passwords in %[5]s; remove the folder to begin again)

@@ -104,7 +104,12 @@ func (r *running) summary(pattern string) string {
 
 func (r *running) get(path, token string) (int, string) {
 	r.t.Helper()
-	req, err := http.NewRequest(http.MethodGet, r.url+path, nil)
+	return r.ask(http.MethodGet, path, token, "")
+}
+
+func (r *running) ask(method, path, token, body string) (int, string) {
+	r.t.Helper()
+	req, err := http.NewRequest(method, r.url+path, strings.NewReader(body))
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -116,11 +121,11 @@ func (r *running) get(path, token string) (int, string) {
 		r.t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
+	answer, err := io.ReadAll(resp.Body)
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	return resp.StatusCode, string(body)
+	return resp.StatusCode, string(answer)
 }
 
 // login signs a user of the summary in and returns the access token.
@@ -164,6 +169,9 @@ func TestTryingItOut(t *testing.T) {
 	_, rooms := first.get("/_matrix/client/v3/sync", first.login("bob"))
 	if !strings.Contains(rooms, "#welcome:localhost") || !strings.Contains(rooms, "Hello Bob!") {
 		t.Errorf("bob's room is missing: %s", rooms)
+	}
+	if _, found := first.ask(http.MethodPost, "/_matrix/client/v3/user_directory/search", first.login("alice"), `{"search_term":"+44 20 7946 0002"}`); !strings.Contains(found, "@erin.obrien:partner.localhost") {
+		t.Errorf("the linked organisation's people are not found: %s", found)
 	}
 	if info, err := os.Stat(filepath.Join(dir, "dev-users.txt")); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("dev-users.txt: %v, %v", info.Mode(), err)

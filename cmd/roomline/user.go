@@ -12,6 +12,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/roomline/roomline/clientapi/admin"
 	"github.com/roomline/roomline/clientapi/auth"
 	"github.com/roomline/roomline/config"
 	"github.com/roomline/roomline/internal/httpapi"
@@ -178,7 +179,7 @@ func localUser(cfg *config.Config, typed string) (localpart string, domain matri
 // password reads a password, or makes one up.
 func (c *call) password(fromStdin bool) (string, error) {
 	if !fromStdin {
-		return newPassword(), nil
+		return admin.NewPassword(), nil
 	}
 	line, err := bufio.NewReader(io.LimitReader(c.stdin, 64<<10)).ReadString('\n')
 	if err != nil && !errors.Is(err, io.EOF) {

@@ -44,6 +44,9 @@ func (s *Server) getWhoIs(ctx context.Context, c *httpapi.Call) (any, error) {
 		if _, err := s.moderated(ctx, c, user); err != nil {
 			return nil, err
 		}
+		if err := s.store.AppendAudit(ctx, s.entry(c, "account.whois", string(user))); err != nil {
+			return nil, err
+		}
 	}
 	devices, err := s.store.ListDevices(ctx, user)
 	if err != nil {
@@ -132,20 +135,34 @@ func (s *Server) restrict(ctx context.Context, c *httpapi.Call, what auth.Restri
 	if _, err := s.moderated(ctx, c, user); err != nil {
 		return err
 	}
-	err = s.accounts.Restrict(ctx, user, what, on, func(u store.User) error {
+	return s.accounts.RestrictWith(ctx, user, what, on, func(tx *store.Tx, u store.User) error {
 		switch {
 		case u.Deactivated():
 			return noSuchAccount()
 		case outranks(c.Requester, u):
 			return otherAdmin()
 		}
-		return nil
+		return tx.AppendAudit(ctx, s.entry(c, restrictionAct(what, on), string(user)))
 	})
-	if err == nil {
-		httpapi.Log(ctx).Info("an administrator has changed what an account may do", "account", string(user),
-			"restriction", [...]string{auth.Locked: "locked", auth.Suspended: "suspended"}[what], "on", on)
+}
+
+func restrictionAct(what auth.Restriction, on bool) string {
+	switch {
+	case what == auth.Suspended && on:
+		return "account.suspend"
+	case what == auth.Suspended:
+		return "account.unsuspend"
+	case on:
+		return "account.lock"
 	}
-	return err
+	return "account.unlock"
+}
+
+// entry is what the audit log of the requester's organisation says of a request.
+func (s *Server) entry(c *httpapi.Call, action, target string) store.AuditEntry {
+	return store.AuditEntry{
+		OrganisationID: c.Requester.Org, TS: s.now(), Actor: c.Requester.Actor(), IP: c.ClientAddr(), Action: action, Target: target,
+	}
 }
 
 type suspendedStatus struct {

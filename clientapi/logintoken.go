@@ -41,7 +41,8 @@ func (s *Server) generateLoginToken(ctx context.Context, c *httpapi.Call, req *l
 	if err != nil {
 		return nil, err
 	}
-	return loginTokenResponse{LoginToken: token, ExpiresInMS: limits.LoginToken.Milliseconds()}, nil
+	return loginTokenResponse{LoginToken: token, ExpiresInMS: limits.LoginToken.Milliseconds()},
+		s.store.AppendAudit(ctx, s.entry(c, "login_token.create", string(c.Requester.User)))
 }
 
 // loginTokenBytes is the size of a login token before it is written in base64: too many to guess.

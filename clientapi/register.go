@@ -101,6 +101,9 @@ func (s *Server) register(ctx context.Context, c *httpapi.Call, req *registerReq
 	if err != nil {
 		return nil, err
 	}
+	if err := s.noteCreation(ctx, c, user, string(user)); err != nil {
+		return nil, err
+	}
 	if req.InhibitLogin {
 		return sessionResponse{UserID: user, HomeServer: user.Domain()}, nil
 	}

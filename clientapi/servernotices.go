@@ -92,7 +92,7 @@ func (s *Server) serverNotice(ctx context.Context, c *httpapi.Call, req *serverN
 	if err != nil {
 		return nil, err
 	}
-	return eventResponse{event}, nil
+	return eventResponse{event}, s.store.AppendAudit(ctx, s.entry(c, "server_notice.send", string(id)))
 }
 
 // serverNoticesUser is the account in whose name the server writes to a user.

@@ -15,6 +15,7 @@ import (
 	"github.com/roomline/roomline/internal/httpapi"
 	"github.com/roomline/roomline/internal/limits"
 	"github.com/roomline/roomline/internal/matrix"
+	"github.com/roomline/roomline/internal/store"
 )
 
 // Registration with a shared secret, as tools of the Matrix world know it: ask for a nonce, then send the account with an
@@ -91,6 +92,9 @@ func (s *Server) registerWithSecret(ctx context.Context, c *httpapi.Call, req *s
 	if err != nil {
 		return nil, err
 	}
+	if err := s.noteCreation(ctx, c, user, "shared_secret"); err != nil {
+		return nil, err
+	}
 	return s.signIn(ctx, c, user, "", &deviceRequest{})
 }
 
@@ -107,4 +111,15 @@ func (r *secretRegisterRequest) mac(secret string) []byte {
 	h := hmac.New(sha1.New, []byte(secret))
 	io.WriteString(h, strings.Join(parts, "\x00"))
 	return hex.AppendEncode(nil, h.Sum(nil))
+}
+
+// noteCreation writes into the audit log of an account's organisation who has made it.
+func (s *Server) noteCreation(ctx context.Context, c *httpapi.Call, user matrix.UserID, actor string) error {
+	account, err := s.store.GetUser(ctx, user)
+	if err != nil {
+		return fmt.Errorf("look up %s: %w", user, err)
+	}
+	return s.store.AppendAudit(ctx, store.AuditEntry{
+		OrganisationID: account.OrganisationID, TS: s.now(), Actor: actor, IP: c.ClientAddr(), Action: "account.create", Target: string(user),
+	})
 }

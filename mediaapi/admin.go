@@ -3,12 +3,17 @@ package mediaapi
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
+	"strings"
+
+	"github.com/tidwall/gjson"
 
 	"github.com/roomline/roomline/internal/httpapi"
 	"github.com/roomline/roomline/internal/matrix"
 	"github.com/roomline/roomline/internal/ratelimit"
+	"github.com/roomline/roomline/internal/store"
 )
 
 // admin is where administrators of an organisation find what is ours; what tools for other servers know is below /_synapse/admin.
@@ -21,34 +26,32 @@ const synapse = "/_synapse/admin/v1"
 func (s *Server) adminRoutes() []httpapi.Route {
 	table := []struct {
 		method, path string
+		action       string // what the audit log calls it; empty for reading
 		handle       httpapi.Handler
 	}{
-		{get, admin + "/media/deletions", s.listDeletions},
-		{post, admin + "/delete", httpapi.JSON(s.adminDelete)},
-		{get, admin + "/policies/{name}", s.getPolicy},
-		{put, admin + "/policies/{name}", s.putPolicy},
-		{remove, admin + "/policies/{name}", s.deletePolicy},
+		{get, admin + "/media/deletions", "", s.listDeletions},
+		{post, admin + "/delete", "content.delete", httpapi.JSON(s.adminDelete)},
 
-		{get, synapse + "/room/{roomId}/media", s.listRoomMedia},
-		{get, synapse + "/users/{userId}/media", s.listUserMedia},
-		{get, synapse + "/media/{serverName}/{mediaId}", s.getMediaInfo},
-		{get, synapse + "/statistics/users/media", s.listMediaUsage},
-		{post, synapse + "/media/quarantine/{serverName}/{mediaId}", s.quarantine},
-		{post, synapse + "/media/unquarantine/{serverName}/{mediaId}", s.unquarantine},
-		{post, synapse + "/room/{roomId}/media/quarantine", s.quarantineRoom},
-		{post, synapse + "/user/{userId}/media/quarantine", s.quarantineUser},
-		{post, synapse + "/media/protect/{mediaId}", s.protect},
-		{post, synapse + "/media/unprotect/{mediaId}", s.unprotect},
-		{remove, synapse + "/media/{serverName}/{mediaId}", s.adminDeleteMedia},
-		{remove, synapse + "/users/{userId}/media", s.deleteUserMedia},
-		{post, synapse + "/media/delete", s.deleteOldMedia},
-		{post, synapse + "/media/{serverName}/delete", s.deleteOldMediaOf},
-		{post, synapse + "/purge_media_cache", s.purgeRemoteMedia},
+		{get, synapse + "/room/{roomId}/media", "", s.listRoomMedia},
+		{get, synapse + "/users/{userId}/media", "", s.listUserMedia},
+		{get, synapse + "/media/{serverName}/{mediaId}", "", s.getMediaInfo},
+		{get, synapse + "/statistics/users/media", "", s.listMediaUsage},
+		{post, synapse + "/media/quarantine/{serverName}/{mediaId}", "media.quarantine", s.quarantine},
+		{post, synapse + "/media/unquarantine/{serverName}/{mediaId}", "media.unquarantine", s.unquarantine},
+		{post, synapse + "/room/{roomId}/media/quarantine", "media.quarantine", s.quarantineRoom},
+		{post, synapse + "/user/{userId}/media/quarantine", "media.quarantine", s.quarantineUser},
+		{post, synapse + "/media/protect/{mediaId}", "media.protect", s.protect},
+		{post, synapse + "/media/unprotect/{mediaId}", "media.unprotect", s.unprotect},
+		{remove, synapse + "/media/{serverName}/{mediaId}", "media.delete", s.adminDeleteMedia},
+		{remove, synapse + "/users/{userId}/media", "media.delete", s.deleteUserMedia},
+		{post, synapse + "/media/delete", "media.delete", s.deleteOldMedia},
+		{post, synapse + "/media/{serverName}/delete", "media.delete", s.deleteOldMediaOf},
+		{post, synapse + "/purge_media_cache", "media.purge", s.purgeRemoteMedia},
 	}
 	var routes []httpapi.Route
 	for _, r := range table {
 		routes = append(routes, httpapi.Route{
-			Method: r.method, Path: r.path, Auth: token, Limit: ratelimit.Read, Handle: administrator(r.handle),
+			Method: r.method, Path: r.path, Auth: token, Limit: ratelimit.Read, Handle: administrator(s.noted(r.action, r.handle)),
 		})
 	}
 	return routes
@@ -62,6 +65,51 @@ func administrator(handle httpapi.Handler) httpapi.Handler {
 		}
 		return handle(ctx, c)
 	}
+}
+
+// noted is a handler whose doing is in the organisation's audit log, also when it failed half-way.
+func (s *Server) noted(action string, handle httpapi.Handler) httpapi.Handler {
+	if action == "" {
+		return handle
+	}
+	return func(ctx context.Context, c *httpapi.Call) (any, error) {
+		answer, err := handle(ctx, c)
+		entry := store.AuditEntry{
+			OrganisationID: c.Requester.Org, TS: s.now(), Actor: c.Requester.Actor(), IP: c.ClientAddr(), Action: action, Target: targetOf(c),
+		}
+		if _, refused := matrix.AsError(err); refused {
+			return nil, err
+		}
+		if err != nil {
+			entry.Outcome = store.OutcomeFailed
+		}
+		if before := c.Query("before_ts"); before != "" {
+			var encodeErr error
+			if entry.Detail, encodeErr = json.Marshal(map[string]string{"before_ts": before}); encodeErr != nil {
+				return nil, encodeErr
+			}
+		}
+		return answer, errors.Join(err, s.cfg.Store.AppendAudit(context.WithoutCancel(ctx), entry))
+	}
+}
+
+// targetOf is what a request of an administrator is about.
+func targetOf(c *httpapi.Call) string {
+	if server, id := c.Path("serverName"), c.Path("mediaId"); server != "" && id != "" {
+		return "mxc://" + server + "/" + id
+	}
+	for _, name := range []string{"userId", "roomId", "mediaId", "serverName"} {
+		if value := c.Path(name); value != "" {
+			return value
+		}
+	}
+	var targets []string
+	for _, name := range []string{"event_id", "room_id", "user_id"} {
+		if value := gjson.GetBytes(c.Body, name).String(); value != "" {
+			targets = append(targets, value)
+		}
+	}
+	return strings.Join(targets, " ")
 }
 
 type deletionsResponse struct {

@@ -144,6 +144,28 @@ func decided(own, before *int64) int64 {
 	return 0
 }
 
+// DefaultPolicy is what holds where an organisation has decided nothing.
+func (s *Server) DefaultPolicy() Policy {
+	p := s.cfg.Defaults
+	previews := s.cfg.Previews == PreviewsOn
+	p.URLPreviews = &previews
+	p.RetentionDays = map[string]int64{}
+	for kind, d := range s.cfg.Retention {
+		p.RetentionDays[kind] = int64(d / (24 * time.Hour))
+	}
+	return p
+}
+
+// Quota is how many bytes of media an organisation has, and how many it may have; 0 is no bound.
+func (s *Server) Quota(ctx context.Context, org int64) (used, bound int64, err error) {
+	r, err := s.rulesOf(ctx, org)
+	if err != nil {
+		return 0, 0, err
+	}
+	u, err := s.cfg.Store.GetOrganisationMediaUsage(ctx, org)
+	return u.Bytes, r.quota.OrganisationBytes, err
+}
+
 type configResponse struct {
 	UploadSize int64 `json:"m.upload.size"`
 }

@@ -27,12 +27,18 @@ import (
 	"github.com/roomline/roomline/roomserver/signing"
 )
 
-// Config is what New needs. All fields are required.
+// Config is what New needs. All fields but Policies and Documented are required.
 type Config struct {
 	// EraseAccount removes an account with everything that it has, DeleteRoom a room of the organisation with everything in it. They are asked
 	// again after an error or a crash, and do then what is left.
 	EraseAccount func(ctx context.Context, user matrix.UserID) error
 	DeleteRoom   func(ctx context.Context, organisation int64, room matrix.RoomID) error
+	// Policies are what organisations may decide.
+	Policies []Policy
+	// MediaQuota is how many bytes of media an organisation has and may have.
+	MediaQuota func(ctx context.Context, organisation int64) (used, bound int64, err error)
+	// Documented are routes of other packages, for the OpenAPI document; those without a Doc are not in it.
+	Documented []httpapi.Route
 
 	Store    *store.Store
 	Journal  *journal.Journal
@@ -53,7 +59,8 @@ type Server struct {
 func New(cfg Config) (*Server, error) {
 	for name, missing := range map[string]bool{
 		"Store": cfg.Store == nil, "Journal": cfg.Journal == nil, "Accounts": cfg.Accounts == nil, "Keys": cfg.Keys == nil,
-		"EraseAccount": cfg.EraseAccount == nil, "DeleteRoom": cfg.DeleteRoom == nil, "Clock": cfg.Clock == nil, "Log": cfg.Log == nil,
+		"EraseAccount": cfg.EraseAccount == nil, "DeleteRoom": cfg.DeleteRoom == nil, "MediaQuota": cfg.MediaQuota == nil,
+		"Clock": cfg.Clock == nil, "Log": cfg.Log == nil,
 	} {
 		if missing {
 			return nil, errors.New("admin: Config." + name + " is missing")

@@ -78,6 +78,19 @@ func (s *Server) describe(ctx context.Context, o store.Organisation) (Organisati
 	return answer, nil
 }
 
+// Describe says what an organisation is.
+func (s *Server) Describe(ctx context.Context, id int64) (*Organisation, error) {
+	o, err := s.cfg.Store.GetOrganisation(ctx, id)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, noSuchOrganisation()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("load the organisation: %w", err)
+	}
+	answer, err := s.describe(ctx, o)
+	return &answer, err
+}
+
 // getOwnOrganisation says what the requester's organisation is.
 func (s *Server) getOwnOrganisation(ctx context.Context, c *httpapi.Call) (any, error) {
 	o, err := s.cfg.Store.GetOrganisation(ctx, c.Requester.Org)

@@ -50,7 +50,8 @@ type endpoint struct {
 func (s *Server) endpoints() []endpoint {
 	var all []endpoint
 	for _, chapter := range [][]endpoint{
-		s.organisationEndpoints(), s.domainEndpoints(), s.roleEndpoints(), s.linkEndpoints(),
+		s.organisationEndpoints(), s.domainEndpoints(), s.roleEndpoints(), s.policyEndpoints(), s.quotaEndpoints(), s.auditEndpoints(),
+		s.linkEndpoints(),
 	} {
 		all = append(all, chapter...)
 	}
@@ -59,7 +60,7 @@ func (s *Server) endpoints() []endpoint {
 
 // Routes are the endpoints as the server serves them.
 func (s *Server) Routes() []httpapi.Route {
-	var routes []httpapi.Route
+	routes := []httpapi.Route{s.documentEndpoint()}
 	for _, e := range s.endpoints() {
 		doc := e.doc
 		doc.Who = e.may.name

@@ -28,6 +28,8 @@ type AccountConfig struct {
 	// Domains are the hosted domains in the order of the configuration; new accounts get the first unless they say otherwise.
 	Domains   []matrix.ServerName
 	Passwords PasswordConfig
+	// PseudonymKey makes pseudonyms of names that nobody has.
+	PseudonymKey []byte
 	// Reserved reports user ids that application services keep for themselves; nil for none.
 	Reserved func(user matrix.UserID) bool
 }
@@ -287,17 +289,24 @@ func (a *Accounts) SetPassword(ctx context.Context, n NewPassword) error {
 		return err
 	}
 	err = a.cfg.Journal.Write(ctx, func(tx *store.Tx) ([]store.Update, error) {
-		if _, err := tx.LockUser(ctx, n.User); err != nil {
-			return nil, err
-		}
-		if err := tx.PutPasswordHash(ctx, n.User, hash); err != nil || !n.EndSessions {
-			return nil, err
-		}
-		deleted, err := tx.DeleteOtherDevices(ctx, n.User, n.Keep)
+		u, err := tx.LockUser(ctx, n.User)
 		if err != nil {
 			return nil, err
 		}
-		return devicesDeleted(n.User, deleted), nil
+		if err := tx.PutPasswordHash(ctx, n.User, hash); err != nil {
+			return nil, err
+		}
+		var updates []store.Update
+		if n.EndSessions {
+			deleted, err := tx.DeleteOtherDevices(ctx, n.User, n.Keep)
+			if err != nil {
+				return nil, err
+			}
+			updates = devicesDeleted(n.User, deleted)
+		}
+		entry := auditEntry(u, a.cfg.Clock, addressOf(ctx), "password.change", map[string]any{"sessions_ended": n.EndSessions})
+		entry.Actor = actorOf(ctx)
+		return updates, tx.AppendAudit(ctx, entry)
 	})
 	if err != nil {
 		return fmt.Errorf("change the password of %s: %w", n.User, err)
@@ -328,10 +337,20 @@ func (a *Accounts) SetLocked(ctx context.Context, user matrix.UserID, locked boo
 // Restrict puts a restriction on an account or takes it off, on all processes at once, if may agrees to what the account is at
 // that moment; may can be nil.
 func (a *Accounts) Restrict(ctx context.Context, user matrix.UserID, what Restriction, on bool, may func(store.User) error) error {
+	return a.RestrictWith(ctx, user, what, on, func(_ *store.Tx, u store.User) error {
+		if may == nil {
+			return nil
+		}
+		return may(u)
+	})
+}
+
+// RestrictWith is Restrict with something that happens in the same transaction, if the account may be restricted.
+func (a *Accounts) RestrictWith(ctx context.Context, user matrix.UserID, what Restriction, on bool, may func(*store.Tx, store.User) error) error {
 	err := a.cfg.Journal.Write(ctx, func(tx *store.Tx) ([]store.Update, error) {
 		u, err := tx.LockUser(ctx, user)
-		if err == nil && may != nil {
-			err = may(u)
+		if err == nil {
+			err = may(tx, u)
 		}
 		if err != nil {
 			return nil, err

@@ -2,8 +2,12 @@ package auth
 
 import (
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/roomline/roomline/internal/matrix"
@@ -46,12 +50,18 @@ func (a *Accounts) VerifyPassword(ctx context.Context, id *Identifier, password,
 		return store.User{}, fmt.Errorf("verify a password: %w", err)
 	}
 	if !ok || user.Deactivated() {
+		if err := a.noteRefusal(ctx, claim, user, address); err != nil {
+			return store.User{}, err
+		}
 		return store.User{}, wrongPassword()
 	}
 	if err := a.putBackGuess(ctx, counts); err != nil {
 		return store.User{}, err
 	}
 	if user.Locked {
+		if err := a.noteRefusal(ctx, claim, user, address); err != nil {
+			return store.User{}, err
+		}
 		return store.User{}, userLocked()
 	}
 	if stale {
@@ -60,6 +70,30 @@ func (a *Accounts) VerifyPassword(ctx context.Context, id *Identifier, password,
 		}
 	}
 	return user, nil
+}
+
+// noteRefusal writes into the audit log that somebody has not proved to be who they said. What was claimed to be a name is written as a
+// pseudonym if nobody is called so: it may be a password in the wrong field.
+func (a *Accounts) noteRefusal(ctx context.Context, claimed claim, user store.User, address string) error {
+	if user.UserID == "" {
+		user.OrganisationID = store.DefaultOrganisation
+		domain, err := a.cfg.Store.GetHostedDomain(ctx, claimed.user.Domain())
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return fmt.Errorf("look up the domain of a claim: %w", err)
+		}
+		if err == nil {
+			user.OrganisationID = domain.OrganisationID
+		}
+	}
+	entry := auditEntry(user, a.cfg.Clock, address, "login", nil)
+	entry.Outcome = store.OutcomeRefused
+	if user.UserID == "" {
+		mac := hmac.New(sha256.New, a.cfg.PseudonymKey)
+		io.WriteString(mac, a.countKey(claimed))
+		entry.Target = "unknown:" + base64.RawURLEncoding.EncodeToString(mac.Sum(nil)[:12])
+		entry.Actor = entry.Target
+	}
+	return a.cfg.Store.AppendAudit(ctx, entry)
 }
 
 func (a *Accounts) rehash(ctx context.Context, user store.User, password string) error {

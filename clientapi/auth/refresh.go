@@ -73,7 +73,9 @@ func (r *refresh) run(ctx context.Context, tx *store.Tx) ([]store.Update, error)
 	}
 	r.sessions.cfg.Log.Warn("a replaced refresh token was used again; the session has been ended",
 		"user", string(session.UserID), "device", string(session.DeviceID))
-	return sessionChanged(session.UserID), nil
+	entry := r.sessions.entry(user, addressOf(ctx), "session.revoke", map[string]any{"device_id": session.DeviceID})
+	entry.Actor = "server"
+	return sessionChanged(session.UserID), tx.AppendAudit(ctx, entry)
 }
 
 // rotate replaces the session's present tokens.

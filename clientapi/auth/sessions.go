@@ -2,6 +2,7 @@ package auth
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -275,12 +276,32 @@ func (s *Sessions) Login(ctx context.Context, n NewSession) (Tokens, error) {
 		if user.Locked {
 			return nil, userLocked()
 		}
-		return s.insert(ctx, tx, n, session)
+		updates, err := s.insert(ctx, tx, n, session)
+		if err != nil {
+			return nil, err
+		}
+		return updates, tx.AppendAudit(ctx, s.entry(user, n.Address, "login", map[string]any{"device_id": device}))
 	})
 	if err != nil {
 		return Tokens{}, fmt.Errorf("sign in %s: %w", n.User, err)
 	}
 	return tokens, nil
+}
+
+// entry is what the audit log says of somebody's sessions.
+func (s *Sessions) entry(user store.User, address, action string, detail map[string]any) store.AuditEntry {
+	return auditEntry(user, s.cfg.Clock, address, action, detail)
+}
+
+func auditEntry(user store.User, clock matrix.Clock, address, action string, detail map[string]any) store.AuditEntry {
+	e := store.AuditEntry{
+		OrganisationID: user.OrganisationID, TS: matrix.TimestampOf(clock.Now()), Actor: string(user.UserID), IP: address,
+		Action: action, Target: string(user.UserID),
+	}
+	if detail != nil {
+		e.Detail, _ = json.Marshal(detail) // of strings, and so without an error
+	}
+	return e
 }
 
 func (s *Sessions) insert(ctx context.Context, tx *store.Tx, n NewSession, session store.Session) ([]store.Update, error) {
@@ -357,7 +378,7 @@ func (s *Sessions) DeleteDevices(ctx context.Context, user matrix.UserID, device
 		if err != nil || len(deleted) == 0 {
 			return nil, err
 		}
-		return devicesDeleted(user, deleted), nil
+		return devicesDeleted(user, deleted), s.noteEnd(ctx, tx, user, map[string]any{"device_ids": devices})
 	})
 	if err != nil {
 		return fmt.Errorf("delete devices of %s: %w", user, err)
@@ -372,10 +393,40 @@ func (s *Sessions) DeleteAllDevices(ctx context.Context, user matrix.UserID) err
 		if err != nil {
 			return nil, err
 		}
-		return devicesDeleted(user, deleted), nil
+		return devicesDeleted(user, deleted), s.noteEnd(ctx, tx, user, map[string]any{"all": true})
 	})
 	if err != nil {
 		return fmt.Errorf("delete all devices of %s: %w", user, err)
 	}
 	return nil
+}
+
+// noteEnd writes into the audit log that sessions have ended.
+func (s *Sessions) noteEnd(ctx context.Context, tx *store.Tx, user matrix.UserID, detail map[string]any) error {
+	account, err := tx.GetUser(ctx, user)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	entry := s.entry(account, addressOf(ctx), "session.end", detail)
+	entry.Actor = actorOf(ctx)
+	return tx.AppendAudit(ctx, entry)
+}
+
+// actorOf is who asks for what ctx belongs to: outside a request, the operator at the machine.
+func actorOf(ctx context.Context) string {
+	if call, ok := httpapi.CallOf(ctx); ok && call.Requester != nil {
+		return call.Requester.Actor()
+	}
+	return "operator"
+}
+
+// addressOf is where the request came from that ctx belongs to, if it belongs to one.
+func addressOf(ctx context.Context) string {
+	if call, ok := httpapi.CallOf(ctx); ok {
+		return call.ClientAddr()
+	}
+	return ""
 }

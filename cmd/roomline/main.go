@@ -16,6 +16,8 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+
+	"github.com/roomline/roomline/internal/store"
 )
 
 // command is a subcommand. name may have two words.
@@ -30,6 +32,17 @@ func commands() []command {
 		{"user create", "[--admin] [--display-name NAME] [--password-stdin] USER", "make an account", createUser},
 		{"user password", "[--password-stdin] [--keep-sessions] USER", "give an account a new password", setPassword},
 		{"user list", "", "list the accounts", listUsers},
+		{"org create", "[--region CC] [--max-people N] [--owner NAME] [--password-stdin] NAME DOMAIN", "make an organisation with its domain and its first owner", createOrganisation},
+		{"org list", "", "list the organisations", listOrganisations},
+		{"org show", "ORG", "print an organisation, its domains and who has a role in it", showOrganisation},
+		{"org change", "[--name NAME] [--region CC] [--max-people N] ORG", "change an organisation", changeOrganisation},
+		{"org domain", "[--base-url URL] ORG DOMAIN", "give an organisation one more domain", addDomain},
+		{"org role", "ORG USER ROLE", "give a member a role: owner, people, auditor, or none", setRole},
+		{"org suspend", "ORG", "lock an organisation out", setOrganisation(store.OrganisationSuspended)},
+		{"org resume", "ORG", "let a suspended organisation in again", setOrganisation(store.OrganisationActive)},
+		{"org delete", "--yes ORG", "delete an organisation with everything in it, for good", setOrganisation(store.OrganisationDeleted)},
+		{"audit export", "ORG", "print the audit log of an organisation, a JSON object a line", exportAudit},
+		{"audit verify", "[--file FILE] ORG", "say whether an audit log, or an export of one, is whole", verifyAudit},
 		{"link list", "--organisation DOMAIN", "list the links of an organisation with others", listLinks},
 		{"link propose", "--organisation DOMAIN [--gives LIST] OTHER", "propose a link to the organisation that has the domain OTHER", proposeLink},
 		{"link accept", "--organisation DOMAIN [--gives LIST] LINK", "accept a link that another organisation proposes", acceptLink},

@@ -122,21 +122,33 @@ func listUsers(c *call) error {
 	return c.withApp(cfg, func(ctx context.Context, a *app) error {
 		w := tabwriter.NewWriter(c.stdout, 0, 0, 2, ' ', 0)
 		fmt.Fprintln(w, "USER\tCREATED\tNOTES")
-		after := matrix.UserID("")
-		for {
-			users, err := a.store.ListUsers(ctx, store.DefaultOrganisation, after, listPage)
-			if err != nil {
+		organisations, err := a.store.ListOrganisations(ctx)
+		if err != nil {
+			return err
+		}
+		for _, id := range organisations {
+			if err := a.printUsers(ctx, w, id); err != nil {
 				return err
 			}
-			for _, u := range users {
-				fmt.Fprintf(w, "%s\t%s\t%s\n", u.UserID, u.CreatedTS.Time().UTC().Format(time.DateOnly), notes(u))
-				after = u.UserID
-			}
-			if len(users) < listPage {
-				return w.Flush()
-			}
 		}
+		return w.Flush()
 	})
+}
+
+func (a *app) printUsers(ctx context.Context, w io.Writer, organisation int64) error {
+	for after := matrix.UserID(""); ; {
+		users, err := a.store.ListUsers(ctx, organisation, after, listPage)
+		if err != nil {
+			return err
+		}
+		for _, u := range users {
+			fmt.Fprintf(w, "%s\t%s\t%s\n", u.UserID, u.CreatedTS.Time().UTC().Format(time.DateOnly), notes(u))
+			after = u.UserID
+		}
+		if len(users) < listPage {
+			return nil
+		}
+	}
 }
 
 func notes(u store.User) string {

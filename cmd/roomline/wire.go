@@ -2,9 +2,12 @@ package main
 
 import (
 	"context"
+	"crypto/hmac"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/netip"
@@ -102,6 +105,7 @@ func newApp(ctx context.Context, cfg *config.Config, st *store.Store, sealKey [3
 	}
 	a.accounts, err = auth.NewAccounts(auth.AccountConfig{
 		Store: st, Journal: a.journal, Clock: a.clock, Limiter: a.limiter, Domains: domains, Reserved: registry.Exclusive,
+		PseudonymKey: derivedKey(sealKey, "pseudonyms in the audit log"),
 	})
 	if err != nil {
 		return nil, err
@@ -135,7 +139,8 @@ func newApp(ctx context.Context, cfg *config.Config, st *store.Store, sealKey [3
 	}
 	a.admin, err = admin.New(admin.Config{
 		Store: st, Journal: a.journal, Accounts: a.accounts, Keys: a.keys, Clock: a.clock, Log: log,
-		EraseAccount: a.eraseAccount, DeleteRoom: a.deleteRoom,
+		EraseAccount: a.eraseAccount, DeleteRoom: a.deleteRoom, MediaQuota: a.media.Quota, Policies: a.policies(),
+		Documented: slices.Concat(a.media.Routes(), a.appservices.Routes()),
 	})
 	if err != nil {
 		return nil, err
@@ -159,6 +164,23 @@ func newApp(ctx context.Context, cfg *config.Config, st *store.Store, sealKey [3
 		WellKnown: wellKnown(cfg), ServerNotices: clientapi.ServerNoticesConfig(cfg.ServerNotices), PublicProfiles: cfg.PublicProfiles, DefaultRoomVersion: cfg.DefaultRoomVersion,
 	})
 	return a, err
+}
+
+// derivedKey is a key for a purpose, which tells nothing of the one that it is made from.
+func derivedKey(key [32]byte, purpose string) []byte {
+	mac := hmac.New(sha256.New, key[:])
+	io.WriteString(mac, purpose)
+	return mac.Sum(nil)
+}
+
+// policies are what organisations may decide for themselves, one for each package that heeds one.
+func (a *app) policies() []admin.Policy {
+	return []admin.Policy{
+		admin.PolicyOf(mediaapi.PolicyName, "How large uploads are, how much there may be of them, how long they are kept, and whether links are previewed.",
+			mediaapi.ParsePolicy, a.media.DefaultPolicy()),
+		admin.PolicyOf(roomserver.DeletionPolicyName, "Who may delete what in rooms: the sender, or the room's owner only.",
+			roomserver.ParseDeletionPolicy, deletionPolicy(a.cfg)),
+	}
 }
 
 // eraseAccount closes an account and removes what it has.

@@ -62,10 +62,7 @@ var extra = map[string]string{
 	"DELETE /_matrix/client/unstable/org.roomline.media/{serverName}/{mediaId}":               "deleting what one uploaded",
 	"GET /_roomline/admin/v1/media/deletions":                                                 "receipts of deletions, for an organisation's administrators",
 
-	"POST /_roomline/admin/v1/delete":            "an organisation's administrator deletes everything",
-	"GET /_roomline/admin/v1/policies/{name}":    "what an organisation decides about media and deletion",
-	"PUT /_roomline/admin/v1/policies/{name}":    "what an organisation decides about media and deletion",
-	"DELETE /_roomline/admin/v1/policies/{name}": "what an organisation decides about media and deletion",
+	"POST /_roomline/admin/v1/delete": "an organisation's administrator deletes everything",
 
 	"GET /_roomline/admin/v1/appservices":                           "application services, for administrators",
 	"POST /_roomline/admin/v1/appservices":                          "application services, for administrators",

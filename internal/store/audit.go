@@ -19,6 +19,7 @@ import (
 const (
 	OutcomeDone    = "ok"
 	OutcomeRefused = "refused"
+	OutcomeFailed  = "failed"
 )
 
 // AuditEntry is something that was done to an organisation or in it.
@@ -124,7 +125,7 @@ func (s *Store) ListAudit(ctx context.Context, f AuditFilter, limit int) ([]Audi
 	}
 	rows, err := s.query(ctx, `
 		SELECT `+auditColumns+` FROM audit_log
-		WHERE organisation_id = $1 AND seq > $2 AND ($3 = 0 OR seq < $3) AND ts >= $4 AND ($5 = 0 OR ts < $5)
+		WHERE organisation_id = $1 AND seq > $2 AND ($3::bigint = 0 OR seq < $3) AND ts >= $4 AND ($5::bigint = 0 OR ts < $5)
 		AND ($6 = '' OR actor = $6) AND ($7 = '' OR target = $7)
 		AND ($8 = '' OR action = $8 OR right($8, 1) = '.' AND starts_with(action, $8))
 		`+order+` LIMIT $9`, f.OrganisationID, f.After, f.Before, int64(f.From), int64(f.To), f.Actor, f.Target, f.Action, limit)

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"strconv"
 
 	"github.com/lib/pq"
 
@@ -355,8 +356,17 @@ type MediaUsage struct {
 
 // GetMediaUsage returns the usage of a user.
 func (s *Store) GetMediaUsage(ctx context.Context, user matrix.UserID) (MediaUsage, error) {
+	return s.mediaUsage(ctx, string(user))
+}
+
+// GetOrganisationMediaUsage returns the usage of an organisation.
+func (s *Store) GetOrganisationMediaUsage(ctx context.Context, org int64) (MediaUsage, error) {
+	return s.mediaUsage(ctx, strconv.FormatInt(org, 10))
+}
+
+func (s *Store) mediaUsage(ctx context.Context, owner string) (MediaUsage, error) {
 	var u MediaUsage
-	err := s.queryRow(ctx, `SELECT bytes, files FROM media_usage WHERE owner = $1`, string(user)).Scan(&u.Bytes, &u.Files)
+	err := s.queryRow(ctx, `SELECT bytes, files FROM media_usage WHERE owner = $1`, owner).Scan(&u.Bytes, &u.Files)
 	if errors.Is(err, ErrNotFound) {
 		return MediaUsage{}, nil
 	}

@@ -16,12 +16,12 @@ func (s *Store) GetPolicy(ctx context.Context, org int64, name string) ([]byte, 
 }
 
 // PutPolicy stores what an organisation has decided under a name; nil takes the decision back.
-func (s *Store) PutPolicy(ctx context.Context, org int64, name string, value []byte) error {
+func (tx *Tx) PutPolicy(ctx context.Context, org int64, name string, value []byte) error {
 	if value == nil {
-		_, err := s.exec(ctx, `DELETE FROM organisation_policies WHERE organisation_id = $1 AND name = $2`, org, name)
+		_, err := tx.exec(ctx, `DELETE FROM organisation_policies WHERE organisation_id = $1 AND name = $2`, org, name)
 		return err
 	}
-	_, err := s.exec(ctx, `
+	_, err := tx.exec(ctx, `
 		INSERT INTO organisation_policies (organisation_id, name, value) VALUES ($1, $2, $3)
 		ON CONFLICT (organisation_id, name) DO UPDATE SET value = excluded.value`, org, name, value)
 	return err

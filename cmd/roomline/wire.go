@@ -18,6 +18,7 @@ import (
 	"github.com/roomline/roomline/clientapi"
 	"github.com/roomline/roomline/clientapi/admin"
 	"github.com/roomline/roomline/clientapi/auth"
+	"github.com/roomline/roomline/clientapi/contacts"
 	"github.com/roomline/roomline/clientapi/presence"
 	"github.com/roomline/roomline/clientapi/push"
 	"github.com/roomline/roomline/clientapi/sso"
@@ -55,6 +56,7 @@ type app struct {
 	metrics     *prometheus.Registry
 	media       *mediaapi.Server
 	appservices *appservices.Server
+	contacts    *contacts.Server
 	admin       *admin.Server
 	// outbound asks push gateways, application services and OpenID providers.
 	outbound *http.Client
@@ -127,6 +129,9 @@ func newApp(ctx context.Context, cfg *config.Config, st *store.Store, sealKey [3
 		Registry: registry, Store: st, Client: a.outbound, Clock: a.clock, Log: log, Directory: a.directory(),
 	})
 	if err != nil {
+		return nil, err
+	}
+	if a.contacts, err = a.newContacts(cfg, sealKey); err != nil {
 		return nil, err
 	}
 	a.admin, err = admin.New(admin.Config{
@@ -277,7 +282,7 @@ func (a *app) handler(services []config.Service, admin http.Handler) http.Handle
 	for _, service := range services {
 		switch service {
 		case config.ServeClient:
-			routes = append(routes, a.client.Routes(), a.sync.Routes(), a.media.Routes(), a.appservices.Routes(), a.admin.Routes())
+			routes = append(routes, a.client.Routes(), a.sync.Routes(), a.media.Routes(), a.appservices.Routes(), a.admin.Routes(), a.contacts.Routes())
 			if !slices.Contains(services, config.ServeFederation) {
 				routes = append(routes, federation.OpenIDRoutes(a.store, a.clock))
 			}
@@ -295,6 +300,7 @@ func (a *app) handler(services []config.Service, admin http.Handler) http.Handle
 	}
 	api := httpapi.New(httpapi.Config{
 		Log: a.log, Clock: a.clock, Auth: a.appservices.Authenticator(a.sessions), Limiter: limiter, Metrics: a.listenerMetrics(services),
+		AppPasswords: a.contacts,
 	}, routes...)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// ServeMux would answer odd paths of the API with redirects, so that it is asked for its own three only.
@@ -338,7 +344,9 @@ func (a *app) run(ctx context.Context) error {
 		})
 	}
 	parts.Go(func() { tuneCollector(ctx) })
-	parts.Go(func() { housekeeping.Run(ctx, a.store, a.clock, a.log, housekeeping.Tasks(a.store)) })
+	parts.Go(func() {
+		housekeeping.Run(ctx, a.store, a.clock, a.log, slices.Concat(housekeeping.Tasks(a.store), contacts.Tasks(a.store)))
+	})
 	parts.Wait()
 	stopJournal()
 	journalDone.Wait()

@@ -107,10 +107,14 @@ func (s *Store) ListContactsAfter(ctx context.Context, user matrix.UserID, after
 	return scanAll(rows, err, func(rows *sql.Rows) (Contact, error) { return scanContact(rows.Scan) })
 }
 
-// GetContact returns one contact, or ErrNotFound. One that was deleted is not found.
-func (tx *Tx) GetContact(ctx context.Context, user matrix.UserID, nameHash []byte) (Contact, error) {
-	return scanContact(tx.queryRow(ctx, `
-		SELECT `+contactAll+` FROM contacts WHERE user_id = $1 AND name_hash = $2 AND card_sealed IS NOT NULL`, string(user), nameHash).Scan)
+// GetContactChange returns when a contact changed last. ok is false when there is none.
+func (tx *Tx) GetContactChange(ctx context.Context, user matrix.UserID, nameHash []byte) (change int64, ok bool, err error) {
+	err = tx.queryRow(ctx, `
+		SELECT change FROM contacts WHERE user_id = $1 AND name_hash = $2 AND card_sealed IS NOT NULL`, string(user), nameHash).Scan(&change)
+	if errors.Is(err, ErrNotFound) {
+		return 0, false, nil
+	}
+	return change, err == nil, err
 }
 
 // ListContactsByUID returns those of a user's contacts whose vCards have these UIDs, in no order.

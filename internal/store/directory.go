@@ -85,7 +85,7 @@ func (tx *Tx) GetDirectoryChange(ctx context.Context, organisation int64) (int64
 
 // Users of bridges and of the server itself have localparts that begin with an underscore; nobody calls them.
 const directoryPerson = `e.user_id, e.object_name, e.change,
-	u.deactivated_ts IS NULL AND NOT u.locked AND NOT u.guest AND left(e.user_id, 2) <> '@_',
+	u.deactivated_ts IS NULL AND NOT u.locked AND NOT u.guest AND NOT u.machine AND left(e.user_id, 2) <> '@_',
 	(SELECT value FROM profiles p WHERE p.user_id = e.user_id AND p.key = 'displayname'),
 	ARRAY (SELECT address FROM user_threepids t WHERE t.user_id = e.user_id AND t.medium = 'email' ORDER BY added_ts, address),
 	ARRAY (SELECT address FROM user_threepids t WHERE t.user_id = e.user_id AND t.medium = 'msisdn' ORDER BY added_ts, address)`
@@ -104,24 +104,30 @@ func (tx *Tx) ListDirectory(ctx context.Context, organisation, after int64, limi
 	return scanAll(rows, err, scanDirectoryPerson)
 }
 
-// ListDirectoryByName returns those of the entries of some organisations that are called so, in no order.
-func (s *Store) ListDirectoryByName(ctx context.Context, organisations []int64, names []string) (map[int64][]DirectoryPerson, error) {
-	rows, err := s.query(ctx, `
-		SELECT e.organisation_id, `+directoryPerson+` FROM directory_entries e JOIN users u USING (user_id)
-		WHERE e.object_name = ANY ($1) AND e.organisation_id = ANY ($2)`, pq.Array(nonNil(names)), pq.Array(organisations))
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	found := map[int64][]DirectoryPerson{}
-	for rows.Next() {
-		var organisation int64
-		var p DirectoryPerson
-		err := rows.Scan(&organisation, &p.UserID, &p.ObjectName, &p.Change, &p.Listed, &p.Name, pq.Array(&p.Emails), pq.Array(&p.Phones))
-		if err != nil {
-			return nil, wrap(err)
-		}
-		found[organisation] = append(found[organisation], p)
-	}
-	return found, wrap(rows.Err())
+// ListDirectoryByName returns those of the entries of an organisation that are called so, in no order.
+func (tx *Tx) ListDirectoryByName(ctx context.Context, organisation int64, names []string) ([]DirectoryPerson, error) {
+	rows, err := tx.query(ctx, `
+		SELECT `+directoryPerson+` FROM directory_entries e JOIN users u USING (user_id)
+		WHERE e.organisation_id = $1 AND e.object_name = ANY ($2)`, organisation, pq.Array(nonNil(names)))
+	return scanAll(rows, err, scanDirectoryPerson)
+}
+
+// DirectorySource is an organisation whose people are in the address book of another one, or of its own.
+type DirectorySource struct {
+	OrganisationID int64
+	Name           string
+	// Emails, Phones and Work say what is shown besides names.
+	Emails, Phones, Work bool
+}
+
+// ListDirectorySources returns the organisations whose people those of an organisation find in their address book: its own. It is asked at each
+// request.
+func (tx *Tx) ListDirectorySources(ctx context.Context, organisation int64) ([]DirectorySource, error) {
+	rows, err := tx.query(ctx, `
+		SELECT organisation_id, name, true, true, true FROM organisations WHERE organisation_id = $1`, organisation)
+	return scanAll(rows, err, func(rows *sql.Rows) (DirectorySource, error) {
+		var d DirectorySource
+		err := rows.Scan(&d.OrganisationID, &d.Name, &d.Emails, &d.Phones, &d.Work)
+		return d, err
+	})
 }

@@ -265,7 +265,7 @@ func (a *Accounts) hashNew(ctx context.Context, password string) (string, error)
 type NewPassword struct {
 	User     matrix.UserID
 	Password string
-	// EndSessions signs the user's devices out, except Keep (empty for none).
+	// EndSessions signs the user's devices out, except Keep (empty for none), and ends all app passwords.
 	EndSessions bool
 	Keep        matrix.DeviceID
 }
@@ -284,6 +284,9 @@ func (a *Accounts) SetPassword(ctx context.Context, n NewPassword) error {
 			return nil, err
 		}
 		if err := tx.PutPasswordHash(ctx, n.User, hash); err != nil || !n.EndSessions {
+			return nil, err
+		}
+		if err := tx.DeleteAppPasswords(ctx, n.User); err != nil {
 			return nil, err
 		}
 		deleted, err := tx.DeleteOtherDevices(ctx, n.User, n.Keep)

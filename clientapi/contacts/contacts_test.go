@@ -81,7 +81,9 @@ func (p *phone) must(status int, method, path, body string, headers ...string) r
 	return r
 }
 
-func (p *phone) home() string { return "/_roomline/dav/addressbooks/" + strings.TrimPrefix(p.user, "@") + "/" }
+func (p *phone) home() string {
+	return "/_roomline/dav/addressbooks/" + strings.TrimPrefix(p.user, "@") + "/"
+}
 func (p *phone) book() string { return p.home() + "personal/" }
 func (p *phone) orgBook() string {
 	return p.home() + "organisation/"
@@ -261,13 +263,13 @@ func TestQueriesFindWithoutCase(t *testing.T) {
 	p.must(201, "PUT", p.book()+"b.vcf", contact("Bob", "b", "TEL:+1 555\r\n"))
 	for filter, want := range map[string]string{
 		``: "ab",
-		`<c:filter><c:prop-filter name="fn"><c:text-match>JÖRG</c:text-match></c:prop-filter></c:filter>`:                                                             "a",
-		`<c:filter><c:prop-filter name="FN"><c:text-match collation="i;octet">jörg</c:text-match></c:prop-filter></c:filter>`:                                         "",
-		`<c:filter><c:prop-filter name="FN"><c:text-match match-type="starts-with" negate-condition="yes">b</c:text-match></c:prop-filter></c:filter>`:                "a",
-		`<c:filter><c:prop-filter name="EMAIL"><c:text-match match-type="ends-with">.NET</c:text-match></c:prop-filter></c:filter>`:                                   "a",
-		`<c:filter><c:prop-filter name="EMAIL"><c:is-not-defined/></c:prop-filter></c:filter>`:                                                                        "b",
-		`<c:filter test="allof"><c:prop-filter name="FN"/><c:prop-filter name="TEL"/></c:filter>`:                                                                     "b",
-		`<c:filter><c:prop-filter name="EMAIL"/><c:prop-filter name="TEL"/></c:filter>`:                                                                               "ab",
+		`<c:filter><c:prop-filter name="fn"><c:text-match>JÖRG</c:text-match></c:prop-filter></c:filter>`:                                                                                                                      "a",
+		`<c:filter><c:prop-filter name="FN"><c:text-match collation="i;octet">jörg</c:text-match></c:prop-filter></c:filter>`:                                                                                                  "",
+		`<c:filter><c:prop-filter name="FN"><c:text-match match-type="starts-with" negate-condition="yes">b</c:text-match></c:prop-filter></c:filter>`:                                                                         "a",
+		`<c:filter><c:prop-filter name="EMAIL"><c:text-match match-type="ends-with">.NET</c:text-match></c:prop-filter></c:filter>`:                                                                                            "a",
+		`<c:filter><c:prop-filter name="EMAIL"><c:is-not-defined/></c:prop-filter></c:filter>`:                                                                                                                                 "b",
+		`<c:filter test="allof"><c:prop-filter name="FN"/><c:prop-filter name="TEL"/></c:filter>`:                                                                                                                              "b",
+		`<c:filter><c:prop-filter name="EMAIL"/><c:prop-filter name="TEL"/></c:filter>`:                                                                                                                                        "ab",
 		`<c:filter><c:prop-filter name="EMAIL" test="allof"><c:text-match>example</c:text-match><c:param-filter name="type"><c:text-match match-type="equals">home</c:text-match></c:param-filter></c:prop-filter></c:filter>`: "a",
 		`<c:filter><c:prop-filter name="EMAIL" test="allof"><c:text-match>joerg</c:text-match><c:param-filter name="type"><c:text-match match-type="equals">home</c:text-match></c:param-filter></c:prop-filter></c:filter>`:   "",
 	} {
@@ -284,7 +286,7 @@ func TestQueriesFindWithoutCase(t *testing.T) {
 	}
 	for body, want := range map[string]string{
 		`<c:addressbook-query xmlns:d="DAV:" xmlns:c="urn:ietf:params:xml:ns:carddav"><d:prop/><c:filter><c:prop-filter name="FN"><c:text-match collation="i;klingon">x</c:text-match></c:prop-filter></c:filter></c:addressbook-query>`: "supported-collation",
-		`<c:addressbook-query xmlns:d="DAV:" xmlns:c="urn:ietf:params:xml:ns:carddav"><d:prop><c:address-data version="2.1"/></d:prop></c:addressbook-query>`:                                                                           "supported-address-data",
+		`<c:addressbook-query xmlns:d="DAV:" xmlns:c="urn:ietf:params:xml:ns:carddav"><d:prop><c:address-data version="2.1"/></d:prop></c:addressbook-query>`:                                                                            "supported-address-data",
 		`<d:expand-property xmlns:d="DAV:"><d:prop/></d:expand-property>`: "supported-report",
 	} {
 		if r := p.must(403, "REPORT", p.book(), body); !strings.Contains(r.body, want) {
@@ -437,6 +439,15 @@ func TestAppPasswordsAreListedAndEndAtOnceEverywhere(t *testing.T) {
 	alice.MustDo(t, "DELETE", "/_roomline/client/v1/app_passwords/"+p.id, nil)
 	there.must(401, "PROPFIND", "/_roomline/dav/", "", "Depth", "0")
 	alice.MustFail(t, 404, "M_NOT_FOUND", "DELETE", "/_roomline/client/v1/app_passwords/"+p.id, nil)
+
+	// A new password ends those of all devices.
+	p = newPhone(t, d, alice)
+	p.must(207, "PROPFIND", "/_roomline/dav/", "", "Depth", "0")
+	d.Secret("another good password", "a password")
+	change := map[string]any{"new_password": "another good password", "auth": map[string]any{
+		"type": "m.login.password", "password": alice.Password, "identifier": map[string]any{"type": "m.id.user", "user": alice.ID}}}
+	alice.MustDo(t, "POST", hstest.Path("account", "password"), change)
+	p.must(401, "PROPFIND", "/_roomline/dav/", "", "Depth", "0")
 }
 
 func TestWrongAppPasswordsAreLimitedAndKeepTheOwnerIn(t *testing.T) {

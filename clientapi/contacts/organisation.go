@@ -287,9 +287,20 @@ func (src *source) card(p store.DirectoryPerson) []byte {
 	}
 	c := &vcard.Card{Version: vcard.V3}
 	c.Add("FN", vcard.Escape(name))
-	c.Add("N", nameParts(name)+";;;")
-	if src.may.Name != "" {
-		c.Add("ORG", vcard.Escape(src.may.Name))
+	parts := nameParts(name)
+	if src.may.Work && p.GivenName+p.FamilyName != "" {
+		parts = vcard.Join(";", p.FamilyName, p.GivenName)
+	}
+	c.Add("N", parts+";;;")
+	org := vcard.Escape(src.may.Name)
+	if src.may.Work && p.Department != "" {
+		org += ";" + vcard.Escape(p.Department)
+	}
+	if org != "" {
+		c.Add("ORG", org)
+	}
+	if src.may.Work && p.Title != "" {
+		c.Add("TITLE", vcard.Escape(p.Title))
 	}
 	if src.may.Emails {
 		for _, address := range p.Emails {

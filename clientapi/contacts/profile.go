@@ -104,9 +104,8 @@ func (s *Server) getProfile(ctx context.Context, c *httpapi.Call) (any, error) {
 	return httpapi.Content{Type: "application/x-apple-aspen-config", Bytes: document}, nil
 }
 
-// profile is a configuration profile with one account for contacts. A later one for the same user replaces it on the phone.
-//
-// Spec: Apple's "Configuration Profile Reference", com.apple.carddav.account
+// profile is a configuration profile with one account for contacts, com.apple.carddav.account in Apple's "Configuration Profile
+// Reference". A later one for the same user replaces it on the phone.
 func (s *Server) profile(user matrix.UserID, password string) ([]byte, error) {
 	base, err := url.Parse(s.cfg.BaseURL)
 	if err != nil {

@@ -161,7 +161,7 @@ func newApp(ctx context.Context, cfg *config.Config, st *store.Store, sealKey [3
 		SSO:        sso.Config{Providers: identityProviders(cfg), Allowed: cfg.OIDC.RedirectURLs, HTTP: a.outbound},
 		MayPreview: a.media.MayPreview,
 		Limiter:    a.limiter, MaxDelay: cfg.DelayedEvents.MaxDelay, MaxScheduled: cfg.DelayedEvents.MaxScheduled,
-		WellKnown: wellKnown(cfg), ServerNotices: clientapi.ServerNoticesConfig(cfg.ServerNotices), PublicProfiles: cfg.PublicProfiles, DefaultRoomVersion: cfg.DefaultRoomVersion,
+		WellKnown: wellKnown(cfg), ServerNotices: clientapi.ServerNoticesConfig(cfg.ServerNotices), PublicProfiles: cfg.PublicProfiles, PrivateContacts: a.contacts.Find, DefaultRoomVersion: cfg.DefaultRoomVersion,
 	})
 	return a, err
 }

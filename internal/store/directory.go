@@ -20,6 +20,8 @@ type DirectoryPerson struct {
 	// Name is the JSON of the display name, or nil.
 	Name           []byte
 	Emails, Phones []string
+	// The rest is what the organisation knows besides, or empty.
+	GivenName, FamilyName, Title, Department string
 }
 
 // HasDirectoryChanges reports whether SettleDirectory has something to do.
@@ -88,18 +90,22 @@ const directoryPerson = `e.user_id, e.object_name, e.change,
 	u.deactivated_ts IS NULL AND NOT u.locked AND NOT u.guest AND NOT u.machine AND left(e.user_id, 2) <> '@_',
 	(SELECT value FROM profiles p WHERE p.user_id = e.user_id AND p.key = 'displayname'),
 	ARRAY (SELECT address FROM user_threepids t WHERE t.user_id = e.user_id AND t.medium = 'email' ORDER BY added_ts, address),
-	ARRAY (SELECT address FROM user_threepids t WHERE t.user_id = e.user_id AND t.medium = 'msisdn' ORDER BY added_ts, address)`
+	ARRAY (SELECT address FROM user_threepids t WHERE t.user_id = e.user_id AND t.medium = 'msisdn' ORDER BY added_ts, address),
+	coalesce(f.given_name, ''), coalesce(f.family_name, ''), coalesce(f.title, ''), coalesce(f.department, '')`
+
+const directoryFrom = ` FROM directory_entries e JOIN users u USING (user_id) LEFT JOIN person_fields f ON f.user_id = e.user_id `
 
 func scanDirectoryPerson(rows *sql.Rows) (DirectoryPerson, error) {
 	var p DirectoryPerson
-	err := rows.Scan(&p.UserID, &p.ObjectName, &p.Change, &p.Listed, &p.Name, pq.Array(&p.Emails), pq.Array(&p.Phones))
+	err := rows.Scan(&p.UserID, &p.ObjectName, &p.Change, &p.Listed, &p.Name, pq.Array(&p.Emails), pq.Array(&p.Phones),
+		&p.GivenName, &p.FamilyName, &p.Title, &p.Department)
 	return p, err
 }
 
 // ListDirectory returns the entries of an organisation that changed after a change, in the order of the changes, at most limit.
 func (tx *Tx) ListDirectory(ctx context.Context, organisation, after int64, limit int) ([]DirectoryPerson, error) {
 	rows, err := tx.query(ctx, `
-		SELECT `+directoryPerson+` FROM directory_entries e JOIN users u USING (user_id)
+		SELECT `+directoryPerson+directoryFrom+`
 		WHERE e.organisation_id = $1 AND e.change > $2 ORDER BY e.change LIMIT $3`, organisation, after, limit)
 	return scanAll(rows, err, scanDirectoryPerson)
 }
@@ -107,7 +113,7 @@ func (tx *Tx) ListDirectory(ctx context.Context, organisation, after int64, limi
 // ListDirectoryByName returns those of the entries of an organisation that are called so, in no order.
 func (tx *Tx) ListDirectoryByName(ctx context.Context, organisation int64, names []string) ([]DirectoryPerson, error) {
 	rows, err := tx.query(ctx, `
-		SELECT `+directoryPerson+` FROM directory_entries e JOIN users u USING (user_id)
+		SELECT `+directoryPerson+directoryFrom+`
 		WHERE e.organisation_id = $1 AND e.object_name = ANY ($2)`, organisation, pq.Array(nonNil(names)))
 	return scanAll(rows, err, scanDirectoryPerson)
 }
@@ -120,11 +126,16 @@ type DirectorySource struct {
 	Emails, Phones, Work bool
 }
 
-// ListDirectorySources returns the organisations whose people those of an organisation find in their address book: its own. It is asked at each
-// request.
+// ListDirectorySources returns the organisations whose people those of an organisation find in their address book: its own, and those that
+// give it names. It is asked at each request, so that a link which was revoked shows nothing from then on.
 func (tx *Tx) ListDirectorySources(ctx context.Context, organisation int64) ([]DirectorySource, error) {
 	rows, err := tx.query(ctx, `
-		SELECT organisation_id, name, true, true, true FROM organisations WHERE organisation_id = $1`, organisation)
+		SELECT organisation_id, name, true, true, true FROM organisations WHERE organisation_id = $1
+		UNION ALL
+		SELECT g.owner_id, o.name, g.email, g.phone, false
+		FROM organisation_sharings g JOIN organisations o ON o.organisation_id = g.owner_id
+		WHERE g.viewer_id = $1 AND g.name
+		ORDER BY 1`, organisation)
 	return scanAll(rows, err, func(rows *sql.Rows) (DirectorySource, error) {
 		var d DirectorySource
 		err := rows.Scan(&d.OrganisationID, &d.Name, &d.Emails, &d.Phones, &d.Work)

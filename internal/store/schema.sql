@@ -1691,3 +1691,4 @@ CREATE TRIGGER directory_change_put AFTER INSERT OR UPDATE ON profiles FOR EACH 
 CREATE TRIGGER directory_change_deleted AFTER DELETE ON profiles FOR EACH ROW
     WHEN (OLD.key = 'displayname') EXECUTE FUNCTION note_directory_change();
 CREATE TRIGGER directory_change AFTER INSERT OR UPDATE OR DELETE ON user_threepids FOR EACH ROW EXECUTE FUNCTION note_directory_change();
+CREATE TRIGGER directory_change AFTER INSERT OR UPDATE OR DELETE ON person_fields FOR EACH ROW EXECUTE FUNCTION note_directory_change();

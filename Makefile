@@ -27,7 +27,7 @@ run: postgresql build ## build and start a server to try out; its data is in ./d
 	bin/roomline serve --dev
 
 .PHONY: test
-test: check bin-test chromium clamav bin/minio bin/versitygw tests/jssdk/node_modules tests/hydrogen/node_modules tests/bridge/node_modules ## everything that has to hold: check, then all tests
+test: check bin-test chromium clamav vdirsyncer bin/minio bin/versitygw tests/jssdk/node_modules tests/hydrogen/node_modules tests/bridge/node_modules ## everything that has to hold: check, then all tests
 	$(WITHPOSTGRES) $(GO) test -timeout 20m -parallel 4 $(TAGS) $(TESTFLAGS) ./...
 
 .PHONY: check
@@ -109,6 +109,18 @@ clamav: ## install the virus scanner of the tests if it is missing (Debian, as r
 	  apt-get install -qy --no-install-recommends clamav-daemon clamav; \
 	else \
 	  echo "ClamAV is not installed. On Debian or Ubuntu: sudo apt-get install clamav-daemon clamav"; \
+	  exit 1; \
+	fi
+
+.PHONY: vdirsyncer
+vdirsyncer: ## install the CardDAV client of the tests if it is missing (Debian, as root), or say what to install
+	@command -v vdirsyncer >/dev/null || \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  set -ex; export DEBIAN_FRONTEND=noninteractive; \
+	  apt-get update -q; \
+	  apt-get install -qy --no-install-recommends vdirsyncer; \
+	else \
+	  echo "vdirsyncer is not installed. On Debian or Ubuntu: sudo apt-get install vdirsyncer"; \
 	  exit 1; \
 	fi
 

@@ -83,6 +83,9 @@ type Config struct {
 	// Media is files, pictures and recordings.
 	Media Media `yaml:"media"`
 
+	// AddressBooks are the contacts on people's phones.
+	AddressBooks AddressBooks `yaml:"address_books"`
+
 	// Deletion is who may delete what they sent: sender, or owner for whoever has the power to redact in the room. The owner may delete
 	// everything in any case. Organisations and rooms may decide otherwise.
 	Deletion Deletion `yaml:"deletion"`
@@ -106,6 +109,14 @@ type Config struct {
 	// Dev makes an example organisation with two users and a room at the first start, prints how to sign in, and
 	// listens on 127.0.0.1:8008 as server "localhost" unless told otherwise. Not for production.
 	Dev bool `yaml:"dev"`
+}
+
+// AddressBooks says how phones are set up.
+type AddressBooks struct {
+	// ProfileSigning are the certificate and key files (PEM, RSA or ECDSA) that the profiles for iPhones are signed with, so that these show
+	// from whom a profile is. Empty: those of the first listener that serves client and has any. Without a certificate no profiles are
+	// given out.
+	ProfileSigning TLS `yaml:"profile_signing"`
 }
 
 // Database says where the data is.

@@ -42,6 +42,9 @@ func (c *Config) validate() complaints {
 	c.checkRateLimits(&l)
 	c.checkOIDC(&l)
 	c.checkMedia(&l)
+	if s := c.AddressBooks.ProfileSigning; (s.Cert == "") != (s.Key == "") {
+		l.add("address_books.profile_signing", "needs both cert and key")
+	}
 	if c.PublicBaseURL != "" && !isBaseURL(c.PublicBaseURL) {
 		l.add("public_base_url", "must be an http or https URL without query, not %q", c.PublicBaseURL)
 	}

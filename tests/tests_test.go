@@ -2,6 +2,7 @@
 //
 //	mautrix_test.go, jssdk_test.go    two SDKs chat through two processes
 //	*_crypto_test.go                  the same, encrypted
+//	carddav_test.go                   a program for address books keeps a folder and the server the same
 //	hydrogen_test.go                  two people use a whole web client in a browser
 //	kill_test.go, database_test.go    processes and the database die under load, an auditor compares (package auditor)
 //	order_test.go                     several processes write at once: one order, one state, one event a transaction

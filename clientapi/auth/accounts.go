@@ -274,7 +274,7 @@ func (a *Accounts) hashNew(ctx context.Context, password string) (string, error)
 type NewPassword struct {
 	User     matrix.UserID
 	Password string
-	// EndSessions signs the user's devices out, except Keep (empty for none).
+	// EndSessions signs the user's devices out, except Keep (empty for none), and ends all app passwords.
 	EndSessions bool
 	Keep        matrix.DeviceID
 }
@@ -298,6 +298,9 @@ func (a *Accounts) SetPassword(ctx context.Context, n NewPassword) error {
 		}
 		var updates []store.Update
 		if n.EndSessions {
+			if err := tx.DeleteAppPasswords(ctx, n.User); err != nil {
+				return nil, err
+			}
 			deleted, err := tx.DeleteOtherDevices(ctx, n.User, n.Keep)
 			if err != nil {
 				return nil, err

@@ -21,6 +21,7 @@ import (
 	"github.com/roomline/roomline/clientapi"
 	"github.com/roomline/roomline/clientapi/admin"
 	"github.com/roomline/roomline/clientapi/auth"
+	"github.com/roomline/roomline/clientapi/contacts"
 	"github.com/roomline/roomline/clientapi/presence"
 	"github.com/roomline/roomline/clientapi/push"
 	"github.com/roomline/roomline/clientapi/sso"
@@ -59,6 +60,7 @@ type app struct {
 	metrics     *prometheus.Registry
 	media       *mediaapi.Server
 	appservices *appservices.Server
+	contacts    *contacts.Server
 	admin       *admin.Server
 	// outbound asks push gateways, application services and OpenID providers.
 	outbound *http.Client
@@ -137,6 +139,9 @@ func newApp(ctx context.Context, cfg *config.Config, st *store.Store, sealKey [3
 	if err != nil {
 		return nil, err
 	}
+	if a.contacts, err = a.newContacts(cfg, sealKey); err != nil {
+		return nil, err
+	}
 	a.admin, err = admin.New(admin.Config{
 		Store: st, Journal: a.journal, Accounts: a.accounts, Keys: a.keys, Clock: a.clock, Log: log,
 		EraseAccount: a.eraseAccount, DeleteRoom: a.deleteRoom, MediaQuota: a.media.Quota, Policies: a.policies(),
@@ -161,7 +166,7 @@ func newApp(ctx context.Context, cfg *config.Config, st *store.Store, sealKey [3
 		SSO:        sso.Config{Providers: identityProviders(cfg), Allowed: cfg.OIDC.RedirectURLs, HTTP: a.outbound},
 		MayPreview: a.media.MayPreview,
 		Limiter:    a.limiter, MaxDelay: cfg.DelayedEvents.MaxDelay, MaxScheduled: cfg.DelayedEvents.MaxScheduled,
-		WellKnown: wellKnown(cfg), ServerNotices: clientapi.ServerNoticesConfig(cfg.ServerNotices), PublicProfiles: cfg.PublicProfiles, DefaultRoomVersion: cfg.DefaultRoomVersion,
+		WellKnown: wellKnown(cfg), ServerNotices: clientapi.ServerNoticesConfig(cfg.ServerNotices), PublicProfiles: cfg.PublicProfiles, PrivateContacts: a.contacts.Find, DefaultRoomVersion: cfg.DefaultRoomVersion,
 	})
 	return a, err
 }
@@ -299,7 +304,7 @@ func (a *app) handler(services []config.Service, admin http.Handler) http.Handle
 	for _, service := range services {
 		switch service {
 		case config.ServeClient:
-			routes = append(routes, a.client.Routes(), a.sync.Routes(), a.media.Routes(), a.appservices.Routes(), a.admin.Routes())
+			routes = append(routes, a.client.Routes(), a.sync.Routes(), a.media.Routes(), a.appservices.Routes(), a.admin.Routes(), a.contacts.Routes())
 			if !slices.Contains(services, config.ServeFederation) {
 				routes = append(routes, federation.OpenIDRoutes(a.store, a.clock))
 			}
@@ -317,6 +322,7 @@ func (a *app) handler(services []config.Service, admin http.Handler) http.Handle
 	}
 	api := httpapi.New(httpapi.Config{
 		Log: a.log, Clock: a.clock, Auth: a.appservices.Authenticator(a.sessions), Limiter: limiter, Metrics: a.listenerMetrics(services),
+		AppPasswords: a.contacts,
 	}, routes...)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// ServeMux would answer odd paths of the API with redirects, so that it is asked for its own three only.
@@ -362,7 +368,9 @@ func (a *app) run(ctx context.Context) error {
 		})
 	}
 	parts.Go(func() { tuneCollector(ctx) })
-	parts.Go(func() { housekeeping.Run(ctx, a.store, a.clock, a.log, housekeeping.Tasks(a.store)) })
+	parts.Go(func() {
+		housekeeping.Run(ctx, a.store, a.clock, a.log, slices.Concat(housekeeping.Tasks(a.store), contacts.Tasks(a.store)))
+	})
 	parts.Wait()
 	stopJournal()
 	journalDone.Wait()

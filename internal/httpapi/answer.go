@@ -29,6 +29,7 @@ var (
 	noReferrer   = []string{"no-referrer"}
 	noStore      = []string{"no-store"}
 	noContent    = []string{"default-src 'none'; frame-ancestors 'none'"}
+	askBasic     = []string{`Basic realm="Roomline", charset="UTF-8"`}
 )
 
 // clientClosed is the status under which requests are counted whose client has gone (nginx's number for it).
@@ -116,6 +117,10 @@ func writeResult(c *Call, result any) {
 			v = Raw("{}")
 		}
 		writeBody(c, status, v)
+		return
+	case Content:
+		c.writer.Header()["Content-Type"] = []string{v.Type}
+		writeBody(c, status, v.Bytes)
 		return
 	}
 	e := encoders.Get().(*encoder)
@@ -210,6 +215,9 @@ func writeErrorBody(c *Call, e *matrix.Error) {
 	if e.RetryAfter > 0 {
 		seconds := int64((e.RetryAfter + time.Second - 1) / time.Second)
 		c.writer.Header()["Retry-After"] = []string{strconv.FormatInt(seconds, 10)}
+	}
+	if e.Status == http.StatusUnauthorized && c.route != nil && c.route.Auth == AppPassword {
+		c.writer.Header()["Www-Authenticate"] = askBasic
 	}
 	body := errorBody{Code: e.Code, Message: e.Message}
 	if e.Code == matrix.ErrLimitExceeded {

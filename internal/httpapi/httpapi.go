@@ -4,7 +4,8 @@
 // Spec: client-server v1.19 §api-standards, §standard-error-response, §web-browser-clients, §using-access-tokens
 //
 // Invariants:
-//   - Every answer is JSON with the CORS and security headers, for unknown paths and panics too. Nothing is redirected.
+//   - Every answer has the CORS and security headers, for unknown paths and panics too, and is JSON unless the handler says
+//     otherwise (Content). Nothing is redirected.
 //   - A path matches a route exactly: no extra segments, no trailing slash, no "." or "..", no "//". An escaped slash
 //     stays inside its segment.
 //   - Handlers return errors; answer.go is the one place that writes them. A *matrix.Error is the client's mistake, any
@@ -43,6 +44,8 @@ const (
 	SharedSecret
 	// AppserviceToken: a valid token that belongs to an application service is required.
 	AppserviceToken
+	// AppPassword: a user name and an app password by HTTP Basic (RFC 7617) are required, for clients that speak nothing of ours.
+	AppPassword
 	// SignedRequest: the request is signed by another server. New refuses such routes as long as nothing verifies them.
 	SignedRequest
 )
@@ -84,6 +87,12 @@ type Status struct {
 	Body any
 }
 
+// Content is a result that is not JSON.
+type Content struct {
+	Type  string
+	Bytes []byte
+}
+
 // Route is one line of a route table.
 type Route struct {
 	Method string
@@ -120,12 +129,18 @@ type Authenticator interface {
 	Authenticate(ctx context.Context, token string) (*Requester, error)
 }
 
+// PasswordAuthenticator turns a user name and an app password into who they belong to. Wrong ones are a *matrix.Error with status 401.
+type PasswordAuthenticator interface {
+	AuthenticatePassword(ctx context.Context, user, password string) (*Requester, error)
+}
+
 // Limiter counts requests of a class. who is nil where nobody has said who they are. A positive retryAfter refuses the request.
 type Limiter interface {
 	Admit(ctx context.Context, class string, who *Requester, address string) (retryAfter time.Duration, err error)
 }
 
-// Config is what New needs. Auth may be nil when no route asks for a token; Limiter nil switches rate limits off;
+// Config is what New needs. Auth may be nil when no route asks for a token, AppPasswords when none asks for one of those; Limiter nil
+// switches rate limits off;
 // Metrics nil keeps the figures to ourselves.
 type Config struct {
 	Log     *slog.Logger
@@ -133,6 +148,8 @@ type Config struct {
 	Auth    Authenticator
 	Limiter Limiter
 	Metrics prometheus.Registerer
+	// AppPasswords checks what routes of the class AppPassword are sent.
+	AppPasswords PasswordAuthenticator
 }
 
 // New builds the handler for the given route tables. It panics when two routes collide or a route cannot be served as
@@ -148,6 +165,7 @@ func New(cfg Config, tables ...[]Route) http.Handler {
 		log:     cfg.Log,
 		clock:   cfg.Clock,
 		auth:    cfg.Auth,
+		basic:   cfg.AppPasswords,
 		limiter: cfg.Limiter,
 		metrics: newMetrics(cfg.Metrics),
 		epoch:   newEpoch(cfg.Clock.Now()),

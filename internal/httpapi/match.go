@@ -30,10 +30,20 @@ type node struct {
 }
 
 // methodSet is a set of HTTP methods, one bit each.
-type methodSet uint8
+type methodSet uint16
+
+// The methods of WebDAV that are served (RFC 4918 §9, RFC 3253 §3.6).
+const (
+	MethodPropfind  = "PROPFIND"
+	MethodProppatch = "PROPPATCH"
+	MethodReport    = "REPORT"
+)
 
 // methods gives each its bit; the order is that of the Allow header.
-var methods = []string{http.MethodDelete, http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodPatch, http.MethodPost, http.MethodPut}
+var methods = []string{
+	http.MethodDelete, http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodPatch, http.MethodPost,
+	MethodPropfind, MethodProppatch, http.MethodPut, MethodReport,
+}
 
 func methodBit(method string) methodSet {
 	if i := slices.Index(methods, method); i >= 0 {
@@ -91,7 +101,7 @@ func (s *server) add(r Route) {
 
 func (s *server) checkRoute(r Route, at string) {
 	switch {
-	case methodBit(r.Method) == 0 || r.Method == http.MethodOptions:
+	case methodBit(r.Method) == 0:
 		panic("httpapi: method of " + at)
 	case !strings.HasPrefix(r.Path, "/"):
 		panic("httpapi: path must start with a slash: " + at)
@@ -99,7 +109,9 @@ func (s *server) checkRoute(r Route, at string) {
 		panic("httpapi: no handler for " + at)
 	case r.Auth == SignedRequest:
 		panic("httpapi: nothing verifies signed requests: " + at)
-	case r.Auth != NoAuth && r.Auth != SharedSecret && s.auth == nil:
+	case r.Auth == AppPassword && s.basic == nil:
+		panic("httpapi: nothing verifies app passwords: " + at)
+	case r.Auth != NoAuth && r.Auth != SharedSecret && r.Auth != AppPassword && s.auth == nil:
 		panic("httpapi: no authenticator for " + at)
 	}
 }

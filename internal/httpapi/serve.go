@@ -25,6 +25,7 @@ type server struct {
 	log     *slog.Logger
 	clock   matrix.Clock
 	auth    Authenticator
+	basic   PasswordAuthenticator
 	limiter Limiter
 	metrics *metrics
 	none    *figures // of requests without a route
@@ -47,7 +48,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.metrics.inFlight.Inc()
 	defer s.finish(c, start)
 	writeHeaders(w.Header())
-	if r.Method == http.MethodOptions {
+	if r.Method == http.MethodOptions && s.isPreflight(c) {
 		writePreflight(c)
 		return
 	}
@@ -64,6 +65,16 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	writeResult(c, result)
+}
+
+// isPreflight reports whether a browser asks for leave: every OPTIONS request does, but those to the few paths with an answer of their
+// own, which say what a WebDAV server can do.
+func (s *server) isPreflight(c *Call) bool {
+	if c.Request.Header.Get("Access-Control-Request-Method") != "" {
+		return true
+	}
+	_, err := s.match(c)
+	return err != nil
 }
 
 // finish counts the call, and turns a panic into a 500: one broken handler must not take the process with it.
@@ -117,11 +128,33 @@ func (s *server) run(c *Call) (any, error) {
 //
 // Spec: client-server v1.19 §using-access-tokens
 func (s *server) authenticate(c *Call) error {
-	class := c.route.Auth
-	if class == NoAuth || class == SharedSecret {
+	switch class := c.route.Auth; class {
+	case NoAuth, SharedSecret:
 		return nil
+	case AppPassword:
+		return s.identifyBasic(c)
+	default:
+		return s.identify(c, class)
 	}
-	return s.identify(c, class)
+}
+
+// identifyBasic is identify for a user name and an app password. An access token is of no use there.
+//
+// Spec: RFC 7617 §2
+func (s *server) identifyBasic(c *Call) error {
+	user, password, ok := c.Request.BasicAuth()
+	if !ok || len(user)+len(password) > limits.AccessToken || !storable(user) || !storable(password) {
+		return matrix.NewError(http.StatusUnauthorized, matrix.ErrUnauthorized, "a user name and an app password are needed")
+	}
+	requester, err := s.basic.AuthenticatePassword(&c.ctx, user, password)
+	if err != nil {
+		return err
+	}
+	if requester == nil {
+		return errors.New("the authenticator returned neither a requester nor an error")
+	}
+	c.Requester = requester
+	return nil
 }
 
 func (s *server) identify(c *Call, class AuthClass) error {

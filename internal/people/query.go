@@ -142,10 +142,14 @@ func digitTerm(text, region string) Term {
 
 // Matches reports whether a card is found. Phone numbers of the card are read in the notation of the query's region.
 func (q Query) Matches(c Card) bool {
+	return q.Meets(Keys(c, q.region))
+}
+
+// Meets is Matches for who keeps the keys of cards, with the same region.
+func (q Query) Meets(keys []Key) bool {
 	if q.Empty() {
 		return false
 	}
-	keys := Keys(c, q.region)
 	for _, term := range q.Terms {
 		if !term.meets(keys) {
 			return false

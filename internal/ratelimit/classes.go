@@ -53,6 +53,16 @@ const (
 	// Preview is asking what is behind a link, by user: each may make the server fetch a page.
 	Preview = "url_preview"
 
+	// AddressBook is reading and writing address books, by user: some programs send a request for each contact.
+	AddressBook = "address_book"
+	// Import is importing and exporting all contacts, by user.
+	Import = "contacts_import"
+
+	// AppPasswordFailure is wrong app passwords for one account from one address, AppPasswordFailureAddress those from one address for any
+	// account. They are apart from wrong passwords: a phone that does not know of its app password's end tries again and again.
+	AppPasswordFailure        = "app_password_failure"
+	AppPasswordFailureAddress = "app_password_failure_address"
+
 	// LoginFailure is wrong passwords for one account from anywhere.
 	LoginFailure = "login_failure"
 	// LoginFailureKnown is wrong passwords for one account from an address where the account has a device. It is apart from
@@ -114,6 +124,12 @@ var defaults = map[string]Class{
 	Upload:  {Burst: 100, Every: 500 * time.Millisecond},
 	Preview: {Burst: 30, Every: time.Second},
 
+	AddressBook: {Burst: 2000, Every: 5 * time.Millisecond},
+	Import:      {Burst: 10, Every: 10 * time.Second},
+
+	AppPasswordFailure:        {Burst: 20, Every: 10 * time.Second},
+	AppPasswordFailureAddress: {Burst: 200, Every: time.Second}, // the phones of an office on the day after
+
 	LoginFailure:        {Burst: 5, Every: time.Minute},
 	LoginFailureKnown:   {Burst: 5, Every: 20 * time.Second},
 	LoginFailureRow:     {Burst: 100, Every: 10 * 365 * 24 * time.Hour / 100}, // NIST SP 800-63B: at most 100 in a row
@@ -127,7 +143,7 @@ var defaults = map[string]Class{
 
 // onCredit are the classes of which a process may admit a little by itself, because a round trip for each request would cost more
 // than what it protects. What guards passwords and accounts is not among them: it is exact, and closed when the database is away.
-var onCredit = map[string]bool{Read: true, Send: true, Room: true, Keys: true, Delayed: true, ThirdParty: true, Sticky: true, Search: true, Media: true, ByDevice: true, ByAddress: true, ByOrganisation: true}
+var onCredit = map[string]bool{Read: true, Send: true, Room: true, Keys: true, Delayed: true, ThirdParty: true, Sticky: true, Search: true, Media: true, AddressBook: true, ByDevice: true, ByAddress: true, ByOrganisation: true}
 
 // Known reports whether the class is in the table; a test asks it for every route.
 func Known(name string) bool {

@@ -1644,3 +1644,110 @@ CREATE TABLE appservice_access (
     refused          bigint NOT NULL,
     PRIMARY KEY (hour_ts, appservice_id, class)
 );
+
+-- Address books.
+
+-- The key that private data of an organisation's people is sealed under: itself AES-256-GCM under the key of the configuration, bound to the
+-- organisation. Whoever has a copy of the database reads nothing; when the row is deleted nobody does.
+CREATE TABLE organisation_keys (
+    organisation_id  bigint PRIMARY KEY REFERENCES organisations,
+    key_sealed       bytea  NOT NULL,
+    created_ts       bigint NOT NULL
+);
+
+-- Passwords for programs that speak nothing of ours, one for each device. Of the password, which is random, only the SHA-256 is here.
+CREATE TABLE app_passwords (
+    app_password_id  bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    user_id          text   COLLATE "C" NOT NULL REFERENCES users,
+    name             text   NOT NULL,
+    secret_hash      bytea  NOT NULL UNIQUE,
+    created_ts       bigint NOT NULL,
+    -- Minutes late.
+    last_used_ts     bigint,
+    last_used_ip     text
+);
+CREATE INDEX app_passwords_user ON app_passwords (user_id, app_password_id);
+
+-- Links that give a phone its profile, once. Of the link only the SHA-256 of its random part is here.
+CREATE TABLE phone_profile_links (
+    link_hash   bytea  PRIMARY KEY,
+    user_id     text   COLLATE "C" NOT NULL REFERENCES users,
+    name        text   NOT NULL,
+    expires_ts  bigint NOT NULL
+);
+CREATE INDEX phone_profile_links_expires ON phone_profile_links (expires_ts);
+
+-- The personal address book of a user. A writer locks the row, so that the numbers of changes are in the order of the commits.
+CREATE TABLE address_books (
+    user_id     text   COLLATE "C" PRIMARY KEY REFERENCES users,
+    change      bigint NOT NULL DEFAULT 0,
+    -- Deletions up to this change may have been forgotten: who saw less begins anew.
+    forgotten   bigint NOT NULL DEFAULT 0,
+    contacts    bigint NOT NULL DEFAULT 0,
+    bytes       bigint NOT NULL DEFAULT 0,
+    -- Tells this book from an earlier one of the same user.
+    created_ts  bigint NOT NULL
+);
+
+-- Private contacts. Nothing of them can be read here: names of objects and vCards are sealed with a key of the user's that follows from the
+-- organisation's, and what they are looked up by are keyed hashes.
+CREATE TABLE contacts (
+    user_id      text   COLLATE "C" NOT NULL REFERENCES address_books ON DELETE CASCADE,
+    name_hash    bytea  NOT NULL,
+    -- Of the vCard's UID. Null: deleted.
+    uid_hash     bytea,
+    name_sealed  bytea  NOT NULL,
+    -- Null: deleted. The row stays for a while, so that devices learn of it.
+    card_sealed  bytea,
+    change       bigint NOT NULL,
+    changed_ts   bigint NOT NULL,
+    PRIMARY KEY (user_id, name_hash),
+    CHECK ((card_sealed IS NULL) = (uid_hash IS NULL))
+);
+-- What is encrypted can't be compressed.
+ALTER TABLE contacts ALTER COLUMN card_sealed SET STORAGE EXTERNAL;
+CREATE UNIQUE INDEX contacts_change ON contacts (user_id, change);
+CREATE UNIQUE INDEX contacts_uid ON contacts (user_id, uid_hash);
+CREATE INDEX contacts_deleted ON contacts (changed_ts) WHERE card_sealed IS NULL;
+
+-- Accounts whose entry in the address books of organisations may have changed. Triggers write here, in the transaction that changes
+-- something, and take no lock that others wait for. The order says nothing: directory.go moves what is committed into directory_entries,
+-- where the numbers are in the order of the commits.
+CREATE TABLE directory_changes (
+    change_id  bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    user_id    text   COLLATE "C" NOT NULL
+);
+
+-- The number of the last change to the entries of an organisation.
+CREATE TABLE directory_counters (
+    organisation_id  bigint PRIMARY KEY REFERENCES organisations,
+    change           bigint NOT NULL
+);
+
+-- When each account's entry changed last. What is in the entry is read from the account itself.
+CREATE TABLE directory_entries (
+    user_id          text   COLLATE "C" PRIMARY KEY,
+    organisation_id  bigint NOT NULL,
+    -- What the entry is called in address books, without .vcf: says nothing of the user id.
+    object_name      text   COLLATE "C" NOT NULL UNIQUE,
+    change           bigint NOT NULL
+);
+CREATE UNIQUE INDEX directory_entries_change ON directory_entries (organisation_id, change);
+
+CREATE FUNCTION note_directory_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO directory_changes (user_id) VALUES (CASE TG_OP WHEN 'DELETE' THEN OLD.user_id ELSE NEW.user_id END);
+    RETURN NULL;
+END
+$$;
+
+CREATE TRIGGER directory_change_inserted AFTER INSERT ON users FOR EACH ROW EXECUTE FUNCTION note_directory_change();
+CREATE TRIGGER directory_change_updated AFTER UPDATE ON users FOR EACH ROW
+    WHEN ((OLD.locked, OLD.guest, OLD.deactivated_ts) IS DISTINCT FROM (NEW.locked, NEW.guest, NEW.deactivated_ts))
+    EXECUTE FUNCTION note_directory_change();
+CREATE TRIGGER directory_change_put AFTER INSERT OR UPDATE ON profiles FOR EACH ROW
+    WHEN (NEW.key = 'displayname') EXECUTE FUNCTION note_directory_change();
+CREATE TRIGGER directory_change_deleted AFTER DELETE ON profiles FOR EACH ROW
+    WHEN (OLD.key = 'displayname') EXECUTE FUNCTION note_directory_change();
+CREATE TRIGGER directory_change AFTER INSERT OR UPDATE OR DELETE ON user_threepids FOR EACH ROW EXECUTE FUNCTION note_directory_change();
+CREATE TRIGGER directory_change AFTER INSERT OR UPDATE OR DELETE ON person_fields FOR EACH ROW EXECUTE FUNCTION note_directory_change();

@@ -109,7 +109,7 @@ func (tx *Tx) PutUserSuspended(ctx context.Context, user matrix.UserID, suspende
 	return err
 }
 
-// PutUserDeactivated closes an account: its password, devices, sessions, keys, addresses, profile and delayed events are gone. The row stays, so
+// PutUserDeactivated closes an account: its password, devices, sessions, keys, addresses, profile, private contacts and delayed events are gone. The row stays, so
 // that the user id can't be taken again. Media that hung on the profile hangs there no more. With erase the account data is gone as well, and
 // all media of the user is to be removed.
 func (tx *Tx) PutUserDeactivated(ctx context.Context, user matrix.UserID, erase bool, now matrix.Timestamp) error {
@@ -136,6 +136,10 @@ func (tx *Tx) PutUserDeactivated(ctx context.Context, user matrix.UserID, erase 
 		`DELETE FROM delayed_events WHERE user_id = $1`,
 		`DELETE FROM openid_tokens WHERE user_id = $1`,
 		`DELETE FROM appservice_users WHERE user_id = $1`,
+		`DELETE FROM app_passwords WHERE user_id = $1`,
+		`DELETE FROM phone_profile_links WHERE user_id = $1`,
+		// Nobody can read private contacts any more.
+		`DELETE FROM address_books WHERE user_id = $1`,
 	} {
 		if _, err := tx.exec(ctx, statement, string(user)); err != nil {
 			return err

@@ -67,6 +67,7 @@ var rows = []row{
 	{"keys/query, 1,000 users", (*bench).keyQuery},
 	{"room directory of 100,000", (*bench).roomDirectory},
 	{"user directory of 100,000", (*bench).userDirectory},
+	{"address book of 10,000", (*bench).addressBook},
 	{"search in 1,000,000 messages", (*bench).search},
 	{"20,000 events to an application service", (*bench).appserviceDelivery},
 	{"ready after start", (*bench).startUp},

@@ -16,10 +16,12 @@ import (
 
 	"github.com/roomline/roomline/appservices"
 	"github.com/roomline/roomline/clientapi"
+	"github.com/roomline/roomline/clientapi/accounts"
 	"github.com/roomline/roomline/clientapi/admin"
 	"github.com/roomline/roomline/clientapi/auth"
 	"github.com/roomline/roomline/clientapi/presence"
 	"github.com/roomline/roomline/clientapi/push"
+	"github.com/roomline/roomline/clientapi/scim"
 	"github.com/roomline/roomline/clientapi/sso"
 	clientsync "github.com/roomline/roomline/clientapi/sync"
 	"github.com/roomline/roomline/config"
@@ -56,6 +58,8 @@ type app struct {
 	media       *mediaapi.Server
 	appservices *appservices.Server
 	admin       *admin.Server
+	people      *accounts.Server
+	scim        *scim.Server
 	// outbound asks push gateways, application services and OpenID providers.
 	outbound *http.Client
 	// listeners counts those that were made, to tell their metrics apart.
@@ -114,6 +118,16 @@ func newApp(ctx context.Context, cfg *config.Config, st *store.Store, sealKey [3
 		Store: st, Journal: a.journal, Clock: a.clock, Log: log, Disabled: !cfg.Presence.Enabled,
 	})
 	if a.media, err = a.newMedia(ctx, cfg); err != nil {
+		return nil, err
+	}
+	a.people, err = accounts.New(accounts.Config{
+		Store: st, Journal: a.journal, Accounts: a.accounts, Rooms: a.rooms, Clock: a.clock, Log: log, StorePicture: a.media.StorePicture,
+	})
+	if err != nil {
+		return nil, err
+	}
+	a.scim, err = scim.New(scim.Config{Store: st, Accounts: a.people, Log: log, BaseURL: cfg.PublicBaseURL})
+	if err != nil {
 		return nil, err
 	}
 	a.push = push.New(push.Config{
@@ -277,7 +291,7 @@ func (a *app) handler(services []config.Service, admin http.Handler) http.Handle
 	for _, service := range services {
 		switch service {
 		case config.ServeClient:
-			routes = append(routes, a.client.Routes(), a.sync.Routes(), a.media.Routes(), a.appservices.Routes(), a.admin.Routes())
+			routes = append(routes, a.client.Routes(), a.sync.Routes(), a.media.Routes(), a.appservices.Routes(), a.admin.Routes(), a.scim.Routes())
 			if !slices.Contains(services, config.ServeFederation) {
 				routes = append(routes, federation.OpenIDRoutes(a.store, a.clock))
 			}
@@ -329,6 +343,7 @@ func (a *app) run(ctx context.Context) error {
 	})
 	for name, part := range map[string]func(context.Context) error{
 		"sessions": a.sessions.Run, "presence": a.presence.Run, "push": a.push.Run, "client API": a.client.Run, "administration": a.admin.Run, "media": a.media.Run, "signing keys": a.keys.Run,
+		"sessions": a.sessions.Run, "presence": a.presence.Run, "push": a.push.Run, "client API": a.client.Run, "media": a.media.Run, "accounts": a.people.Run, "signing keys": a.keys.Run,
 		"rate limits": a.limiter.Run,
 	} {
 		parts.Go(func() {

@@ -135,6 +135,8 @@ func (tx *Tx) PutUserDeactivated(ctx context.Context, user matrix.UserID, erase 
 		`DELETE FROM sso_subjects WHERE user_id = $1`,
 		`DELETE FROM delayed_events WHERE user_id = $1`,
 		`DELETE FROM openid_tokens WHERE user_id = $1`,
+		`DELETE FROM scim_users WHERE user_id = $1`,
+		`DELETE FROM scim_group_members WHERE user_id = $1`,
 	} {
 		if _, err := tx.exec(ctx, statement, string(user)); err != nil {
 			return err

@@ -424,6 +424,11 @@ func contentURI(c *httpapi.Call) (matrix.ContentURI, error) {
 	return matrix.NewContentURI(c.Path("serverName"), c.Path("mediaId"))
 }
 
+// Open reads the bytes of media.
+func (s *Server) Open(ctx context.Context, m *store.Media) (io.ReadCloser, error) {
+	return s.cfg.Blobs.Get(ctx, m.ObjectKey, 0, -1)
+}
+
 // StorePicture stores a picture that the server was given for a user, such as the one of a directory.
 func (s *Server) StorePicture(ctx context.Context, user store.User, contentType string, content []byte) (matrix.ContentURI, error) {
 	r, err := s.rulesOf(ctx, user.OrganisationID)

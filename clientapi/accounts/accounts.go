@@ -14,6 +14,7 @@ package accounts
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"sync"
 
@@ -24,7 +25,7 @@ import (
 	"github.com/roomline/roomline/roomserver"
 )
 
-// Config of a Server. All fields are required.
+// Config of a Server. Everything up to OpenMedia is required.
 type Config struct {
 	Store    *store.Store
 	Journal  *journal.Journal
@@ -34,6 +35,10 @@ type Config struct {
 	Log      *slog.Logger
 	// StorePicture stores a picture of a person among the media.
 	StorePicture func(ctx context.Context, user store.User, contentType string, content []byte) (matrix.ContentURI, error)
+	// OpenMedia reads the bytes of media.
+	OpenMedia func(ctx context.Context, m *store.Media) (io.ReadCloser, error)
+	// What holds where an organisation's Policy does not decide.
+	SelfDeactivate, EraseMessages, EraseMedia bool
 }
 
 // Server works on accounts. It is safe for concurrent use.
@@ -45,26 +50,33 @@ type Server struct {
 
 // New returns a Server.
 func New(cfg Config) (*Server, error) {
-	if cfg.Store == nil || cfg.Journal == nil || cfg.Accounts == nil || cfg.Rooms == nil || cfg.Clock == nil || cfg.Log == nil || cfg.StorePicture == nil {
+	if cfg.Store == nil || cfg.Journal == nil || cfg.Accounts == nil || cfg.Rooms == nil || cfg.Clock == nil || cfg.Log == nil || cfg.StorePicture == nil || cfg.OpenMedia == nil {
 		return nil, errors.New("accounts: a field of Config is missing")
 	}
-	return &Server{cfg: cfg, woken: make(chan struct{}, 1)}, nil
+	return &Server{cfg: cfg, woken: make(chan struct{}, workers)}, nil
 }
 
 // Run does what takes long, until ctx ends.
 func (s *Server) Run(ctx context.Context) error {
 	var parts sync.WaitGroup
 	parts.Go(func() { s.runGroups(ctx) })
+	parts.Go(func() { s.runErasures(ctx) })
+	parts.Go(func() { s.runRoomDeletions(ctx) })
 	parts.Wait()
 	return nil
 }
 
 func (s *Server) now() matrix.Timestamp { return matrix.TimestampOf(s.cfg.Clock.Now()) }
 
+// workers is how many loops wait for work.
+const workers = 3
+
 // wake tells this process's workers that there is work; those of other processes look by themselves.
 func (s *Server) wake() {
-	select {
-	case s.woken <- struct{}{}:
-	default:
+	for range workers {
+		select {
+		case s.woken <- struct{}{}:
+		default:
+		}
 	}
 }

@@ -36,7 +36,7 @@ func (a Actor) mayChange(u store.User, ch *Change) error {
 	if u.Role == "" || a.Owner || u.UserID == a.User && a.User != "" {
 		return nil
 	}
-	if ch.Password != nil || ch.Locked != nil && *ch.Locked != u.Locked && a.User != "" {
+	if ch.Password != nil || ch.Suspended != nil || ch.Locked != nil && *ch.Locked != u.Locked && a.User != "" {
 		return matrix.Forbidden("only owners may do this to the account of somebody with a role")
 	}
 	return nil
@@ -58,6 +58,9 @@ func (ch *Change) detail() map[string]any {
 	d := map[string]any{}
 	if ch.Locked != nil {
 		d["locked"] = *ch.Locked
+	}
+	if ch.Suspended != nil {
+		d["suspended"] = *ch.Suspended
 	}
 	for name, touched := range map[string]bool{
 		"displayname": ch.DisplayName != nil, "avatar": ch.Avatar != nil, "emails": ch.Emails != nil, "phones": ch.Phones != nil,

@@ -3,7 +3,6 @@ package accounts
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"time"
 
@@ -17,12 +16,10 @@ import (
 // so that nobody can register it.
 const directoryLocalpart = "_directory"
 
-// How groups are worked on: for how long a process has a group before others may take it, how many people at a time, and how often a
-// process looks for groups that another one has left.
+// How groups are worked on: for how long a process has a group before others may take it, and how many people at a time.
 const (
-	groupLease = 30 * time.Second
+	groupLease = 15 * time.Second
 	groupBatch = 200
-	groupLook  = time.Second
 )
 
 // CreateGroup makes a group of people. Its room, unless it names one, is made afterwards.
@@ -138,24 +135,13 @@ func (s *Server) DeleteGroup(ctx context.Context, a Actor, id string) error {
 
 // runGroups makes rooms follow their groups.
 func (s *Server) runGroups(ctx context.Context) {
-	for ctx.Err() == nil {
+	s.work(ctx, "make a room follow its group", func(ctx context.Context) error {
 		g, err := s.cfg.Store.ClaimScimGroup(ctx, groupLease)
-		switch {
-		case err == nil:
-			if err := s.followGroup(ctx, g); err != nil && ctx.Err() == nil {
-				// The lease keeps it from being tried again at once.
-				s.cfg.Log.Warn("the room of a group does not follow it yet", "group", g.GroupID, "err", err)
-			}
-			continue
-		case !errors.Is(err, store.ErrNotFound) && ctx.Err() == nil:
-			s.cfg.Log.Warn("look for groups to work on", "err", err)
+		if err != nil {
+			return err
 		}
-		select {
-		case <-ctx.Done():
-		case <-s.woken:
-		case <-time.After(groupLook):
-		}
-	}
+		return s.followGroup(ctx, g)
+	})
 }
 
 // followGroup makes the room what the group says, as far as it comes within the lease.

@@ -23,9 +23,13 @@ type Change struct {
 	Avatar *string
 	// Emails and Phones replace all of the account's.
 	Emails, Phones []string
-	Locked         *bool
-	// Password signs all devices out.
-	Password *string
+	// Locked ends what the account's devices do; Suspended leaves them to read.
+	Locked, Suspended *bool
+	// Password signs all devices out, unless KeepDevices says otherwise.
+	Password    *string
+	KeepDevices bool
+	// Subjects replace all that the account is for identity providers.
+	Subjects []store.Subject
 	// Also is done in the same transaction.
 	Also func(ctx context.Context, tx *store.Tx, user store.User) error
 
@@ -109,6 +113,66 @@ func (s *Server) Update(
 	return nil
 }
 
+// NameDevice gives a device a name.
+func (s *Server) NameDevice(ctx context.Context, a Actor, user matrix.UserID, device matrix.DeviceID, name string) error {
+	return s.cfg.Store.Write(ctx, func(tx *store.Tx) error {
+		if _, err := tx.PutDeviceName(ctx, user, device, name); err != nil {
+			return err
+		}
+		return s.audit(ctx, tx, a, "account.name_device", string(user), nil)
+	})
+}
+
+// Close closes an account for good and erases nothing but what has no use any more.
+func (s *Server) Close(ctx context.Context, a Actor, user matrix.UserID) error {
+	err := s.cfg.Accounts.DeactivateIn(ctx, user, false, func(ctx context.Context, tx *store.Tx, u store.User) error {
+		if u.OrganisationID != a.Org || u.Deactivated() {
+			return store.ErrNotFound
+		}
+		if err := a.mayClose(u); err != nil {
+			return err
+		}
+		return s.audit(ctx, tx, a, "account.deactivate", string(user), nil)
+	})
+	if err != nil {
+		return fmt.Errorf("close account %s: %w", user, err)
+	}
+	return s.cfg.Rooms.LeaveRooms(ctx, user)
+}
+
+// Note writes into the audit log that something was looked at, before it is shown.
+func (s *Server) Note(ctx context.Context, a Actor, action, target string) error {
+	return s.cfg.Store.Write(ctx, func(tx *store.Tx) error { return s.audit(ctx, tx, a, action, target, nil) })
+}
+
+// Refused writes into the audit log that somebody wanted what nobody gets.
+func (s *Server) Refused(ctx context.Context, a Actor, action, target string) error {
+	return s.cfg.Store.AppendAudit(ctx, store.AuditEntry{OrganisationID: a.Org, TS: s.now(), Actor: a.Name, IP: a.IP, Action: action,
+		Target: target, Outcome: store.OutcomeRefused})
+}
+
+// EndSessions signs devices of an account out; nil is all.
+func (s *Server) EndSessions(ctx context.Context, a Actor, user matrix.UserID, devices []matrix.DeviceID) error {
+	err := s.cfg.Journal.Write(ctx, func(tx *store.Tx) ([]store.Update, error) {
+		u, err := tx.LockUser(ctx, user)
+		if err == nil && (u.OrganisationID != a.Org || u.Deactivated()) {
+			err = store.ErrNotFound
+		}
+		if err != nil {
+			return nil, err
+		}
+		updates, err := s.cfg.Accounts.EndSessions(ctx, tx, user, devices)
+		if err == nil {
+			err = s.audit(ctx, tx, a, "account.logout", string(user), map[string]any{"devices": devices})
+		}
+		return updates, err
+	})
+	if err != nil {
+		return fmt.Errorf("sign devices of %s out: %w", user, err)
+	}
+	return nil
+}
+
 // apply carries a change out. shown says that the user's rooms have to be told.
 func (s *Server) apply(ctx context.Context, tx *store.Tx, u store.User, ch *Change) (updates []store.Update, shown bool, err error) {
 	if ch.Emails != nil {
@@ -137,8 +201,23 @@ func (s *Server) apply(ctx context.Context, tx *store.Tx, u store.User, ch *Chan
 		}
 		updates = append(updates, auth.SessionChanged(u.UserID)...)
 	}
+	if ch.Suspended != nil && *ch.Suspended != u.Suspended {
+		if err := tx.PutUserSuspended(ctx, u.UserID, *ch.Suspended); err != nil {
+			return nil, false, err
+		}
+		updates = append(updates, auth.SessionChanged(u.UserID)...)
+	}
+	if ch.Subjects != nil {
+		free, err := tx.PutSubjects(ctx, u.UserID, ch.Subjects, s.now())
+		if err == nil && !free {
+			err = matrix.NewError(http.StatusConflict, matrix.ErrUnknown, "external_ids: one of them is another account's")
+		}
+		if err != nil {
+			return nil, false, err
+		}
+	}
 	if ch.hash != "" {
-		ended, err := s.cfg.Accounts.PutPassword(ctx, tx, u.UserID, ch.hash)
+		ended, err := s.cfg.Accounts.PutPassword(ctx, tx, u.UserID, ch.hash, ch.KeepDevices)
 		if err != nil {
 			return nil, false, err
 		}

@@ -130,7 +130,7 @@ var enterpriseAttributes = []attribute{
 	text("division", "The division."),
 	text("department", "The department."),
 	text("manager", "The manager.").with(
-		text("value", "The manager's id."), text("$ref", "The manager.").refers("User"),
+		text("value", "The manager's id."), text("$ref", "The manager.").refers("User").mutable(readOnly),
 		text("displayName", "The manager's name.").mutable(readOnly)),
 }
 

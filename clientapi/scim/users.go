@@ -331,8 +331,23 @@ func (s *Server) putResource(r resource, org int64, locked *bool) func(context.C
 		if err == nil && !ok {
 			err = nameTaken()
 		}
-		return err
+		if err != nil {
+			return err
+		}
+		return tx.PutPerson(ctx, u.UserID, personFields(r))
 	}
+}
+
+// personFields is what others find and see of a person besides the profile.
+func personFields(r resource) store.PersonFields {
+	f := store.PersonFields{
+		GivenName: textAt(r, "name", "givenName"), FamilyName: textAt(r, "name", "familyName"), Title: textAt(r, "title"),
+		Department: textAt(r, schemaEnterprise, "department"), EmployeeNumber: textAt(r, schemaEnterprise, "employeeNumber"),
+	}
+	if manager, err := matrix.ParseUserID(textAt(r, schemaEnterprise, "manager", "value")); err == nil {
+		f.Manager = manager
+	}
+	return f
 }
 
 // replaceUser makes a person what the body says.

@@ -121,7 +121,8 @@ func newApp(ctx context.Context, cfg *config.Config, st *store.Store, sealKey [3
 		return nil, err
 	}
 	a.people, err = accounts.New(accounts.Config{
-		Store: st, Journal: a.journal, Accounts: a.accounts, Rooms: a.rooms, Clock: a.clock, Log: log, StorePicture: a.media.StorePicture,
+		Store: st, Journal: a.journal, Accounts: a.accounts, Rooms: a.rooms, Clock: a.clock, Log: log, StorePicture: a.media.StorePicture, OpenMedia: a.media.Open,
+		SelfDeactivate: cfg.Accounts.SelfDeactivate, EraseMessages: cfg.Accounts.EraseMessages, EraseMedia: cfg.Accounts.EraseMedia,
 	})
 	if err != nil {
 		return nil, err
@@ -145,7 +146,7 @@ func newApp(ctx context.Context, cfg *config.Config, st *store.Store, sealKey [3
 	}
 	a.admin, err = admin.New(admin.Config{
 		Store: st, Journal: a.journal, Accounts: a.accounts, Keys: a.keys, Clock: a.clock, Log: log,
-		EraseAccount: a.eraseAccount, DeleteRoom: a.deleteRoom,
+		EraseAccount: a.people.EraseAndWait, DeleteRoom: a.people.DeleteRoomAndWait, People: a.people, Version: "Roomline " + version(),
 	})
 	if err != nil {
 		return nil, err
@@ -170,27 +171,9 @@ func newApp(ctx context.Context, cfg *config.Config, st *store.Store, sealKey [3
 		SSO:        sso.Config{Providers: identityProviders(cfg), Allowed: cfg.OIDC.RedirectURLs, HTTP: a.outbound},
 		MayPreview: a.media.MayPreview,
 		Limiter:    a.limiter, MaxDelay: cfg.DelayedEvents.MaxDelay, MaxScheduled: cfg.DelayedEvents.MaxScheduled,
-		WellKnown: wellKnown(cfg), ServerNotices: clientapi.ServerNoticesConfig(cfg.ServerNotices), PublicProfiles: cfg.PublicProfiles, DefaultRoomVersion: cfg.DefaultRoomVersion,
+		WellKnown: wellKnown(cfg), ServerNotices: clientapi.ServerNoticesConfig(cfg.ServerNotices), PublicProfiles: cfg.PublicProfiles, MayDeactivate: a.people.MayDeactivate, DefaultRoomVersion: cfg.DefaultRoomVersion,
 	})
 	return a, err
-}
-
-// eraseAccount closes an account and removes what it has.
-func (a *app) eraseAccount(ctx context.Context, user matrix.UserID) error {
-	if err := a.rooms.LeaveRooms(ctx, user); err != nil {
-		return err
-	}
-	return a.accounts.Deactivate(ctx, user, true)
-}
-
-// deleteRoom removes what was written in a room of an organisation.
-func (a *app) deleteRoom(ctx context.Context, organisation int64, room matrix.RoomID) error {
-	for {
-		done, err := a.rooms.DeleteForAdmin(ctx, roomserver.AdminDeletion{OrganisationID: organisation, Room: room})
-		if err != nil || !done.More {
-			return err
-		}
-	}
 }
 
 func identityProviders(cfg *config.Config) []sso.Provider {
@@ -342,8 +325,7 @@ func (a *app) run(ctx context.Context) error {
 		}
 	})
 	for name, part := range map[string]func(context.Context) error{
-		"sessions": a.sessions.Run, "presence": a.presence.Run, "push": a.push.Run, "client API": a.client.Run, "administration": a.admin.Run, "media": a.media.Run, "signing keys": a.keys.Run,
-		"sessions": a.sessions.Run, "presence": a.presence.Run, "push": a.push.Run, "client API": a.client.Run, "media": a.media.Run, "accounts": a.people.Run, "signing keys": a.keys.Run,
+		"sessions": a.sessions.Run, "presence": a.presence.Run, "push": a.push.Run, "client API": a.client.Run, "administration": a.admin.Run, "media": a.media.Run, "accounts": a.people.Run, "signing keys": a.keys.Run,
 		"rate limits": a.limiter.Run,
 	} {
 		parts.Go(func() {

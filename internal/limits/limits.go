@@ -702,3 +702,6 @@ const (
 	// ScimMembers bounds the people of a group.
 	ScimMembers = 100_000
 )
+
+// ExportKept is for how long an archive that was asked for can be fetched: long enough to send somebody the link.
+const ExportKept = 24 * time.Hour

@@ -80,7 +80,7 @@ func (tx *Tx) PutThreePIDs(ctx context.Context, org int64, user matrix.UserID, m
 			taken = append(taken, address)
 		}
 	}
-	return taken, nil
+	return taken, tx.putPersonKeys(ctx, user)
 }
 
 // ListThreePIDs returns the addresses of an account.

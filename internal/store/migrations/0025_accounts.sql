@@ -60,3 +60,57 @@ CREATE TABLE scim_group_members (
     PRIMARY KEY (group_id, user_id)
 );
 CREATE INDEX scim_group_members_user ON scim_group_members (user_id);
+
+-- Erasure and export
+
+-- Accounts that are erased. The rows stay: they say that it was done.
+CREATE TABLE erasures (
+    user_id          text        COLLATE "C" PRIMARY KEY REFERENCES users,
+    organisation_id  bigint      NOT NULL,
+    requested_by     text        COLLATE "C" NOT NULL,
+    requested_ts     bigint      NOT NULL,
+    messages         boolean     NOT NULL,
+    media            boolean     NOT NULL,
+    -- The last room that is done.
+    room_nid         bigint      NOT NULL DEFAULT 0,
+    leased_until     timestamptz NOT NULL DEFAULT '-infinity',
+    done_ts          bigint
+);
+CREATE INDEX erasures_pending ON erasures (leased_until) WHERE done_ts IS NULL;
+
+-- Archives that were asked for: of a person (user_id) or of a room (room_id). Whoever has the token, whose SHA-256 is here, fetches it once.
+CREATE TABLE exports (
+    token_hash       bytea  PRIMARY KEY,
+    organisation_id  bigint NOT NULL,
+    user_id          text   COLLATE "C",
+    room_id          text   COLLATE "C",
+    requested_by     text   COLLATE "C" NOT NULL,
+    expires_ts       bigint NOT NULL
+);
+CREATE INDEX exports_expires ON exports (expires_ts);
+
+-- Rooms that nobody may join any more.
+CREATE TABLE blocked_rooms (
+    room_id          text   COLLATE "C" NOT NULL,
+    organisation_id  bigint NOT NULL,
+    blocked_by       text   COLLATE "C" NOT NULL,
+    blocked_ts       bigint NOT NULL,
+    PRIMARY KEY (room_id, organisation_id)
+);
+
+-- Rooms that an administrator deletes.
+CREATE TABLE room_deletions (
+    delete_id        text        COLLATE "C" PRIMARY KEY,
+    organisation_id  bigint      NOT NULL,
+    room_id          text        COLLATE "C" NOT NULL,
+    requested_by     text        COLLATE "C" NOT NULL,
+    requested_ts     bigint      NOT NULL,
+    -- JSON: what was asked for, and how far it has come.
+    request          bytea       NOT NULL,
+    status           bytea       NOT NULL DEFAULT '{}',
+    error            text,
+    leased_until     timestamptz NOT NULL DEFAULT '-infinity',
+    done_ts          bigint
+);
+CREATE INDEX room_deletions_room ON room_deletions (room_id);
+CREATE INDEX room_deletions_pending ON room_deletions (leased_until) WHERE done_ts IS NULL;

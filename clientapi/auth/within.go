@@ -7,10 +7,10 @@ import (
 	"github.com/roomline/roomline/internal/store"
 )
 
-// PutPassword gives an account another password in the caller's transaction, and signs its devices out. It returns what has to be
-// published with it.
-func (a *Accounts) PutPassword(ctx context.Context, tx *store.Tx, user matrix.UserID, hash string) ([]store.Update, error) {
-	if err := tx.PutPasswordHash(ctx, user, hash); err != nil {
+// PutPassword gives an account another password in the caller's transaction, and signs its devices out unless they are kept. It returns
+// what has to be published with it.
+func (a *Accounts) PutPassword(ctx context.Context, tx *store.Tx, user matrix.UserID, hash string, keep bool) ([]store.Update, error) {
+	if err := tx.PutPasswordHash(ctx, user, hash); err != nil || keep {
 		return nil, err
 	}
 	deleted, err := tx.DeleteOtherDevices(ctx, user, "")
@@ -18,6 +18,16 @@ func (a *Accounts) PutPassword(ctx context.Context, tx *store.Tx, user matrix.Us
 		return nil, err
 	}
 	return devicesDeleted(user, deleted), nil
+}
+
+// EndSessions signs devices out in the caller's transaction, all if devices is nil. It returns what has to be published with it.
+func (a *Accounts) EndSessions(ctx context.Context, tx *store.Tx, user matrix.UserID, devices []matrix.DeviceID) ([]store.Update, error) {
+	if devices == nil {
+		deleted, err := tx.DeleteOtherDevices(ctx, user, "")
+		return devicesDeleted(user, deleted), err
+	}
+	deleted, err := tx.DeleteDevices(ctx, user, devices)
+	return devicesDeleted(user, deleted), err
 }
 
 // HashPassword checks a password and hashes it; the hash of none is none.

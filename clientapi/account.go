@@ -69,6 +69,24 @@ func (s *Server) changePassword(ctx context.Context, c *httpapi.Call, req *chang
 	})
 }
 
+// mayDeactivate refuses where accounts are the organisation's to close. What an application service has made it may close.
+func (s *Server) mayDeactivate(ctx context.Context, c *httpapi.Call) error {
+	if c.Requester.Appservice != "" {
+		return nil
+	}
+	allowed := false
+	if s.cfg.MayDeactivate != nil {
+		var err error
+		if allowed, err = s.cfg.MayDeactivate(ctx, c.Requester.Org); err != nil {
+			return err
+		}
+	}
+	if !allowed {
+		return matrix.Forbidden("accounts are closed by the organisation")
+	}
+	return nil
+}
+
 type deactivateRequest struct {
 	Erase bool            `json:"erase"`
 	Auth  json.RawMessage `json:"auth"`
@@ -82,6 +100,9 @@ type deactivateResponse struct {
 //
 // Spec: client-server v1.19 §account-deactivation, POST /_matrix/client/v3/account/deactivate
 func (s *Server) deactivateAccount(ctx context.Context, c *httpapi.Call, req *deactivateRequest) (any, error) {
+	if err := s.mayDeactivate(ctx, c); err != nil {
+		return nil, err
+	}
 	proof, answer, err := s.confirm(ctx, c, "POST /account/deactivate", req.Auth)
 	if proof == nil {
 		return answer, err

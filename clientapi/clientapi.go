@@ -85,6 +85,8 @@ type Config struct {
 	// TURN relays calls between two.
 	TURN          TURNConfig
 	ServerNotices ServerNoticesConfig
+	// MayDeactivate reports whether an organisation lets people close their own accounts; nil if none does.
+	MayDeactivate func(ctx context.Context, org int64) (bool, error)
 	// PublicProfiles lets anybody look up profiles, without an access token.
 	PublicProfiles bool
 }

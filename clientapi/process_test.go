@@ -93,7 +93,8 @@ func (d *deployment) process() *process {
 	must(t, err)
 	p.sessions = auth.NewSessions(auth.SessionConfig{Store: p.store, Journal: j, Clock: d.clock, Log: log, MaxDevices: d.maxDevices})
 	cfg := clientapi.Config{
-		Store: p.store, Journal: j, Accounts: p.accounts, Sessions: p.sessions, Interactive: auth.NewInteractive(p.accounts),
+		MayDeactivate: func(context.Context, int64) (bool, error) { return true, nil },
+		Store:         p.store, Journal: j, Accounts: p.accounts, Sessions: p.sessions, Interactive: auth.NewInteractive(p.accounts),
 		Clock: d.clock, Log: log, Limiter: limiter, MaxDelay: 24 * time.Hour, MaxScheduled: 100,
 		PropagateProfile: func(_ context.Context, user matrix.UserID) error { return p.note(&p.propagate, user) },
 		LeaveRooms:       func(_ context.Context, user matrix.UserID) error { return p.note(&p.left, user) },

@@ -62,6 +62,9 @@ type Config struct {
 	// PublicProfiles lets anybody look up display names and avatars, without an access token.
 	PublicProfiles bool `yaml:"public_profiles"`
 
+	// Accounts is what holds for the accounts of organisations that have not decided otherwise in their policy "accounts".
+	Accounts Accounts `yaml:"accounts"`
+
 	// Federation is the exchange with other Matrix servers.
 	Federation Federation `yaml:"federation"`
 
@@ -298,6 +301,17 @@ type RateLimit struct {
 
 	// Every is how long it takes until there may be one more, such as 20ms or 5s.
 	Every time.Duration `yaml:"every"`
+}
+
+// Accounts is what holds for accounts.
+type Accounts struct {
+	// SelfDeactivate lets people close their own accounts in the app. Without it only their organisation closes accounts.
+	SelfDeactivate bool `yaml:"self_deactivate"`
+	// EraseMessages removes what somebody has written when the organisation deletes the account. Without it the words stay, and
+	// the name goes.
+	EraseMessages bool `yaml:"erase_messages"`
+	// EraseMedia removes the files that somebody has uploaded when the organisation deletes the account.
+	EraseMedia bool `yaml:"erase_media"`
 }
 
 // Federation is the exchange with other Matrix servers.
@@ -582,6 +596,7 @@ func Defaults() *Config {
 		Database:      Database{PoolSize: 16},
 		Registration:  Registration{Mode: RegistrationOff},
 		RateLimits:    RateLimits{Enabled: true},
+		Accounts:      Accounts{EraseMedia: true},
 		Federation:    Federation{Enabled: true},
 		TURN:          TURN{Lifetime: time.Hour},
 		ServerNotices: ServerNotices{DisplayName: "Server notices", RoomName: "Server notices"},

@@ -423,3 +423,24 @@ func (s *Server) copyMedia(ctx context.Context, c *httpapi.Call) (any, error) {
 func contentURI(c *httpapi.Call) (matrix.ContentURI, error) {
 	return matrix.NewContentURI(c.Path("serverName"), c.Path("mediaId"))
 }
+
+// Open reads the bytes of media.
+func (s *Server) Open(ctx context.Context, m *store.Media) (io.ReadCloser, error) {
+	return s.cfg.Blobs.Get(ctx, m.ObjectKey, 0, -1)
+}
+
+// StorePicture stores a picture that the server was given for a user, such as the one of a directory.
+func (s *Server) StorePicture(ctx context.Context, user store.User, contentType string, content []byte) (matrix.ContentURI, error) {
+	r, err := s.rulesOf(ctx, user.OrganisationID)
+	if err != nil {
+		return matrix.ContentURI{}, err
+	}
+	now := s.now()
+	m := store.Media{
+		URI:            matrix.ContentURI{Server: user.UserID.Domain(), MediaID: newID()},
+		OrganisationID: user.OrganisationID, UserID: user.UserID, ContentType: cleanType(contentType),
+		CreatedTS: now, ExpiresTS: now.Add(s.cfg.UnusedFor),
+	}
+	err = s.take(ctx, incoming{media: m, size: int64(len(content)), body: bytes.NewReader(content), rules: r})
+	return m.URI, err
+}

@@ -84,6 +84,15 @@ func (s *Server) change(ctx context.Context, room Info, m Membership, content ma
 		return err
 	}
 	key := string(m.Target)
+	if content["membership"] != spec.Leave && content["membership"] != spec.Ban {
+		blocked, err := s.cfg.Store.IsBlocked(ctx, room.ID, room.OrganisationID)
+		if err != nil {
+			return fmt.Errorf("look up whether %s is blocked: %w", room.ID, err)
+		}
+		if blocked {
+			return matrix.Forbidden("this room has been blocked on this server")
+		}
+	}
 	if content["membership"] != spec.Leave {
 		if err := s.mayGrow(ctx, room, spec.MRoomMember, key); err != nil {
 			return err

@@ -19,6 +19,7 @@ import (
 	"fmt"
 	"log/slog"
 
+	"github.com/roomline/roomline/clientapi/accounts"
 	"github.com/roomline/roomline/clientapi/auth"
 	"github.com/roomline/roomline/internal/httpapi"
 	"github.com/roomline/roomline/internal/journal"
@@ -27,7 +28,7 @@ import (
 	"github.com/roomline/roomline/roomserver/signing"
 )
 
-// Config is what New needs. All fields but Policies and Documented are required.
+// Config is what New needs. All fields but Version, Policies and Documented are required.
 type Config struct {
 	// EraseAccount removes an account with everything that it has, DeleteRoom a room of the organisation with everything in it. They are asked
 	// again after an error or a crash, and do then what is left.
@@ -43,9 +44,12 @@ type Config struct {
 	Store    *store.Store
 	Journal  *journal.Journal
 	Accounts *auth.Accounts
+	People   *accounts.Server
 	Keys     *signing.Keys
 	Clock    matrix.Clock
 	Log      *slog.Logger
+	// Version is the server's, for tools that ask.
+	Version string
 }
 
 // Server serves the administration. It is safe for concurrent use.
@@ -58,7 +62,7 @@ type Server struct {
 // New returns a Server.
 func New(cfg Config) (*Server, error) {
 	for name, missing := range map[string]bool{
-		"Store": cfg.Store == nil, "Journal": cfg.Journal == nil, "Accounts": cfg.Accounts == nil, "Keys": cfg.Keys == nil,
+		"Store": cfg.Store == nil, "Journal": cfg.Journal == nil, "Accounts": cfg.Accounts == nil, "People": cfg.People == nil, "Keys": cfg.Keys == nil,
 		"EraseAccount": cfg.EraseAccount == nil, "DeleteRoom": cfg.DeleteRoom == nil, "MediaQuota": cfg.MediaQuota == nil,
 		"Clock": cfg.Clock == nil, "Log": cfg.Log == nil,
 	} {

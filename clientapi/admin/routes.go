@@ -51,7 +51,7 @@ func (s *Server) endpoints() []endpoint {
 	var all []endpoint
 	for _, chapter := range [][]endpoint{
 		s.organisationEndpoints(), s.domainEndpoints(), s.roleEndpoints(), s.policyEndpoints(), s.quotaEndpoints(), s.auditEndpoints(),
-		s.linkEndpoints(),
+		s.linkEndpoints(), s.peopleEndpoints(), s.synapseUserEndpoints(), s.synapseRoomEndpoints(),
 	} {
 		all = append(all, chapter...)
 	}
@@ -72,7 +72,10 @@ func (s *Server) Routes() []httpapi.Route {
 			Method: e.method, Path: e.path, Auth: httpapi.AccessToken, Limit: limit, Handle: guard(e), Doc: &doc,
 		})
 	}
-	return routes
+	return append(routes, httpapi.Route{
+		Method: get, Path: exportPath, Auth: httpapi.NoAuth, Limit: ratelimit.Read, Handle: s.fetchExport,
+		Doc: &httpapi.Doc{Summary: "An archive, once, for whoever has the link.", Who: "anybody with the link", ContentType: "application/zip"},
+	})
 }
 
 // guard refuses everybody who may not ask, before anything is looked up.

@@ -373,6 +373,13 @@ func (a *Accounts) RestrictWith(ctx context.Context, user matrix.UserID, what Re
 //
 // Spec: client-server v1.19 §account-deactivation
 func (a *Accounts) Deactivate(ctx context.Context, user matrix.UserID, erase bool) error {
+	return a.DeactivateIn(ctx, user, erase, nil)
+}
+
+// DeactivateIn is Deactivate with more in the same transaction, which may refuse; also can be nil.
+func (a *Accounts) DeactivateIn(
+	ctx context.Context, user matrix.UserID, erase bool, also func(ctx context.Context, tx *store.Tx, u store.User) error,
+) error {
 	err := a.cfg.Journal.Write(ctx, func(tx *store.Tx) ([]store.Update, error) {
 		u, err := tx.LockUser(ctx, user)
 		if err != nil {
@@ -393,7 +400,10 @@ func (a *Accounts) Deactivate(ctx context.Context, user matrix.UserID, erase boo
 		if published {
 			updates = append(updates, deviceListChanged(user))
 		}
-		return updates, tx.PutUserDeactivated(ctx, user, erase, a.now())
+		if err := tx.PutUserDeactivated(ctx, user, erase, a.now()); err != nil || also == nil {
+			return updates, err
+		}
+		return updates, also(ctx, tx, u)
 	})
 	if err != nil {
 		return fmt.Errorf("deactivate %s: %w", user, err)

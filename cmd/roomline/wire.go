@@ -19,11 +19,13 @@ import (
 
 	"github.com/roomline/roomline/appservices"
 	"github.com/roomline/roomline/clientapi"
+	"github.com/roomline/roomline/clientapi/accounts"
 	"github.com/roomline/roomline/clientapi/admin"
 	"github.com/roomline/roomline/clientapi/auth"
 	"github.com/roomline/roomline/clientapi/contacts"
 	"github.com/roomline/roomline/clientapi/presence"
 	"github.com/roomline/roomline/clientapi/push"
+	"github.com/roomline/roomline/clientapi/scim"
 	"github.com/roomline/roomline/clientapi/sso"
 	clientsync "github.com/roomline/roomline/clientapi/sync"
 	"github.com/roomline/roomline/config"
@@ -62,6 +64,8 @@ type app struct {
 	appservices *appservices.Server
 	contacts    *contacts.Server
 	admin       *admin.Server
+	people      *accounts.Server
+	scim        *scim.Server
 	// outbound asks push gateways, application services and OpenID providers.
 	outbound *http.Client
 	// listeners counts those that were made, to tell their metrics apart.
@@ -123,6 +127,17 @@ func newApp(ctx context.Context, cfg *config.Config, st *store.Store, sealKey [3
 	if a.media, err = a.newMedia(ctx, cfg); err != nil {
 		return nil, err
 	}
+	a.people, err = accounts.New(accounts.Config{
+		Store: st, Journal: a.journal, Accounts: a.accounts, Rooms: a.rooms, Clock: a.clock, Log: log, StorePicture: a.media.StorePicture, OpenMedia: a.media.Open,
+		SelfDeactivate: cfg.Accounts.SelfDeactivate, EraseMessages: cfg.Accounts.EraseMessages, EraseMedia: cfg.Accounts.EraseMedia,
+	})
+	if err != nil {
+		return nil, err
+	}
+	a.scim, err = scim.New(scim.Config{Store: st, Accounts: a.people, Log: log, BaseURL: cfg.PublicBaseURL})
+	if err != nil {
+		return nil, err
+	}
 	a.push = push.New(push.Config{
 		Store: st, Journal: a.journal, Clock: a.clock, Log: log,
 		Gateways: a.outbound, Inside: insideClient(allowed),
@@ -144,8 +159,8 @@ func newApp(ctx context.Context, cfg *config.Config, st *store.Store, sealKey [3
 	}
 	a.admin, err = admin.New(admin.Config{
 		Store: st, Journal: a.journal, Accounts: a.accounts, Keys: a.keys, Clock: a.clock, Log: log,
-		EraseAccount: a.eraseAccount, DeleteRoom: a.deleteRoom, MediaQuota: a.media.Quota, Policies: a.policies(),
-		Documented: slices.Concat(a.media.Routes(), a.appservices.Routes()),
+		EraseAccount: a.people.EraseAndWait, DeleteRoom: a.people.DeleteRoomAndWait, People: a.people, Version: "Roomline " + version(),
+		MediaQuota: a.media.Quota, Policies: a.policies(), Documented: slices.Concat(a.media.Routes(), a.appservices.Routes()),
 	})
 	if err != nil {
 		return nil, err
@@ -166,7 +181,8 @@ func newApp(ctx context.Context, cfg *config.Config, st *store.Store, sealKey [3
 		SSO:        sso.Config{Providers: identityProviders(cfg), Allowed: cfg.OIDC.RedirectURLs, HTTP: a.outbound},
 		MayPreview: a.media.MayPreview,
 		Limiter:    a.limiter, MaxDelay: cfg.DelayedEvents.MaxDelay, MaxScheduled: cfg.DelayedEvents.MaxScheduled,
-		WellKnown: wellKnown(cfg), ServerNotices: clientapi.ServerNoticesConfig(cfg.ServerNotices), PublicProfiles: cfg.PublicProfiles, PrivateContacts: a.contacts.Find, DefaultRoomVersion: cfg.DefaultRoomVersion,
+		WellKnown: wellKnown(cfg), ServerNotices: clientapi.ServerNoticesConfig(cfg.ServerNotices), PublicProfiles: cfg.PublicProfiles,
+		PrivateContacts: a.contacts.Find, MayDeactivate: a.people.MayDeactivate, DefaultRoomVersion: cfg.DefaultRoomVersion,
 	})
 	return a, err
 }
@@ -185,24 +201,8 @@ func (a *app) policies() []admin.Policy {
 			mediaapi.ParsePolicy, a.media.DefaultPolicy()),
 		admin.PolicyOf(roomserver.DeletionPolicyName, "Who may delete what in rooms: the sender, or the room's owner only.",
 			roomserver.ParseDeletionPolicy, deletionPolicy(a.cfg)),
-	}
-}
-
-// eraseAccount closes an account and removes what it has.
-func (a *app) eraseAccount(ctx context.Context, user matrix.UserID) error {
-	if err := a.rooms.LeaveRooms(ctx, user); err != nil {
-		return err
-	}
-	return a.accounts.Deactivate(ctx, user, true)
-}
-
-// deleteRoom removes what was written in a room of an organisation.
-func (a *app) deleteRoom(ctx context.Context, organisation int64, room matrix.RoomID) error {
-	for {
-		done, err := a.rooms.DeleteForAdmin(ctx, roomserver.AdminDeletion{OrganisationID: organisation, Room: room})
-		if err != nil || !done.More {
-			return err
-		}
+		admin.PolicyOf(accounts.PolicyName, "Whether people may close their accounts themselves, and what goes with an account that is deleted.",
+			accounts.ParsePolicy, accounts.Policy{}),
 	}
 }
 
@@ -304,7 +304,7 @@ func (a *app) handler(services []config.Service, admin http.Handler) http.Handle
 	for _, service := range services {
 		switch service {
 		case config.ServeClient:
-			routes = append(routes, a.client.Routes(), a.sync.Routes(), a.media.Routes(), a.appservices.Routes(), a.admin.Routes(), a.contacts.Routes())
+			routes = append(routes, a.client.Routes(), a.sync.Routes(), a.media.Routes(), a.appservices.Routes(), a.admin.Routes(), a.contacts.Routes(), a.scim.Routes())
 			if !slices.Contains(services, config.ServeFederation) {
 				routes = append(routes, federation.OpenIDRoutes(a.store, a.clock))
 			}
@@ -358,8 +358,10 @@ func (a *app) run(ctx context.Context) error {
 		}
 	})
 	for name, part := range map[string]func(context.Context) error{
-		"sessions": a.sessions.Run, "presence": a.presence.Run, "push": a.push.Run, "client API": a.client.Run, "administration": a.admin.Run, "media": a.media.Run, "application services": a.appservices.Run, "signing keys": a.keys.Run,
-		"rate limits": a.limiter.Run,
+		"sessions": a.sessions.Run, "presence": a.presence.Run, "push": a.push.Run, "client API": a.client.Run,
+		"administration": a.admin.Run, "accounts": a.people.Run, "media": a.media.Run, "application services": a.appservices.Run,
+		"signing keys": a.keys.Run,
+		"rate limits":  a.limiter.Run,
 	} {
 		parts.Go(func() {
 			if err := part(ctx); err != nil && ctx.Err() == nil {

@@ -9,6 +9,7 @@ import (
 	"github.com/roomline/roomline/clientapi"
 	"github.com/roomline/roomline/clientapi/admin"
 	"github.com/roomline/roomline/clientapi/contacts"
+	"github.com/roomline/roomline/clientapi/scim"
 	clientsync "github.com/roomline/roomline/clientapi/sync"
 	"github.com/roomline/roomline/internal/httpapi"
 	"github.com/roomline/roomline/mediaapi"
@@ -24,6 +25,7 @@ func routes() []httpapi.Route {
 	all = append(all, (&appservices.Server{}).Routes()...)
 	all = append(all, (&admin.Server{}).Routes()...)
 	all = append(all, (&contacts.Server{}).Routes()...)
+	all = append(all, (&scim.Server{}).Routes()...)
 	return append(all, federation.Routes(nil, nil, nil)...)
 }
 
@@ -104,6 +106,27 @@ var extra = map[string]string{
 	"POST /_synapse/admin/v1/media/{serverName}/delete":                 "media for administrators, as existing tools ask",
 	"POST /_synapse/admin/v1/purge_media_cache":                         "media for administrators, as existing tools ask",
 	"GET /_synapse/admin/v1/statistics/users/media":                     "media for administrators, as existing tools ask",
+
+	"GET /_roomline/scim/v2/ServiceProviderConfig": "SCIM, by which directories make and change people",
+	"GET /_roomline/scim/v2/ResourceTypes":         "SCIM, by which directories make and change people",
+	"GET /_roomline/scim/v2/ResourceTypes/{name}":  "SCIM, by which directories make and change people",
+	"GET /_roomline/scim/v2/Schemas":               "SCIM, by which directories make and change people",
+	"GET /_roomline/scim/v2/Schemas/{urn}":         "SCIM, by which directories make and change people",
+	"GET /_roomline/scim/v2/Users":                 "SCIM, by which directories make and change people",
+	"POST /_roomline/scim/v2/Users":                "SCIM, by which directories make and change people",
+	"POST /_roomline/scim/v2/Users/.search":        "SCIM, by which directories make and change people",
+	"GET /_roomline/scim/v2/Users/{id}":            "SCIM, by which directories make and change people",
+	"PUT /_roomline/scim/v2/Users/{id}":            "SCIM, by which directories make and change people",
+	"PATCH /_roomline/scim/v2/Users/{id}":          "SCIM, by which directories make and change people",
+	"DELETE /_roomline/scim/v2/Users/{id}":         "SCIM, by which directories make and change people",
+	"GET /_roomline/scim/v2/Groups":                "SCIM, by which directories make and change people",
+	"POST /_roomline/scim/v2/Groups":               "SCIM, by which directories make and change people",
+	"POST /_roomline/scim/v2/Groups/.search":       "SCIM, by which directories make and change people",
+	"GET /_roomline/scim/v2/Groups/{id}":           "SCIM, by which directories make and change people",
+	"PUT /_roomline/scim/v2/Groups/{id}":           "SCIM, by which directories make and change people",
+	"PATCH /_roomline/scim/v2/Groups/{id}":         "SCIM, by which directories make and change people",
+	"DELETE /_roomline/scim/v2/Groups/{id}":        "SCIM, by which directories make and change people",
+	"POST /_roomline/scim/v2/Bulk":                 "SCIM, by which directories make and change people",
 
 	"POST /_matrix/client/v4/sync":                                     "MSC4186, simplified sliding sync",
 	"POST /_matrix/client/unstable/org.matrix.simplified_msc3575/sync": "MSC4186 in the form that Element X speaks",

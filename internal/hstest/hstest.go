@@ -203,6 +203,7 @@ func configuration(p *process, opts Options) ([]byte, error) {
 		},
 		"registration": map[string]any{"mode": "open", "shared_secret": SharedSecret},
 		"rate_limits":  map[string]any{"enabled": false},
+		"accounts":     map[string]any{"self_deactivate": true},
 		// Gateways and application services of tests are on this machine.
 		"outbound":     map[string]any{"allowed_addresses": []string{"127.0.0.0/8"}},
 		"signing_keys": map[string]any{"encryption_key": encryptionKey},

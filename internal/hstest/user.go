@@ -147,6 +147,15 @@ func (u *User) NewSession(t testing.TB) *User {
 	return s
 }
 
+// MustLogin signs somebody in through process 0 who has an identifier and a password.
+func (d *Deployment) MustLogin(t testing.TB, identifier map[string]any, password string) *User {
+	t.Helper()
+	u := &User{Password: password, dep: d, txn: new(atomic.Int64)}
+	d.Secret(password, "a password")
+	u.signIn(u.MustDo(t, http.MethodPost, Path("login"), map[string]any{"type": "m.login.password", "password": password, "identifier": identifier}))
+	return u
+}
+
 func (u *User) signIn(answer gjson.Result) {
 	u.ID, u.DeviceID = answer.Get("user_id").String(), answer.Get("device_id").String()
 	u.AccessToken = answer.Get("access_token").String()

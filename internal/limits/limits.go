@@ -761,3 +761,34 @@ const (
 	// PhoneProfileLink is for how long a link to a phone's profile is good: until the phone has opened it.
 	PhoneProfileLink = 10 * time.Minute
 )
+
+// SCIM (clientapi/scim).
+const (
+	// ScimPage and ScimPageDefault bound the resources of one answer.
+	ScimPage        = 1000
+	ScimPageDefault = 100
+
+	// ScimBulk bounds the operations of one request, ScimBulkBody its bytes: a thousand people, some of them with a small picture.
+	ScimBulk     = 1000
+	ScimBulkBody = 32 << 20
+
+	// ScimBulkParallel is how many operations are carried out at a time: enough to share commits.
+	ScimBulkParallel = 8
+
+	// ScimFilter bounds a filter or a path, in bytes; ScimFilterDepth its brackets and connectives, each of which is a level of a condition.
+	ScimFilter      = 4 << 10
+	ScimFilterDepth = 50
+
+	// ScimPatch bounds the operations of a PATCH.
+	ScimPatch = 1000
+
+	// ScimValues bounds the values of an attribute, ScimString the bytes of one that is not a picture.
+	ScimValues = 100
+	ScimString = 4 << 10
+
+	// ScimMembers bounds the people of a group.
+	ScimMembers = 100_000
+)
+
+// ExportKept is for how long an archive that was asked for can be fetched: long enough to send somebody the link.
+const ExportKept = 24 * time.Hour

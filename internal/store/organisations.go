@@ -238,6 +238,8 @@ func (tx *Tx) DeleteOrganisationRows(ctx context.Context, org int64) error {
 		`DELETE FROM registration_tokens WHERE organisation_id = $1`,
 		`DELETE FROM url_previews WHERE organisation_id = $1`,
 		`DELETE FROM user_threepids WHERE organisation_id = $1`,
+		// What was sealed with it is unreadable from now on, in copies of the database too.
+		`DELETE FROM organisation_keys WHERE organisation_id = $1`,
 	} {
 		if _, err := tx.exec(ctx, statement, org); err != nil {
 			return err

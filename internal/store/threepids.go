@@ -63,3 +63,34 @@ func (tx *Tx) DeleteThreePID(ctx context.Context, user matrix.UserID, medium, ad
 	}
 	return true, tx.putPersonKeys(ctx, user)
 }
+
+// PutThreePIDs makes the addresses those of an account, of one medium, and takes all others from it. It returns those that another account of
+// the organisation has.
+func (tx *Tx) PutThreePIDs(ctx context.Context, org int64, user matrix.UserID, medium string, addresses []string, now matrix.Timestamp) (taken []string, err error) {
+	_, err = tx.exec(ctx, `DELETE FROM user_threepids WHERE user_id = $1 AND medium = $2 AND address <> ALL ($3)`, string(user), medium, stringArray(addresses))
+	if err != nil {
+		return nil, err
+	}
+	for _, address := range addresses {
+		given, err := tx.InsertThreePID(ctx, ThreePID{OrganisationID: org, Medium: medium, Address: address, UserID: user, AddedTS: now, ValidatedTS: now})
+		if err != nil {
+			return nil, err
+		}
+		if !given {
+			taken = append(taken, address)
+		}
+	}
+	return taken, tx.putPersonKeys(ctx, user)
+}
+
+// ListThreePIDs returns the addresses of an account.
+func (s *Store) ListThreePIDs(ctx context.Context, user matrix.UserID) ([]ThreePID, error) {
+	rows, err := s.query(ctx, `
+		SELECT organisation_id, medium, address, user_id, added_ts, validated_ts FROM user_threepids
+		WHERE user_id = $1 ORDER BY medium, added_ts, address`, string(user))
+	return scanAll(rows, err, func(rows *sql.Rows) (ThreePID, error) {
+		var t ThreePID
+		err := rows.Scan(&t.OrganisationID, &t.Medium, &t.Address, &t.UserID, &t.AddedTS, &t.ValidatedTS)
+		return t, err
+	})
+}

@@ -140,6 +140,8 @@ func (tx *Tx) PutUserDeactivated(ctx context.Context, user matrix.UserID, erase 
 		`DELETE FROM phone_profile_links WHERE user_id = $1`,
 		// Nobody can read private contacts any more.
 		`DELETE FROM address_books WHERE user_id = $1`,
+		`DELETE FROM scim_users WHERE user_id = $1`,
+		`DELETE FROM scim_group_members WHERE user_id = $1`,
 	} {
 		if _, err := tx.exec(ctx, statement, string(user)); err != nil {
 			return err

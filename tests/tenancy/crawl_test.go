@@ -65,6 +65,20 @@ func (d *deployment) asker(t *testing.T, domain, kind string) *asker {
 	return a
 }
 
+// service asks as an application service of ours.
+func (d *deployment) service(t *testing.T) *asker {
+	t.Helper()
+	answer := d.orgs[ours].Owner.MustDo(t, http.MethodPost, "/_roomline/admin/v1/appservices", map[string]any{
+		"id": "bridge", "url": nil, "sender_localpart": "bridge", "namespaces": map[string]any{}})
+	token := answer.Get("as_token").String()
+	d.Secret(token, "an as_token")
+	a := &asker{kind: "appservice", user: d.Session(&hstest.User{ID: "@bridge:" + ours, AccessToken: token})}
+	room := a.user.MustCreateRoom(t, map[string]any{"name": "Ours"})
+	a.begin = "s1"
+	a.own = map[string]string{"me": a.user.ID, "myDevice": "NONE", "myRoom": room, "myEvent": "$none", "since": a.begin}
+	return a
+}
+
 // nobody asks without a token.
 func (d *deployment) nobody() *asker {
 	return &asker{kind: "nobody", user: d.Session(&hstest.User{}), own: map[string]string{
@@ -146,7 +160,7 @@ func (a *asker) send(t *testing.T, s sent) hstest.Response {
 func (a *asker) ask(t *testing.T, s sent) hstest.Response {
 	t.Helper()
 	answer := a.send(t, s)
-	if answer.ErrCode() != "M_UNKNOWN_TOKEN" || a.user.AccessToken == "" || !strings.HasPrefix(string(answer.Body), `{"errcode`) {
+	if answer.ErrCode() != "M_UNKNOWN_TOKEN" || a.user.Password == "" || !strings.HasPrefix(string(answer.Body), `{"errcode`) {
 		return answer
 	}
 	a.user = a.user.NewSession(t)
@@ -280,6 +294,7 @@ func TestTheWall(t *testing.T) {
 	for _, kind := range []string{member, guest, owner, people, auditor} {
 		askers = append(askers, d.asker(t, ours, kind))
 	}
+	askers = append(askers, d.service(t))
 	before := d.settled(t)
 	began := time.Now()
 	count := 0
@@ -295,7 +310,7 @@ func TestTheWall(t *testing.T) {
 		}
 	}
 	t.Logf("%d routes, %d requests in %s", len(routes), count, time.Since(began).Round(time.Second))
-	for _, a := range askers[1:] {
+	for _, a := range askers[1 : len(askers)-1] {
 		for _, since := range []string{a.begin, ""} {
 			answer := a.ask(t, sent{"GET", hstest.Path("sync") + "?timeout=0&since=" + since, ""})
 			if answer.Status != http.StatusOK || bytes.Contains(answer.Body, []byte(canary)) {
@@ -358,6 +373,8 @@ func (d *deployment) control(t *testing.T, routes []route, given map[string][]re
 		if d.differs(t, s, r, given) {
 			continue
 		}
+		// The operator may have suspended the organisation on the way.
+		d.Operator(t).Do(t.Context(), http.MethodPost, fmt.Sprintf("/_roomline/operator/v1/organisations/%d/resume", d.orgs[theirs].ID), map[string]any{})
 		if s = d.side(t); !d.differs(t, s, r, given) {
 			t.Errorf("%s says the same to members of the organisation, of what is there and what is not: the crawl sees nothing there", name)
 		}

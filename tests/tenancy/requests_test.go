@@ -213,6 +213,24 @@ PUT /_roomline/admin/v1/policies/{name} | | {}
 ! DELETE /_roomline/admin/v1/policies/{name}: it is about the asker's organisation
 ! GET /_roomline/admin/v1/organisation: it is about the asker's organisation
 POST /_roomline/operator/v1/organisations | | {"name":"x","domain":"{domain}","owner":{"localpart":"x"}}
+PUT /_roomline/admin/v1/organisation | | {}
+! PUT /_roomline/admin/v1/organisation: it is about the asker's organisation
+PUT /_roomline/operator/v1/organisations/{organisationId} | | {}
+! DELETE /_roomline/operator/v1/organisations/{organisationId}: the control would end with it
+POST /_roomline/operator/v1/organisations/{organisationId}/suspend | | {}
+POST /_roomline/operator/v1/organisations/{organisationId}/resume | | {}
+POST /_roomline/operator/v1/organisations/{organisationId}/domains | | {"domain":"more.{domain}"}
+PUT /_roomline/operator/v1/organisations/{organisationId}/domains/{serverName} | | {}
+PUT /_roomline/operator/v1/organisations/{organisationId}/roles/{userId} | | {"role":"auditor"}
+PUT /_roomline/admin/v1/domains/{serverName}/support | | {}
+! PUT /_roomline/admin/v1/domains/{serverName}/support: the missing subject has the same domain
+PUT /_roomline/admin/v1/roles/{userId} | | {"role":"auditor"}
+POST /_roomline/admin/v1/appservices | | {"id":"x-{txn}","url":null,"sender_localpart":"x-{txn}","namespaces":{}}
+! POST /_roomline/admin/v1/appservices: it is about the asker's organisation
+POST /_roomline/admin/v1/appservices/{appserviceId}/tokens | | {}
+POST /_roomline/operator/v1/appservices | | {"id":"x-{txn}","url":null,"sender_localpart":"x-{txn}","namespaces":{}}
+! POST /_roomline/operator/v1/appservices: it names no subject
+POST /_roomline/operator/v1/appservices/{appserviceId}/tokens | | {}
 POST /_roomline/admin/v1/links | | {"domain":"{domain}","gives":{"name":true}}
 ! POST /_roomline/admin/v1/links: whether somebody has a domain here is told to nobody
 POST /_roomline/admin/v1/links/{linkId}/accept | | {"gives":{"name":true}}
@@ -255,7 +273,7 @@ GET /_matrix/federation/v1/openid/userinfo | access_token={deviceId}
 // pathValues are what stands in a path where no identifier does.
 var pathValues = map[string]string{
 	"eventType": "m.room.message", "txnId": "{txn}", "stateKey": "", "relType": "m.thread", "receiptType": "m.read", "fileName": "x.txt",
-	"idpId": "x", "name": "media", "protocol": "irc", "networkId": "x", "appserviceId": "x", "$": "",
+	"idpId": "x", "name": "media", "protocol": "irc", "networkId": "x", "$": "",
 }
 
 // request is a line of requests.

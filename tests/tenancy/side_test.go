@@ -138,11 +138,14 @@ func (s *side) people(t *testing.T) map[string]string {
 	u.MustDo(t, http.MethodPost, hstest.Path("pushers", "set"), map[string]any{"kind": "http", "app_id": "org.example.a", "pushkey": canary,
 		"app_display_name": canary, "device_display_name": canary, "lang": "en", "data": map[string]any{"url": "https://push.kundea.test/_matrix/push/v1/notify"}})
 	put(hstest.Path("pushrules", "global", "content", canaryWord), map[string]any{"pattern": canary, "actions": []any{"notify"}})
+	service := "crm-" + strings.TrimPrefix(strings.Split(u.ID, ":")[0], "@")
+	s.owner.MustDo(t, http.MethodPost, "/_roomline/admin/v1/appservices", map[string]any{
+		"id": service, "url": nil, "sender_localpart": service, "namespaces": map[string]any{}})
 	link := s.owner.MustDo(t, http.MethodPost, "/_roomline/admin/v1/links", map[string]any{
 		"domain": strings.TrimPrefix(strings.Split(u.ID, ":")[0], "@") + ".elsewhere.test", "message": canary, "gives": map[string]any{"name": true}})
 	_, avatarID, _ := strings.Cut(strings.TrimPrefix(avatar, "mxc://"), "/")
 	return map[string]string{
-		"linkId": link.Get("link_id").String(), "avatarId": avatarID, "userId": u.ID, "deviceId": u.DeviceID, "filterId": filter.Get("filter_id").String(), "version": backup.Get("version").String(),
+		"appserviceId": service, "linkId": link.Get("link_id").String(), "avatarId": avatarID, "userId": u.ID, "deviceId": u.DeviceID, "filterId": filter.Get("filter_id").String(), "version": backup.Get("version").String(),
 		"type": "org.example.data", "keyName": "displayname", "ruleId": canaryWord, "kind": "content", "tag": "u.work",
 		"sessionId": "session", "guestId": s.guest.ID, "ownerId": s.owner.ID,
 	}
@@ -198,6 +201,8 @@ func missing(subject map[string]string) map[string]string {
 			if none[name] = another(value); value[0] == '#' {
 				none[name] = "#z" + value[2:]
 			}
+		case "appserviceId":
+			none[name] = "crm-z" + value[5:]
 		case "domain":
 			none[name] = "kundez.test"
 		case "organisationId", "linkId":

@@ -20,16 +20,18 @@ import (
 	"github.com/roomline/roomline/roomserver/event"
 )
 
-// resolveAlias finds the room of an alias. An alias of a domain that is not hosted here is as unknown as one that nobody made.
-func (s *Server) resolveAlias(ctx context.Context, alias matrix.RoomAlias) (store.Alias, error) {
-	found, err := s.store.GetAlias(ctx, alias)
-	if errors.Is(err, store.ErrNotFound) && s.cfg.QueryAlias != nil {
+// resolveAlias finds the room of an alias. An alias of a domain that is not hosted here is as unknown as one that nobody made, and so is
+// one of a room that the requester has no part in and is not inside of.
+func (s *Server) resolveAlias(ctx context.Context, who *httpapi.Requester, alias matrix.RoomAlias) (store.Alias, error) {
+	found, err := s.store.GetAlias(ctx, alias, who.User)
+	// The application services of other organisations are not asked.
+	if errors.Is(err, store.ErrNotFound) && s.cfg.QueryAlias != nil && s.checkAliasDomain(ctx, who, alias) == nil {
 		made, err := s.cfg.QueryAlias(ctx, alias)
 		if err != nil {
 			return found, err
 		}
 		if made {
-			if found, err = s.store.GetAlias(ctx, alias); err == nil {
+			if found, err = s.store.GetAlias(ctx, alias, who.User); err == nil {
 				return found, nil
 			}
 		}
@@ -39,6 +41,12 @@ func (s *Server) resolveAlias(ctx context.Context, alias matrix.RoomAlias) (stor
 	}
 	if err != nil {
 		return found, fmt.Errorf("look up alias: %w", err)
+	}
+	if err := s.approach(ctx, who, found.RoomID); err != nil {
+		if _, refused := matrix.AsError(err); refused {
+			return found, unknownAlias(alias)
+		}
+		return found, err
 	}
 	return found, nil
 }
@@ -55,13 +63,18 @@ type aliasResponse struct {
 
 // getRoomIDByAlias tells which room an alias leads to.
 //
+// Differs: an access token is required, because a room is its organisation's business.
+//
 // Spec: client-server v1.19 §room-aliases, GET /_matrix/client/v3/directory/room/{roomAlias}
 func (s *Server) getRoomIDByAlias(ctx context.Context, c *httpapi.Call) (any, error) {
 	alias, err := c.Alias("roomAlias")
 	if err != nil {
 		return nil, err
 	}
-	found, err := s.resolveAlias(ctx, alias)
+	if c.Requester == nil {
+		return nil, matrix.MissingToken()
+	}
+	found, err := s.resolveAlias(ctx, c.Requester, alias)
 	if err != nil {
 		return nil, err
 	}
@@ -157,7 +170,7 @@ func (s *Server) deleteRoomAlias(ctx context.Context, c *httpapi.Call) (any, err
 	if err != nil {
 		return nil, err
 	}
-	found, err := s.resolveAlias(ctx, alias)
+	found, err := s.resolveAlias(ctx, c.Requester, alias)
 	if err != nil {
 		return nil, err
 	}

@@ -27,8 +27,12 @@ func TestAliasesLeadToTheirRooms(t *testing.T) {
 	their := theirs.create(object{})
 	theirs.refused(400, "M_INVALID_PARAM", "PUT", "/directory/room/"+esc("#b:two.test"), object{"room_id": their})
 
+	theirs.refused(404, "M_NOT_FOUND", "GET", path("a"), nil)
+	theirs.refused(404, "M_NOT_FOUND", "POST", "/join/"+esc("#a:one.test"), object{})
+	theirs.refused(404, "M_NOT_FOUND", "DELETE", path("a"), nil)
+	(&client{p: p}).refused(401, "M_MISSING_TOKEN", "GET", path("a"), nil)
 	for _, name := range []string{"a", "ünïcode / slash"} {
-		got := (&client{p: p}).ok("GET", path(name), nil) // anybody may ask
+		got := carol.ok("GET", path(name), nil) // anybody of the organisation may ask
 		if got.text("room_id") != id || fmt.Sprint(got["servers"]) != "[one.test]" {
 			t.Errorf("%s: %v", name, got)
 		}

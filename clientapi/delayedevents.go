@@ -129,7 +129,7 @@ func (s *Server) schedule(ctx context.Context, c *httpapi.Call, r *delayedReques
 	if err := s.delayed.CheckDelay(e.Delay, r.inQuery); err != nil {
 		return nil, err
 	}
-	if err := s.checkDelayed(ctx, r); err != nil {
+	if err := s.checkDelayed(ctx, c.Requester, r); err != nil {
 		return nil, err
 	}
 	if err := s.mustBeJoined(ctx, e.RoomID, e.User); err != nil {
@@ -157,7 +157,7 @@ func milliseconds(ms int64) time.Duration {
 
 // checkDelayed refuses an event that the endpoint for events that are sent at once would refuse for its form. Members can be taken out
 // of a room later, but not brought in: that takes more than an event.
-func (s *Server) checkDelayed(ctx context.Context, r *delayedRequest) error {
+func (s *Server) checkDelayed(ctx context.Context, who *httpapi.Requester, r *delayedRequest) error {
 	e := &r.event
 	if !gjson.ParseBytes(e.Content).IsObject() {
 		return matrix.BadJSON("the content must be an object")
@@ -189,7 +189,7 @@ func (s *Server) checkDelayed(ctx context.Context, r *delayedRequest) error {
 		e.Content, err = sjson.DeleteBytes(e.Content, voucherKey)
 		return err
 	case typeCanonicalAlias:
-		return s.checkCanonicalAlias(ctx, r.room, e.Content)
+		return s.checkCanonicalAlias(ctx, who, r.room, e.Content)
 	}
 	return nil
 }

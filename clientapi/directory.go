@@ -33,13 +33,17 @@ type roomVisibilityResponse struct {
 
 // getRoomVisibility says whether a room is in the directory.
 //
-// Differs: of a room that is not in the directory only its members are told so; to others it is as one that does not exist.
+// Differs: an access token is required, because the directory belongs to an organisation. Of a room that is not in the directory only
+// its members are told so; to others it is as one that does not exist.
 //
 // Spec: client-server v1.19 §published-room-directory, GET /_matrix/client/v3/directory/list/room/{roomId}
 func (s *Server) getRoomVisibility(ctx context.Context, c *httpapi.Call) (any, error) {
 	id, err := c.RoomID("roomId")
 	if err != nil {
 		return nil, err
+	}
+	if c.Requester == nil {
+		return nil, matrix.MissingToken()
 	}
 	room, err := s.rooms.Room(ctx, id)
 	if err != nil {
@@ -49,11 +53,8 @@ func (s *Server) getRoomVisibility(ctx context.Context, c *httpapi.Call) (any, e
 	if err != nil {
 		return nil, fmt.Errorf("look %s up in the directory: %w", id, err)
 	}
-	if published && (c.Requester == nil || c.Requester.Org == room.OrganisationID) {
+	if published && viewer(c.Requester).Inside(room) {
 		return roomVisibilityResponse{visibilityPublic}, nil
-	}
-	if c.Requester == nil {
-		return nil, unknownRoom()
 	}
 	_, err = s.store.GetMembership(ctx, room.NID, c.Requester.User)
 	if errors.Is(err, store.ErrNotFound) {

@@ -230,7 +230,7 @@ func TestMessagesToDevicesOfStrangersAreDropped(t *testing.T) {
 	}
 	one.unlink()
 	id := ursula.create(object{"preset": "public_chat"})
-	bob.join(id)
+	d.letIn(id, bob)
 	send("3")
 	if n := queued(); n != 2 {
 		t.Errorf("%d messages, the last through a room", n)

@@ -55,6 +55,9 @@ func (s *Server) join(ctx context.Context, c *httpapi.Call, room matrix.RoomID, 
 	if !isAbsent(req.ThirdPartySigned) {
 		return nil, matrix.Forbidden("third_party_signed: this server has no third-party invites")
 	}
+	if err := s.mayEnter(ctx, c.Requester, room); err != nil {
+		return nil, err
+	}
 	// What else the body says becomes part of the member event, as clients of other servers are used to; the room server
 	// takes out what is not the client's to say.
 	err := s.rooms.Join(ctx, roomserver.Membership{
@@ -67,6 +70,38 @@ func (s *Server) join(ctx context.Context, c *httpapi.Call, room matrix.RoomID, 
 	return joinedResponse{room}, nil
 }
 
+// approach refuses who has no part in a room and is not inside of it: there is no such room then.
+func (s *Server) approach(ctx context.Context, who *httpapi.Requester, id matrix.RoomID) error {
+	_, err := s.membershipFrom(ctx, who, id)
+	return err
+}
+
+// mayEnter refuses to let anybody join or knock who is not inside of the room, unless they were invited: who may invite whom is said
+// by the links between organisations.
+func (s *Server) mayEnter(ctx context.Context, who *httpapi.Requester, id matrix.RoomID) error {
+	membership, err := s.membershipFrom(ctx, who, id)
+	if err == nil && membership == "leave" {
+		return matrix.Forbidden("you need another invite to this room")
+	}
+	return err
+}
+
+// membershipFrom is the membership of somebody who is not inside of a room, or M_NOT_FOUND if there is none; "" for who is inside.
+func (s *Server) membershipFrom(ctx context.Context, who *httpapi.Requester, id matrix.RoomID) (string, error) {
+	room, err := s.rooms.Room(ctx, id)
+	if err != nil || viewer(who).Inside(room) {
+		return "", err
+	}
+	m, err := s.store.GetMembership(ctx, room.NID, who.User)
+	if errors.Is(err, store.ErrNotFound) {
+		return "", unknownRoom()
+	}
+	if err != nil {
+		return "", fmt.Errorf("load membership of %s: %w", id, err)
+	}
+	return m.Membership, nil
+}
+
 // roomIDOrAlias resolves the path value of /join and /knock.
 func (s *Server) roomIDOrAlias(ctx context.Context, c *httpapi.Call) (matrix.RoomID, error) {
 	if !strings.HasPrefix(c.Path("roomIdOrAlias"), "#") {
@@ -76,7 +111,11 @@ func (s *Server) roomIDOrAlias(ctx context.Context, c *httpapi.Call) (matrix.Roo
 	if err != nil {
 		return "", err
 	}
-	found, err := s.resolveAlias(ctx, alias)
+	if c.Requester.Guest {
+		// A guest has been told of the room; what else there is behind an alias is not the guest's business.
+		return "", guestsMayNot()
+	}
+	found, err := s.resolveAlias(ctx, c.Requester, alias)
 	return found.RoomID, err
 }
 
@@ -97,6 +136,9 @@ func (s *Server) knockRoom(ctx context.Context, c *httpapi.Call, req *reasonRequ
 		return nil, err
 	}
 	if err := checkReason(req.Reason); err != nil {
+		return nil, err
+	}
+	if err := s.mayEnter(ctx, c.Requester, room); err != nil {
 		return nil, err
 	}
 	err = s.rooms.Knock(ctx, roomserver.Membership{Room: room, Sender: c.Requester.User, Target: c.Requester.User, Reason: req.Reason})

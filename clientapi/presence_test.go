@@ -1,7 +1,6 @@
 package clientapi_test
 
 import (
-	"database/sql"
 	"strings"
 	"testing"
 )
@@ -55,15 +54,9 @@ func TestPresenceStaysInTheOrganisation(t *testing.T) {
 	if seen.text("error") != nobody.text("error") {
 		t.Errorf("%q tells from %q that the user exists", seen.text("error"), nobody.text("error"))
 	}
-	id := alice.create(object{})
+	id := alice.create(object{"preset": "public_chat"})
 	stranger.refused(403, "M_FORBIDDEN", "GET", status, nil)
 	// A room shows names and pictures to people of other organisations, and no presence.
-	db, err := sql.Open("postgres", d.dsn)
-	must(t, err)
-	defer db.Close()
-	_, err = db.Exec(`
-		INSERT INTO memberships (user_id, room_nid, membership, sender, position)
-		SELECT $1, room_nid, 'join', $1, 0 FROM rooms WHERE room_id = $2`, stranger.user, id)
-	must(t, err)
+	d.letIn(id, stranger)
 	stranger.refused(403, "M_FORBIDDEN", "GET", status, nil)
 }

@@ -46,7 +46,7 @@ func (s *Server) reportRoom(ctx context.Context, c *httpapi.Call, req *reportReq
 	if err != nil {
 		return nil, err
 	}
-	_, err = s.rooms.Room(ctx, id)
+	err = s.approach(ctx, c.Requester, id)
 	if _, unknown := matrix.AsError(err); unknown {
 		return empty{}, nil
 	}
@@ -96,8 +96,8 @@ func (s *Server) reportUser(ctx context.Context, c *httpapi.Call, req *reportReq
 	if err != nil {
 		return nil, err
 	}
-	_, err = s.store.GetUser(ctx, id)
-	if errors.Is(err, store.ErrNotFound) {
+	user, err := s.store.GetUser(ctx, id)
+	if errors.Is(err, store.ErrNotFound) || err == nil && user.OrganisationID != c.Requester.Org {
 		return empty{}, nil
 	}
 	if err != nil {

@@ -71,7 +71,7 @@ func (s *Server) readRoomByID(ctx context.Context, who *httpapi.Requester, id ma
 	if err := r.look(ctx); err != nil || r.isMember() {
 		return r, err
 	}
-	_, r.upTo, err = s.rooms.MayRead(ctx, id, who.User)
+	_, r.upTo, err = s.rooms.MayRead(ctx, id, viewer(who))
 	return r, err
 }
 
@@ -81,7 +81,7 @@ func (r *reader) isMember() bool { return r.own.MembershipAt(store.CurrentState)
 // look loads what the user may see.
 //
 // A user who has never joined, or has forgotten the room, sees what a stranger sees: what was sent while the world could read
-// it. The rules for single events would show an invited user some more, but "in all cases except world_readable, a user needs
+// it, if the stranger is inside. The rules for single events would show an invited user some more, but "in all cases except world_readable, a user needs
 // to join a room to view events in that room".
 //
 // Spec: client-server v1.19 §room-history-visibility, §leaving-rooms
@@ -98,9 +98,12 @@ func (r *reader) look(ctx context.Context) error {
 		return fmt.Errorf("load membership of %s: %w", r.room.ID, err)
 	}
 	if !r.own.EverJoined() || m.Forgotten {
-		r.sight, err = r.s.rooms.Visibility(ctx, r.room.NID, "")
+		r.sight = r.own.Stranger()
+		if !viewer(r.who).Inside(r.room) {
+			r.sight = &roomserver.Visibility{}
+		}
 	}
-	return err
+	return nil
 }
 
 // appendEvent appends one event as the requester sees it.

@@ -172,6 +172,23 @@ func ids(events []object) []string {
 	return list
 }
 
+// letIn makes somebody of another organisation a member of a public room, as if a link between the two had let the invite through.
+func (d *deployment) letIn(id string, c *client) {
+	d.t.Helper()
+	db, err := sql.Open("postgres", d.dsn)
+	must(d.t, err)
+	defer db.Close()
+	for _, query := range []string{
+		`INSERT INTO room_state (room_nid, type, state_key, since, event_position, event_id, membership)
+		SELECT room_nid, 'm.room.member', $1, 0, -1, '', 'invite' FROM rooms WHERE room_id = $2`,
+		`INSERT INTO memberships (user_id, room_nid, membership, sender, position) SELECT $1, room_nid, 'invite', $1, 0 FROM rooms WHERE room_id = $2`,
+	} {
+		_, err = db.Exec(query, c.user, id)
+		must(d.t, err)
+	}
+	c.join(id)
+}
+
 // otherOrganisation makes an account of another customer of the same deployment.
 func (d *deployment) otherOrganisation(p *process, localpart string) *client {
 	d.t.Helper()

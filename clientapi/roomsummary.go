@@ -22,14 +22,19 @@ func roomSummaryOf(m *roomserver.Summary) roomSummary {
 	return roomSummary{roomChunk: chunkOf(m), AllowedRoomIDs: m.AllowedRooms, Encryption: m.Encryption, RoomVersion: m.Room.Version.ID}
 }
 
-// getRoomSummary tells of a room to those who may join, knock or read it; without an access token only what everybody may know.
+// getRoomSummary tells of a room to those who may join, knock or read it.
 // The query parameter via says through which servers a room could be reached that is not here; a room that is here needs none.
 //
 // The spec's table asks for the signature of a server here. That is a slip of its table: the text speaks of users, and of those without
 // a token.
 //
+// Differs: an access token is required, because a room is its organisation's business.
+//
 // Spec: client-server v1.19 §joining-rooms, GET /_matrix/client/v1/room_summary/{roomIdOrAlias}
 func (s *Server) getRoomSummary(ctx context.Context, c *httpapi.Call) (any, error) {
+	if c.Requester == nil {
+		return nil, matrix.MissingToken()
+	}
 	id, err := s.roomIDOrAlias(ctx, c)
 	if err != nil {
 		return nil, err
@@ -56,15 +61,17 @@ func (s *Server) getRoomSummary(ctx context.Context, c *httpapi.Call) (any, erro
 		return nil, unknownRoom()
 	}
 	answer := roomSummaryOf(summaries[room.NID])
-	if c.Requester != nil {
-		answer.Membership = sights[room.NID].Membership
-	}
+	answer.Membership = sights[room.NID].Membership
 	return answer, nil
+}
+
+func viewer(who *httpapi.Requester) roomserver.Viewer {
+	return roomserver.Viewer{User: who.User, OrganisationID: who.Org, Guest: who.Guest}
 }
 
 func viewerOf(c *httpapi.Call) roomserver.Viewer {
 	if c.Requester == nil {
 		return roomserver.Viewer{}
 	}
-	return roomserver.Viewer{User: c.Requester.User, OrganisationID: c.Requester.Org}
+	return viewer(c.Requester)
 }

@@ -97,7 +97,7 @@ func (s *Server) Routes() []httpapi.Route {
 
 		// §creation, §room-aliases
 		{post, "/_matrix/client/v3/createRoom", token, ratelimit.Room, httpapi.JSON(s.createRoom)},
-		{get, "/_matrix/client/v3/directory/room/{roomAlias}", nobody, ratelimit.Read, s.getRoomIDByAlias},
+		{get, "/_matrix/client/v3/directory/room/{roomAlias}", optional, ratelimit.Read, s.getRoomIDByAlias},
 		{put, "/_matrix/client/v3/directory/room/{roomAlias}", token, ratelimit.Room, httpapi.JSON(s.setRoomAlias)},
 		{remove, "/_matrix/client/v3/directory/room/{roomAlias}", token, ratelimit.Room, s.deleteRoomAlias},
 		{get, "/_matrix/client/v3/rooms/{roomId}/aliases", token, ratelimit.Read, s.getLocalAliases},

@@ -54,7 +54,7 @@ func (s *Server) setRoomState(ctx context.Context, c *httpapi.Call) (any, error)
 			return nil, err
 		}
 	case typeCanonicalAlias:
-		if err := s.checkCanonicalAlias(ctx, room, e.Content); err != nil {
+		if err := s.checkCanonicalAlias(ctx, c.Requester, room, e.Content); err != nil {
 			return nil, err
 		}
 	}
@@ -136,11 +136,18 @@ func (s *Server) setMembership(ctx context.Context, c *httpapi.Call, room roomse
 			return nil, fmt.Errorf("load membership of %s: %w", room.ID, err)
 		}
 		if present.Membership != joined {
+			if err := s.mayEnter(ctx, c.Requester, room.ID); err != nil {
+				return nil, sameForUnknown(err)
+			}
 			return s.joinByState(ctx, room, e, m.Reason)
 		}
 	case m.Membership == "leave" && target == e.Sender:
 		if err := s.mayReject(ctx, target, room.ID); err != nil {
 			return nil, err
+		}
+	case m.Membership == "knock":
+		if err := s.mayEnter(ctx, c.Requester, room.ID); err != nil {
+			return nil, sameForUnknown(err)
 		}
 	case m.Membership == "invite":
 		if err := s.mustBeJoined(ctx, room.ID, e.Sender); err != nil {
@@ -269,7 +276,7 @@ func absentOr(v gjson.Result, valid bool) bool { return !v.Exists() || v.Type ==
 // looked at again.
 //
 // Spec: client-server v1.19 §sending-events-to-a-room, PUT /_matrix/client/v3/rooms/{roomId}/state/{eventType}/{stateKey}
-func (s *Server) checkCanonicalAlias(ctx context.Context, room roomserver.Info, content []byte) error {
+func (s *Server) checkCanonicalAlias(ctx context.Context, who *httpapi.Requester, room roomserver.Info, content []byte) error {
 	wanted, ok := namedAliases(content)
 	if !ok {
 		return matrix.BadJSON("alias must be a string and alt_aliases a list of strings")
@@ -286,7 +293,7 @@ func (s *Server) checkCanonicalAlias(ctx context.Context, room roomserver.Info, 
 		if err != nil {
 			return matrix.InvalidParam("%q is not a room alias", name)
 		}
-		found, err := s.resolveAlias(ctx, alias)
+		found, err := s.resolveAlias(ctx, who, alias)
 		if _, unknown := matrix.AsError(err); unknown || err == nil && found.RoomID != room.ID {
 			return badAlias(alias)
 		}

@@ -110,7 +110,7 @@ func TestPeopleOfOtherOrganisationsAreFoundThroughRooms(t *testing.T) {
 	elsewhere("friendless")
 	id := alice.create(object{"preset": "public_chat"})
 	same(t, "no room yet", alice.people("friend"), []string{})
-	friend.join(id)
+	d.letIn(id, friend)
 	eventually(t, "who is in a room with alice is found", func() bool { return slices.Equal(alice.people("friend"), []string{friend.user}) })
 	same(t, "the other way", friend.people("alice"), []string{alice.user})
 	same(t, "not in a room with the stranger", stranger.people("friend"), []string{})

@@ -154,5 +154,5 @@ func viewer(c *httpapi.Call) roomserver.Viewer {
 	if c.Requester == nil {
 		return roomserver.Viewer{}
 	}
-	return roomserver.Viewer{User: c.Requester.User, OrganisationID: c.Requester.Org}
+	return roomserver.Viewer{User: c.Requester.User, OrganisationID: c.Requester.Org, Guest: c.Requester.Guest}
 }

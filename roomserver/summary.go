@@ -166,14 +166,19 @@ type Sight struct {
 	Accessible bool
 }
 
-// Viewer is who looks at summaries and media. The zero value is somebody without an account.
+// Viewer is who looks at rooms and media. The zero value is somebody without an account.
 type Viewer struct {
 	User           matrix.UserID
 	OrganisationID int64
+	Guest          bool
 }
 
-// Sights says which of the rooms the user may know of: members and the invited, everybody of the room's organisation who may join, knock
-// or read. Who was banned may not. Strangers may know of open rooms.
+// Inside reports whether a room is on the viewer's side of the wall: a room of the viewer's organisation, who is no guest. Whoever is not
+// inside knows of the room what its members let them know, by an invitation, and nothing before it.
+func (w Viewer) Inside(room Info) bool { return w.OrganisationID == room.OrganisationID && !w.Guest }
+
+// Sights says which of the rooms the user may know of: members and the invited, and of those inside, who may join, knock or read. Who was
+// banned may not.
 //
 // Spec: client-server v1.19 §spaces, GET /_matrix/client/v1/rooms/{roomId}/hierarchy
 func (s *Server) Sights(ctx context.Context, who Viewer, rooms map[int64]*Summary) (map[int64]Sight, error) {
@@ -203,7 +208,7 @@ func (s *Server) Sights(ctx context.Context, who Viewer, rooms map[int64]*Summar
 		case spec.Ban:
 		default:
 			isAllowed := func(id matrix.RoomID) bool { return memberships[id] == spec.Join }
-			sight.Accessible = (who.User == "" || who.OrganisationID == r.Room.OrganisationID) &&
+			sight.Accessible = who.Inside(r.Room) &&
 				(r.Open() || r.restricted() && slices.ContainsFunc(r.AllowedRooms, isAllowed))
 		}
 		sights[nid] = sight

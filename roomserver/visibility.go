@@ -45,7 +45,8 @@ func valueAt(spans []span, position int64) string {
 	return ""
 }
 
-// Visibility returns what the user may see of the room. It reads the history of two state keys, once for all events.
+// Visibility returns what the user may see of the room. That the world may read counts for users of the room's organisation alone, and
+// not for guests: to others the store says "shared" in its place. It reads the history of two state keys, once for all events.
 func (s *Server) Visibility(ctx context.Context, nid int64, user matrix.UserID) (*Visibility, error) {
 	all, err := s.Visibilities(ctx, []int64{nid}, user)
 	return all[nid], err
@@ -79,6 +80,9 @@ func (v *Visibility) joinedAfter(position int64) bool {
 func (v *Visibility) CanSee(position int64) bool {
 	return v.allowed(position-1) || v.allowed(position)
 }
+
+// Stranger is what somebody sees who has never had to do with the room.
+func (v *Visibility) Stranger() *Visibility { return &Visibility{history: v.history} }
 
 // allowed applies the rules to the state after position.
 func (v *Visibility) allowed(position int64) bool {
@@ -114,8 +118,8 @@ func (v *Visibility) SeesAll(after, upTo int64) bool {
 
 // MayRead returns up to which position the user may read the room's state and members: a member up to now
 // (store.CurrentState), a former member up to the end of the membership, anybody up to now where the world may read.
-// Otherwise M_FORBIDDEN, for rooms that do not exist too.
-func (s *Server) MayRead(ctx context.Context, id matrix.RoomID, user matrix.UserID) (Info, int64, error) {
+// Otherwise M_FORBIDDEN, for rooms that do not exist too. The world is the room's organisation without its guests.
+func (s *Server) MayRead(ctx context.Context, id matrix.RoomID, who Viewer) (Info, int64, error) {
 	forbidden := matrix.Forbidden("you are not in this room")
 	room, err := s.Room(ctx, id)
 	if _, notFound := matrix.AsError(err); notFound {
@@ -124,18 +128,18 @@ func (s *Server) MayRead(ctx context.Context, id matrix.RoomID, user matrix.User
 	if err != nil {
 		return Info{}, 0, err
 	}
-	m, err := s.cfg.Store.GetMembership(ctx, room.NID, user)
+	m, err := s.cfg.Store.GetMembership(ctx, room.NID, who.User)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return Info{}, 0, fmt.Errorf("load membership: %w", err)
 	}
 	if err == nil && m.Membership == spec.Join {
 		return room, store.CurrentState, nil
 	}
-	v, verr := s.Visibility(ctx, room.NID, user)
+	v, verr := s.Visibility(ctx, room.NID, who.User)
 	if verr != nil {
 		return Info{}, 0, verr
 	}
-	if valueAt(v.history, store.CurrentState) == worldReadable {
+	if valueAt(v.history, store.CurrentState) == worldReadable && who.Inside(room) {
 		return room, store.CurrentState, nil
 	}
 	if err == nil && !m.Forgotten {

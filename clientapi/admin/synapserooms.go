@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/roomline/roomline/clientapi/accounts"
@@ -117,17 +116,7 @@ func (s *Server) synapseListRooms(ctx context.Context, c *httpapi.Call) (any, er
 func (s *Server) room(ctx context.Context, c *httpapi.Call) (store.AdminRoom, accounts.Actor, error) {
 	by := accounts.ActorOf(c)
 	notFound := matrix.NotFound("Room not found")
-	id := matrix.RoomID(c.Path("roomId"))
-	if strings.HasPrefix(string(id), "#") {
-		alias, err := s.cfg.Store.GetAlias(ctx, matrix.RoomAlias(id))
-		if errors.Is(err, store.ErrNotFound) {
-			return store.AdminRoom{}, by, notFound
-		}
-		if err != nil {
-			return store.AdminRoom{}, by, fmt.Errorf("look up an alias: %w", err)
-		}
-		id = alias.RoomID
-	}
+	id := c.Path("roomId")
 	r, err := s.cfg.Store.GetAdminRoom(ctx, scope(c), id)
 	if errors.Is(err, store.ErrNotFound) {
 		return r, by, notFound

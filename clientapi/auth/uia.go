@@ -233,12 +233,12 @@ func (i *Interactive) checkPassword(ctx context.Context, ch Challenge, data *aut
 	if id == nil {
 		id = &Identifier{Type: "m.id.user", User: string(ch.User)}
 	}
-	// Before the password is looked at: the answer does not say whether it is somebody else's.
+	// Before the password is looked at: the answer does not say whether it is somebody else's, nor whether there is somebody else.
 	named, err := i.accounts.Named(ctx, id)
 	if err != nil {
 		return err
 	}
-	if named != "" && named != ch.User {
+	if named != ch.User {
 		return errSomebodyElse
 	}
 	user, err := i.accounts.VerifyPassword(ctx, id, *data.Password, ch.Address)

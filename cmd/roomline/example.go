@@ -168,7 +168,7 @@ func (a *app) forgetWrongPassword(ctx context.Context, u *exampleUser) error {
 }
 
 func (a *app) seedRoom(ctx context.Context, example exampleOrganisation) error {
-	_, err := a.store.GetAlias(ctx, example.room)
+	_, err := a.store.GetAlias(ctx, example.room, example.users[0].id)
 	if !errors.Is(err, store.ErrNotFound) {
 		return err
 	}

@@ -297,23 +297,29 @@ func (a *app) profile(ctx context.Context, user matrix.UserID) (roomserver.Profi
 	return p, nil
 }
 
-// handler serves what a listener is configured to serve.
-func (a *app) handler(services []config.Service, admin http.Handler) http.Handler {
-	mux := http.NewServeMux()
-	var routes [][]httpapi.Route
+// tables are the routes of what a listener is configured to serve.
+func (a *app) tables(services []config.Service) [][]httpapi.Route {
+	var tables [][]httpapi.Route
 	for _, service := range services {
 		switch service {
 		case config.ServeClient:
-			routes = append(routes, a.client.Routes(), a.sync.Routes(), a.media.Routes(), a.appservices.Routes(), a.admin.Routes(), a.contacts.Routes(), a.scim.Routes())
+			tables = append(tables, a.client.Routes(), a.sync.Routes(), a.media.Routes(), a.appservices.Routes(), a.admin.Routes(), a.contacts.Routes(), a.scim.Routes())
 			if !slices.Contains(services, config.ServeFederation) {
-				routes = append(routes, federation.OpenIDRoutes(a.store, a.clock))
+				tables = append(tables, federation.OpenIDRoutes(a.store, a.clock))
 			}
 		case config.ServeFederation:
-			routes = append(routes, federation.Routes(a.keys, a.store, a.clock))
-		case config.ServeAdmin:
-			for _, path := range []string{"/healthz", "/readyz", "/metrics"} {
-				mux.Handle(path, admin)
-			}
+			tables = append(tables, federation.Routes(a.keys, a.store, a.clock))
+		}
+	}
+	return tables
+}
+
+// handler serves what a listener is configured to serve.
+func (a *app) handler(services []config.Service, admin http.Handler) http.Handler {
+	mux := http.NewServeMux()
+	if slices.Contains(services, config.ServeAdmin) {
+		for _, path := range []string{"/healthz", "/readyz", "/metrics"} {
+			mux.Handle(path, admin)
 		}
 	}
 	var limiter httpapi.Limiter
@@ -322,8 +328,8 @@ func (a *app) handler(services []config.Service, admin http.Handler) http.Handle
 	}
 	api := httpapi.New(httpapi.Config{
 		Log: a.log, Clock: a.clock, Auth: a.appservices.Authenticator(a.sessions), Limiter: limiter, Metrics: a.listenerMetrics(services),
-		AppPasswords: a.contacts,
-	}, routes...)
+		AppPasswords: a.contacts, Guests: clientapi.GuestMay,
+	}, a.tables(services)...)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// ServeMux would answer odd paths of the API with redirects, so that it is asked for its own three only.
 		if !strings.HasPrefix(r.URL.Path, "/_matrix/") {

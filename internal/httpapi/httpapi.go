@@ -150,6 +150,8 @@ type Config struct {
 	Metrics prometheus.Registerer
 	// AppPasswords checks what routes of the class AppPassword are sent.
 	AppPasswords PasswordAuthenticator
+	// Guests reports which routes are open to guests; nil opens none. Routes that ask nobody who they are are open to all.
+	Guests func(method, path string) bool
 }
 
 // New builds the handler for the given route tables. It panics when two routes collide or a route cannot be served as
@@ -169,6 +171,7 @@ func New(cfg Config, tables ...[]Route) http.Handler {
 		limiter: cfg.Limiter,
 		metrics: newMetrics(cfg.Metrics),
 		epoch:   newEpoch(cfg.Clock.Now()),
+		guests:  cfg.Guests,
 	}
 	s.none = s.metrics.forRoute("none")
 	for _, table := range tables {

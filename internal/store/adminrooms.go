@@ -67,10 +67,10 @@ func scanAdminRoom(scan func(...any) error) (AdminRoom, error) {
 	return r, err
 }
 
-// GetAdminRoom returns a room of an organisation (0: of any), or ErrNotFound.
-func (s *Store) GetAdminRoom(ctx context.Context, org int64, room matrix.RoomID) (AdminRoom, error) {
-	return scanAdminRoom(s.queryRow(ctx, `SELECT `+adminRoomColumns+` FROM rooms r WHERE ($1::bigint = 0 OR r.organisation_id = $1) AND r.room_id = $2`,
-		org, string(room)).Scan)
+// GetAdminRoom returns a room of an organisation (0: of any) by its id or an alias, or ErrNotFound.
+func (s *Store) GetAdminRoom(ctx context.Context, org int64, idOrAlias string) (AdminRoom, error) {
+	return scanAdminRoom(s.queryRow(ctx, `SELECT `+adminRoomColumns+` FROM rooms r WHERE ($1::bigint = 0 OR r.organisation_id = $1) AND (
+		r.room_id = $2 OR r.room_nid = (SELECT room_nid FROM room_aliases WHERE alias = $2))`, org, idOrAlias).Scan)
 }
 
 // AdminRoomQuery chooses rooms of an organisation, of all if it is 0.

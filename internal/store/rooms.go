@@ -215,11 +215,11 @@ func (s *Store) InsertAlias(ctx context.Context, a Alias, now matrix.Timestamp) 
 	return n == 1, err
 }
 
-// GetAlias returns an alias, or ErrNotFound.
-func (s *Store) GetAlias(ctx context.Context, alias matrix.RoomAlias) (Alias, error) {
+// GetAlias returns an alias that a user may know of, or ErrNotFound.
+func (s *Store) GetAlias(ctx context.Context, alias matrix.RoomAlias, user matrix.UserID) (Alias, error) {
 	a := Alias{Alias: alias}
 	err := s.queryRow(ctx, `
-		SELECT room_nid, room_id, creator FROM room_aliases JOIN rooms USING (room_nid) WHERE alias = $1`, string(alias)).
+		SELECT room_nid, room_id, creator FROM room_aliases JOIN rooms USING (room_nid) WHERE alias = $1 AND may_know_room(room_nid, $2)`, string(alias), string(user)).
 		Scan(&a.RoomNID, &a.RoomID, &a.Creator)
 	return a, err
 }

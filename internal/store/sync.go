@@ -228,7 +228,9 @@ type RoomSpan struct {
 // oldest first.
 func (s *Store) ListVisibilityHistories(ctx context.Context, rooms []int64, user matrix.UserID) ([]RoomSpan, error) {
 	rows, err := s.query(ctx, `
-		SELECT wanted.nid, k.type, s.since, s.until, s.event_position, coalesce(s.membership, ''), events.json
+		SELECT wanted.nid, k.type, s.since, s.until, s.event_position, coalesce(s.membership, ''),
+			CASE WHEN k.type <> 'm.room.member' AND position('world_readable'::bytea IN events.json) > 0 AND NOT is_inside(wanted.nid, $2)
+				THEN '' ELSE events.json END
 		FROM unnest($1::bigint[]) AS wanted (nid)
 		CROSS JOIN (VALUES ('m.room.history_visibility', ''), ('m.room.member', $2)) AS k (type, key)
 		CROSS JOIN LATERAL (

@@ -1,0 +1,321 @@
+package tenancy
+
+import (
+	"strings"
+	"testing"
+)
+
+// requests are what the crawl asks of each route: method and path, then query, body and path values, apart by " | ". A name in braces is an
+// identifier of the subject (side_test.go), or of the asker: {me}, {myDevice}, {myRoom}, {myEvent}, {since}; {txn} is new each time. Path
+// values that are not given are the subject's, or those of pathValues.
+//
+// A line that begins with > is asked last, because the asker's own rooms and data name the subject afterwards.
+//
+// A route without a body, GET or DELETE, needs no line. A line that begins with ! is what the control need not see a difference in: the rest of
+// the line says why.
+const requests = `
+POST /_matrix/client/v3/login | | {"type":"m.login.password","identifier":{"type":"m.id.user","user":"{userId}"},"password":"wrong password"}
+! POST /_matrix/client/v3/login: who has an account is told to nobody
+POST /_matrix/client/v1/login/get_token | | {}
+! POST /_matrix/client/v1/login/get_token: it is about the asker
+POST /_matrix/client/v3/refresh | | {"refresh_token":"{deviceId}"}
+! POST /_matrix/client/v3/refresh: it takes a secret
+POST /_matrix/client/v3/logout | | {}
+! POST /_matrix/client/v3/logout: it is about the asker
+POST /_matrix/client/v3/logout/all | | {}
+! POST /_matrix/client/v3/logout/all: it is about the asker
+POST /_matrix/client/v3/register | | {"username":"{userId}","password":"correct horse x","auth":{"type":"m.login.dummy"}}
+! POST /_matrix/client/v3/register: accounts of this kind are the operator's
+POST /_matrix/client/v3/account/password | | {"new_password":"correct horse y","auth":{"type":"m.login.password","identifier":{"type":"m.id.user","user":"{userId}"},"password":"wrong"}}
+! POST /_matrix/client/v3/account/password: it is about the asker
+POST /_matrix/client/v3/account/deactivate | | {"auth":{"type":"m.login.password","identifier":{"type":"m.id.user","user":"{userId}"},"password":"wrong"}}
+! POST /_matrix/client/v3/account/deactivate: it is about the asker
+
+GET /_matrix/client/v3/rooms/{roomId}/messages | dir=b&limit=50
+GET /_matrix/client/v3/rooms/{roomId}/messages | dir=f&from={since}
+GET /_matrix/client/v3/rooms/{roomId}/members | at={since}
+GET /_matrix/client/v3/rooms/{roomId}/members
+GET /_matrix/client/v3/rooms/{roomId}/state/{eventType} | | | eventType=m.room.name
+GET /_matrix/client/v3/rooms/{roomId}/state/{eventType}/{$} | format=event | | eventType=m.room.topic
+GET /_matrix/client/v3/rooms/{roomId}/state/{eventType}/{stateKey} | | | eventType=m.room.member,stateKey={userId}
+PUT /_matrix/client/v3/rooms/{roomId}/state/{eventType} | | {"name":"x"} | eventType=m.room.name
+PUT /_matrix/client/v3/rooms/{roomId}/state/{eventType} | | {"alias":"{roomAlias}"} | roomId={myRoom},eventType=m.room.canonical_alias
+PUT /_matrix/client/v3/rooms/{roomId}/state/{eventType} | | {"via":["x"]} | eventType=m.space.child
+PUT /_matrix/client/v3/rooms/{roomId}/state/{eventType}/{$} | | {"topic":"x"} | eventType=m.room.topic
+PUT /_matrix/client/v3/rooms/{roomId}/state/{eventType}/{stateKey} | | {"membership":"join"} | eventType=m.room.member,stateKey={me}
+PUT /_matrix/client/v3/rooms/{roomId}/state/{eventType}/{stateKey} | | {"membership":"knock"} | eventType=m.room.member,stateKey={me}
+PUT /_matrix/client/v3/rooms/{roomId}/state/{eventType}/{stateKey} | | {"membership":"invite"} | roomId={myRoom},eventType=m.room.member,stateKey={userId}
+PUT /_matrix/client/v3/rooms/{roomId}/state/{eventType}/{stateKey} | | {"membership":"ban"} | eventType=m.room.member,stateKey={userId}
+> PUT /_matrix/client/v3/rooms/{roomId}/state/{eventType}/{stateKey} | | {"via":["kundea.test"]} | roomId={myRoom},eventType=m.space.child,stateKey={roomId}
+PUT /_matrix/client/v3/rooms/{roomId}/send/{eventType}/{txnId} | | {"msgtype":"m.text","body":"x"}
+> PUT /_matrix/client/v3/rooms/{roomId}/send/{eventType}/{txnId} | | {"msgtype":"m.image","body":"x","url":"mxc://{serverName}/{mediaId}","m.relates_to":{"rel_type":"m.thread","event_id":"{eventId}"}} | roomId={myRoom}
+PUT /_matrix/client/v3/rooms/{roomId}/redact/{eventId}/{txnId} | | {}
+PUT /_matrix/client/v3/rooms/{roomId}/redact/{eventId}/{txnId} | | {} | roomId={myRoom}
+PUT /_matrix/client/unstable/org.matrix.msc4140/rooms/{roomId}/delayed_event/{eventType}/{txnId} | | {"delay":3600000,"delay_ms":3600000,"content":{"body":"x"}}
+POST /_matrix/client/unstable/org.matrix.msc4140/delayed_events/{delayId} | | {"action":"restart"}
+POST /_matrix/client/unstable/org.matrix.msc4140/delayed_events/{delayId}/send | | {}
+POST /_matrix/client/unstable/org.matrix.msc4140/delayed_events/{delayId}/restart | | {}
+POST /_matrix/client/unstable/org.matrix.msc4140/delayed_events/{delayId}/cancel | | {}
+GET /_matrix/client/v3/events | timeout=0&from={since}&room_id={roomId}
+GET /_matrix/client/v3/rooms/{roomId}/event/{eventId}
+GET /_matrix/client/v3/rooms/{roomId}/event/{eventId} | | | roomId={myRoom}
+GET /_matrix/client/v3/rooms/{roomId}/context/{eventId}
+GET /_matrix/client/v3/rooms/{roomId}/context/{eventId} | | | roomId={myRoom}
+GET /_matrix/client/v1/rooms/{roomId}/relations/{eventId}
+GET /_matrix/client/v1/rooms/{roomId}/relations/{eventId} | | | roomId={myRoom}
+
+POST /_matrix/client/v3/createRoom | | {"invite":["{userId}"]}
+> POST /_matrix/client/v3/createRoom | | {"creation_content":{"predecessor":{"room_id":"{roomId}","event_id":"{eventId}"}}}
+> POST /_matrix/client/v3/createRoom | | {"initial_state":[{"type":"m.room.join_rules","content":{"join_rule":"restricted","allow":[{"type":"m.room_membership","room_id":"{roomId}"}]}}]}
+PUT /_matrix/client/v3/directory/room/{roomAlias} | | {"room_id":"{myRoom}"}
+PUT /_matrix/client/v3/directory/room/{roomAlias} | | {"room_id":"{roomId}"} | roomAlias=#mine:kundeb.test
+POST /_matrix/client/v3/rooms/{roomId}/invite | | {"user_id":"{me}"}
+POST /_matrix/client/v3/rooms/{roomId}/invite | | {"user_id":"{userId}"} | roomId={myRoom}
+POST /_matrix/client/v3/join/{roomIdOrAlias} | | {}
+POST /_matrix/client/v3/rooms/{roomId}/join | | {}
+POST /_matrix/client/v3/knock/{roomIdOrAlias} | | {}
+POST /_matrix/client/v3/rooms/{roomId}/forget | | {}
+POST /_matrix/client/v3/rooms/{roomId}/leave | | {}
+POST /_matrix/client/v3/rooms/{roomId}/kick | | {"user_id":"{userId}"}
+POST /_matrix/client/v3/rooms/{roomId}/kick | | {"user_id":"{userId}"} | roomId={myRoom}
+POST /_matrix/client/v3/rooms/{roomId}/ban | | {"user_id":"{userId}"}
+POST /_matrix/client/v3/rooms/{roomId}/unban | | {"user_id":"{userId}"}
+GET /_matrix/client/v1/mutual_rooms | user_id={userId}
+GET /_matrix/client/unstable/uk.half-shot.msc2666/user/mutual_rooms | user_id={userId}
+PUT /_matrix/client/v3/directory/list/room/{roomId} | | {"visibility":"private"}
+PUT /_matrix/client/v3/directory/list/appservice/{networkId}/{roomId} | | {"visibility":"public"}
+! PUT /_matrix/client/v3/directory/list/appservice/{networkId}/{roomId}: people may not
+GET /_matrix/client/v3/publicRooms | limit=50&server={domain}
+GET /_matrix/client/v3/publicRooms | limit=50
+POST /_matrix/client/v3/publicRooms | | {"filter":{"generic_search_term":"kanarienvogel"},"include_all_networks":true}
+! POST /_matrix/client/v3/publicRooms: what is found names no subject
+POST /_matrix/client/v3/user_directory/search | | {"search_term":"kanarienvogel"}
+POST /_matrix/client/v3/user_directory/search | | {"search_term":"{userId}"}
+PUT /_matrix/client/v3/profile/{userId}/{keyName} | | {"displayname":"x"}
+> PUT /_matrix/client/v3/profile/{userId}/{keyName} | | {"avatar_url":"mxc://{serverName}/{mediaId}"} | userId={me},keyName=avatar_url
+PUT /_matrix/client/v3/rooms/{roomId}/typing/{userId} | | {"typing":true,"timeout":1000} | userId={me}
+PUT /_matrix/client/v3/rooms/{roomId}/typing/{userId} | | {"typing":true,"timeout":1000}
+POST /_matrix/client/v3/rooms/{roomId}/receipt/{receiptType}/{eventId} | | {}
+POST /_matrix/client/v3/rooms/{roomId}/receipt/{receiptType}/{eventId} | | {} | roomId={myRoom}
+POST /_matrix/client/v3/rooms/{roomId}/read_markers | | {"m.fully_read":"{eventId}","m.read":"{eventId}"}
+PUT /_matrix/client/v3/presence/{userId}/status | | {"presence":"online"}
+PUT /_matrix/client/v3/sendToDevice/{eventType}/{txnId} | | {"messages":{"{userId}":{"{deviceId}":{"x":"y"},"*":{"x":"z"}}}}
+! PUT /_matrix/client/v3/sendToDevice/{eventType}/{txnId}: the answer says nothing
+POST /_matrix/client/v3/user/{userId}/openid/request_token | | {}
+PUT /_matrix/client/v3/devices/{deviceId} | | {"display_name":"x"}
+DELETE /_matrix/client/v3/devices/{deviceId} | | {}
+POST /_matrix/client/v3/delete_devices | | {"devices":["{deviceId}"]}
+! POST /_matrix/client/v3/delete_devices: it asks for the password first
+! DELETE /_matrix/client/v3/devices/{deviceId}: it asks for the password first
+POST /_matrix/client/v3/room_keys/version | | {"algorithm":"m.megolm_backup.v1.curve25519-aes-sha2","auth_data":{"public_key":"x","signatures":{}}}
+! POST /_matrix/client/v3/room_keys/version: it is about the asker
+PUT /_matrix/client/v3/room_keys/version/{version} | | {"algorithm":"m.megolm_backup.v1.curve25519-aes-sha2","auth_data":{"public_key":"y","signatures":{}},"version":"{version}"}
+! PUT /_matrix/client/v3/room_keys/version/{version}: versions are numbers, the asker's own
+PUT /_matrix/client/v3/room_keys/keys/{roomId}/{sessionId} | version={version} | {"first_message_index":1,"forwarded_count":0,"is_verified":true,"session_data":{}}
+! PUT /_matrix/client/v3/room_keys/keys/{roomId}/{sessionId}: the asker may keep what they want
+GET /_matrix/client/v3/room_keys/keys/{roomId}/{sessionId} | version={version}
+DELETE /_matrix/client/v3/room_keys/keys/{roomId}/{sessionId} | version=1
+! DELETE /_matrix/client/v3/room_keys/keys/{roomId}/{sessionId}: what is not there can be deleted
+PUT /_matrix/client/v3/room_keys/keys/{roomId} | version={version} | {"sessions":{}}
+! PUT /_matrix/client/v3/room_keys/keys/{roomId}: the asker may keep what they want
+GET /_matrix/client/v3/room_keys/keys/{roomId} | version={version}
+DELETE /_matrix/client/v3/room_keys/keys/{roomId} | version=1
+! DELETE /_matrix/client/v3/room_keys/keys/{roomId}: what is not there can be deleted
+PUT /_matrix/client/v3/room_keys/keys | version={version} | {"rooms":{}}
+! PUT /_matrix/client/v3/room_keys/keys: the asker may keep what they want
+GET /_matrix/client/v3/room_keys/keys | version={version}
+DELETE /_matrix/client/v3/room_keys/keys | version=1
+! DELETE /_matrix/client/v3/room_keys/keys: it is about the asker
+PUT /_matrix/client/unstable/org.matrix.msc3814.v1/dehydrated_device | | {"device_id":"{deviceId}","device_data":{"algorithm":"x"}}
+! PUT /_matrix/client/unstable/org.matrix.msc3814.v1/dehydrated_device: it is about the asker
+POST /_matrix/client/unstable/org.matrix.msc3814.v1/dehydrated_device/{deviceId}/events | | {}
+! POST /_matrix/client/unstable/org.matrix.msc3814.v1/dehydrated_device/{deviceId}/events: the side has no dehydrated device
+! GET /_matrix/client/unstable/org.matrix.msc3814.v1/dehydrated_device/{deviceId}/events: the side has no dehydrated device
+PUT /_matrix/client/v3/user/{userId}/account_data/{type} | | {"x":"y"}
+> PUT /_matrix/client/v3/user/{userId}/account_data/{type} | | {"ignored_users":{"{userId}":{}}} | userId={me},type=m.ignored_user_list
+PUT /_matrix/client/v3/user/{userId}/rooms/{roomId}/account_data/{type} | | {"x":"y"}
+PUT /_matrix/client/v3/user/{userId}/rooms/{roomId}/account_data/{type} | | {"x":"y"} | userId={me}
+GET /_matrix/client/v3/user/{userId}/rooms/{roomId}/account_data/{type}
+GET /_matrix/client/v3/user/{userId}/rooms/{roomId}/account_data/{type} | | | userId={me}
+PUT /_matrix/client/v3/user/{userId}/rooms/{roomId}/tags/{tag} | | {"order":0.1}
+PUT /_matrix/client/v3/user/{userId}/rooms/{roomId}/tags/{tag} | | {"order":0.1} | userId={me}
+GET /_matrix/client/v3/user/{userId}/rooms/{roomId}/tags
+GET /_matrix/client/v3/user/{userId}/rooms/{roomId}/tags | | | userId={me}
+DELETE /_matrix/client/v3/user/{userId}/rooms/{roomId}/tags/{tag}
+DELETE /_matrix/client/v3/user/{userId}/rooms/{roomId}/tags/{tag} | | | userId={me}
+POST /_matrix/client/v3/keys/device_signing/upload | | {}
+! POST /_matrix/client/v3/keys/device_signing/upload: it is about the asker
+POST /_matrix/client/v3/keys/signatures/upload | | {"{userId}":{"{deviceId}":{"user_id":"{userId}","device_id":"{deviceId}","algorithms":[],"keys":{},"signatures":{"{me}":{"ed25519:{myDevice}":"AAAA"}}}}}
+POST /_matrix/client/v3/keys/upload | | {}
+! POST /_matrix/client/v3/keys/upload: it is about the asker
+POST /_matrix/client/v3/keys/query | | {"device_keys":{"{userId}":[]}}
+POST /_matrix/client/v3/keys/claim | | {"one_time_keys":{"{userId}":{"{deviceId}":"curve25519"}}}
+GET /_matrix/client/v3/keys/changes | from={since}&to={since}
+POST /_matrix/client/v3/pushers/set | | {"kind":null,"app_id":"org.example.a","pushkey":"kanarienvogelxq7f3a"}
+! POST /_matrix/client/v3/pushers/set: the answer says nothing
+> PUT /_matrix/client/v3/pushrules/global/{kind}/{ruleId} | | {"actions":["notify"]} | kind=room,ruleId={roomId}
+! PUT /_matrix/client/v3/pushrules/global/{kind}/{ruleId}: the asker may have rules for anything
+PUT /_matrix/client/v3/pushrules/global/{kind}/{ruleId}/enabled | | {"enabled":true}
+! PUT /_matrix/client/v3/pushrules/global/{kind}/{ruleId}/enabled: rules are the asker's own
+PUT /_matrix/client/v3/pushrules/global/{kind}/{ruleId}/actions | | {"actions":["notify"]}
+! PUT /_matrix/client/v3/pushrules/global/{kind}/{ruleId}/actions: rules are the asker's own
+! DELETE /_matrix/client/v3/pushrules/global/{kind}/{ruleId}: rules are the asker's own
+GET /_matrix/client/v1/rooms/{roomId}/timestamp_to_event | ts=4000000000000&dir=b
+POST /_matrix/client/v3/search | | {"search_categories":{"room_events":{"search_term":"kanarienvogelxq7f3a","filter":{"rooms":["{roomId}"]}}}}
+POST /_matrix/client/v3/search | | {"search_categories":{"room_events":{"search_term":"message","order_by":"recent"}}}
+PUT /_matrix/client/v1/admin/suspend/{userId} | | {"suspended":true}
+PUT /_matrix/client/v1/admin/lock/{userId} | | {"locked":true}
+POST /_matrix/client/v3/rooms/{roomId}/report | | {"reason":"x"}
+! POST /_matrix/client/v3/rooms/{roomId}/report: the answer says nothing
+POST /_matrix/client/v3/rooms/{roomId}/report/{eventId} | | {"reason":"x"}
+POST /_matrix/client/v3/users/{userId}/report | | {"reason":"x"}
+! POST /_matrix/client/v3/users/{userId}/report: the answer says nothing
+POST /_matrix/client/v3/rooms/{roomId}/upgrade | | {"new_version":"11"}
+PUT /_matrix/client/unstable/io.element.msc4306/rooms/{roomId}/thread/{eventId}/subscription | | {}
+POST /_synapse/admin/v1/send_server_notice | | {"user_id":"{userId}","content":{"msgtype":"m.text","body":"x"}}
+PUT /_synapse/admin/v1/send_server_notice/{txnId} | | {"user_id":"{userId}","content":{"msgtype":"m.text","body":"x"}}
+! POST /_synapse/admin/v1/send_server_notice: notices are off
+! PUT /_synapse/admin/v1/send_server_notice/{txnId}: notices are off
+POST /_synapse/admin/v1/register | | {"nonce":"x","username":"{userId}","password":"correct horse x","mac":"00"}
+! POST /_synapse/admin/v1/register: it takes a secret
+
+GET /_matrix/client/v3/sync | timeout=0&since={since}&filter={filterId}
+GET /_matrix/client/v3/sync | timeout=0&filter={"room":{"rooms":["{roomId}"]}}
+POST /_matrix/client/v4/sync | | {"timeout":0,"lists":{"a":{"range":[0,20],"timeline_limit":5,"required_state":{"include":[{"type":"*","state_key":"*"}]}}},"room_subscriptions":{"{roomId}":{"timeline_limit":5,"required_state":{"include":[{"type":"*","state_key":"*"}]}}},"extensions":{"to_device":{"enabled":true},"account_data":{"enabled":true},"receipts":{"enabled":true},"typing":{"enabled":true}}}
+POST /_matrix/client/unstable/org.matrix.simplified_msc3575/sync | timeout=0 | {"lists":{"a":{"ranges":[[0,20]],"timeline_limit":5,"required_state":[["*","*"]]}},"room_subscriptions":{"{roomId}":{"timeline_limit":5,"required_state":[["*","*"]]}}}
+POST /_matrix/client/v3/user/{userId}/filter | | {"room":{"rooms":["{roomId}"]}}
+
+GET /_matrix/client/v1/media/download/{serverName}/{mediaId} | timeout_ms=0
+GET /_matrix/client/v1/media/download/{serverName}/{mediaId} | timeout_ms=0 | | mediaId={avatarId}
+GET /_matrix/client/v1/media/download/{serverName}/{mediaId}/{fileName} | timeout_ms=0
+GET /_matrix/client/v1/media/thumbnail/{serverName}/{mediaId} | timeout_ms=0&width=10&height=10
+GET /_matrix/media/v3/download/{serverName}/{mediaId} | timeout_ms=0
+GET /_matrix/media/v3/download/{serverName}/{mediaId}/{fileName} | timeout_ms=0
+GET /_matrix/media/v3/thumbnail/{serverName}/{mediaId} | timeout_ms=0&width=10&height=10
+! GET /_matrix/media/v3/download/{serverName}/{mediaId}: nobody sees new media without a token
+! GET /_matrix/media/v3/download/{serverName}/{mediaId}/{fileName}: nobody sees new media without a token
+! GET /_matrix/media/v3/thumbnail/{serverName}/{mediaId}: nobody sees new media without a token
+POST /_matrix/media/v1/create | | {}
+! POST /_matrix/media/v1/create: it is about the asker
+POST /_matrix/client/unstable/org.matrix.msc3911/media/copy/{serverName}/{mediaId} | | {}
+POST /_matrix/client/v1/media/copy/{serverName}/{mediaId} | | {}
+POST /_matrix/media/v3/upload | filename=x.txt | x
+! POST /_matrix/media/v3/upload: it is about the asker
+POST /_matrix/client/unstable/org.matrix.msc3911/media/upload | | x
+! POST /_matrix/client/unstable/org.matrix.msc3911/media/upload: it is about the asker
+POST /_matrix/client/v1/media/upload | | x
+! POST /_matrix/client/v1/media/upload: it is about the asker
+PUT /_matrix/media/v3/upload/{serverName}/{mediaId} | | x
+POST /_roomline/admin/v1/delete | | {"room_id":"{roomId}","event_id":"{eventId}"}
+POST /_roomline/admin/v1/delete | | {"user_id":"{userId}"}
+PUT /_roomline/admin/v1/policies/{name} | | {}
+! PUT /_roomline/admin/v1/policies/{name}: it is about the asker's organisation
+! DELETE /_roomline/admin/v1/policies/{name}: it is about the asker's organisation
+! GET /_roomline/admin/v1/organisation: it is about the asker's organisation
+POST /_roomline/operator/v1/organisations | | {"name":"x","domain":"{domain}","owner":{"localpart":"x"}}
+PUT /_roomline/admin/v1/organisation | | {}
+! PUT /_roomline/admin/v1/organisation: it is about the asker's organisation
+PUT /_roomline/operator/v1/organisations/{organisationId} | | {}
+! DELETE /_roomline/operator/v1/organisations/{organisationId}: the control would end with it
+POST /_roomline/operator/v1/organisations/{organisationId}/suspend | | {}
+POST /_roomline/operator/v1/organisations/{organisationId}/resume | | {}
+POST /_roomline/operator/v1/organisations/{organisationId}/domains | | {"domain":"more.{domain}"}
+PUT /_roomline/operator/v1/organisations/{organisationId}/domains/{serverName} | | {}
+PUT /_roomline/operator/v1/organisations/{organisationId}/roles/{userId} | | {"role":"auditor"}
+PUT /_roomline/admin/v1/domains/{serverName}/support | | {}
+! PUT /_roomline/admin/v1/domains/{serverName}/support: the missing subject has the same domain
+PUT /_roomline/admin/v1/roles/{userId} | | {"role":"auditor"}
+POST /_roomline/admin/v1/appservices | | {"id":"x-{txn}","url":null,"sender_localpart":"x-{txn}","namespaces":{}}
+! POST /_roomline/admin/v1/appservices: it is about the asker's organisation
+POST /_roomline/admin/v1/appservices/{appserviceId}/tokens | | {}
+POST /_roomline/operator/v1/appservices | | {"id":"x-{txn}","url":null,"sender_localpart":"x-{txn}","namespaces":{}}
+! POST /_roomline/operator/v1/appservices: it names no subject
+POST /_roomline/operator/v1/appservices/{appserviceId}/tokens | | {}
+POST /_roomline/admin/v1/links | | {"domain":"{domain}","gives":{"name":true}}
+! POST /_roomline/admin/v1/links: whether somebody has a domain here is told to nobody
+POST /_roomline/admin/v1/links/{linkId}/accept | | {"gives":{"name":true}}
+POST /_roomline/admin/v1/links/{linkId}/refuse | | {}
+POST /_roomline/admin/v1/links/{linkId}/revoke | | {}
+PUT /_roomline/admin/v1/links/{linkId}/gives | | {"gives":{"name":true}}
+POST /_synapse/admin/v1/media/quarantine/{serverName}/{mediaId} | | {}
+POST /_synapse/admin/v1/media/unquarantine/{serverName}/{mediaId} | | {}
+POST /_synapse/admin/v1/room/{roomId}/media/quarantine | | {}
+POST /_synapse/admin/v1/user/{userId}/media/quarantine | | {}
+POST /_synapse/admin/v1/media/protect/{mediaId} | | {}
+POST /_synapse/admin/v1/media/unprotect/{mediaId} | | {}
+POST /_synapse/admin/v1/media/delete | before_ts=1700000000000 | {}
+! POST /_synapse/admin/v1/media/delete: it is about the asker's organisation
+POST /_synapse/admin/v1/media/{serverName}/delete | before_ts=1700000000000 | {}
+! POST /_synapse/admin/v1/media/{serverName}/delete: it is about the asker's organisation
+POST /_synapse/admin/v1/purge_media_cache | before_ts=1700000000000 | {}
+! POST /_synapse/admin/v1/purge_media_cache: it is about the asker's organisation
+
+! GET /_matrix/client/v3/login/sso/redirect/{idpId}: there is no provider
+! DELETE /_matrix/client/v3/room_keys/version/{version}: versions are numbers, the asker's own
+! POST /_matrix/client/v3/keys/signatures/upload: the side has no keys that could be signed
+! GET /_matrix/client/v3/keys/changes: it names no subject
+! GET /_matrix/client/v3/pushrules/global/{kind}/{ruleId}/enabled: rules are the asker's own
+! GET /_matrix/client/v3/pushrules/global/{kind}/{ruleId}/actions: rules are the asker's own
+! GET /_roomline/admin/v1/policies/{name}: it is about the asker's organisation
+! GET /_matrix/client/v3/thirdparty/protocol/{protocol}: there is no application service
+! GET /_matrix/client/v3/thirdparty/location/{protocol}: there is no application service
+! GET /_matrix/client/v3/thirdparty/user/{protocol}: there is no application service
+! GET /_matrix/federation/v1/openid/userinfo: it takes a secret
+GET /_matrix/client/v3/thirdparty/location | alias={roomAlias}
+GET /_matrix/client/v3/thirdparty/user | userid={userId}
+! GET /_matrix/client/v3/thirdparty/location: there is no application service
+! GET /_matrix/client/v3/thirdparty/user: there is no application service
+POST /_matrix/client/v1/appservice/{appserviceId}/ping | | {}
+! POST /_matrix/client/v1/appservice/{appserviceId}/ping: people may not
+GET /_matrix/federation/v1/openid/userinfo | access_token={deviceId}
+`
+
+// pathValues are what stands in a path where no identifier does.
+var pathValues = map[string]string{
+	"eventType": "m.room.message", "txnId": "{txn}", "stateKey": "", "relType": "m.thread", "receiptType": "m.read", "fileName": "x.txt",
+	"idpId": "x", "name": "media", "protocol": "irc", "networkId": "x", "$": "",
+}
+
+// request is a line of requests.
+type request struct {
+	query, body string
+	path        map[string]string
+	last        bool
+}
+
+// bearer are routes whose identifiers are secrets: whoever knows one may act with it, without a token.
+var bearer = map[string]bool{
+	"POST /_matrix/client/unstable/org.matrix.msc4140/delayed_events/{delayId}":         true,
+	"POST /_matrix/client/unstable/org.matrix.msc4140/delayed_events/{delayId}/send":    true,
+	"POST /_matrix/client/unstable/org.matrix.msc4140/delayed_events/{delayId}/restart": true,
+	"POST /_matrix/client/unstable/org.matrix.msc4140/delayed_events/{delayId}/cancel":  true,
+}
+
+// table reads requests: those of each route, and the routes in whose answers the control sees no difference.
+func table(t *testing.T) (of map[string][]request, same map[string]bool) {
+	t.Helper()
+	of, same = map[string][]request{}, map[string]bool{}
+	for line := range strings.SplitSeq(requests, "\n") {
+		if line == "" {
+			continue
+		}
+		if rest, is := strings.CutPrefix(line, "! "); is {
+			route, why, _ := strings.Cut(rest, ": ")
+			if why == "" {
+				t.Errorf("no reason: %s", line)
+			}
+			same[route] = true
+			continue
+		}
+		line, last := strings.CutPrefix(line, "> ")
+		fields := append(strings.Split(line, " |"), "", "", "")
+		r := request{query: strings.TrimSpace(fields[1]), body: strings.TrimSpace(fields[2]), path: map[string]string{}, last: last}
+		for pair := range strings.SplitSeq(strings.TrimSpace(fields[3]), ",") {
+			if name, value, is := strings.Cut(pair, "="); is {
+				r.path[name] = value
+			}
+		}
+		of[strings.TrimSpace(fields[0])] = append(of[strings.TrimSpace(fields[0])], r)
+	}
+	return of, same
+}

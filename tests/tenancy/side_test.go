@@ -1,0 +1,238 @@
+package tenancy
+
+import (
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"testing"
+
+	_ "github.com/lib/pq"
+
+	"github.com/roomline/roomline/internal/hstest"
+)
+
+// canaryWord is what is searched for; canary, which begins with it, stands in every field of the organisation that is not to be seen.
+const (
+	canaryWord = "kanarienvogel"
+	canary     = canaryWord + "xq7f3a"
+
+	theirs, ours = "kundea.test", "kundeb.test" // the domains of the two organisations
+)
+
+// deployment is a server with two customers' organisations beside the operator's.
+type deployment struct {
+	*hstest.Deployment
+	db   *sql.DB
+	orgs map[string]*hstest.Organisation
+	made int
+}
+
+func start(t *testing.T) *deployment {
+	t.Helper()
+	dep := hstest.Start(t, hstest.Options{})
+	db, err := sql.Open("postgres", dep.DSN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	return &deployment{Deployment: dep, db: db, orgs: map[string]*hstest.Organisation{
+		theirs: dep.Organisation(t, "Organisation "+canary, theirs), ours: dep.Organisation(t, "Ours", ours)}}
+}
+
+// Kinds of accounts.
+const (
+	member  = "member"
+	owner   = "owner"
+	people  = "people"
+	auditor = "auditor"
+	guest   = "guest"
+)
+
+// account makes an account of an organisation and signs it in.
+func (d *deployment) account(t *testing.T, domain, kind string) *hstest.User {
+	t.Helper()
+	d.made++
+	u := d.orgs[domain].User(t, fmt.Sprintf("u%d", d.made))
+	if kind == member {
+		return u
+	}
+	role := kind
+	if kind == guest {
+		role = ""
+	}
+	if _, err := d.db.Exec(`UPDATE users SET role = $2, guest = $3 WHERE user_id = $1`, u.ID, role, kind == guest); err != nil {
+		t.Fatal(err)
+	}
+	return u.NewSession(t)
+}
+
+// side is what there is of the organisation behind the wall.
+type side struct {
+	owner, member, guest *hstest.User
+	// subjects are identifiers by the names that routes have for them: of several rooms, and of people and things.
+	subjects []map[string]string
+	// since is the member's place in sync after all was made.
+	since string
+}
+
+// rooms are those of a side, by their kind.
+var rooms = []map[string]any{
+	{"preset": "private_chat"},
+	{"preset": "public_chat", "visibility": "public"},
+	{"preset": "public_chat", "visibility": "public", "creation_content": map[string]any{"type": "m.space"}},
+	{"preset": "public_chat", "initial_state": []any{map[string]any{"type": "m.room.history_visibility", "content": map[string]any{"history_visibility": "world_readable"}},
+		map[string]any{"type": "m.room.guest_access", "content": map[string]any{"guest_access": "can_join"}}}},
+	{"preset": "private_chat", "initial_state": []any{map[string]any{"type": "m.room.join_rules", "content": map[string]any{"join_rule": "knock"}}}},
+}
+
+// side makes people and rooms of the first organisation.
+func (d *deployment) side(t *testing.T) *side {
+	t.Helper()
+	s := &side{owner: d.account(t, theirs, owner), member: d.account(t, theirs, member), guest: d.account(t, theirs, guest)}
+	people := s.people(t)
+	people["domain"] = theirs
+	people["organisationId"] = strconv.FormatInt(d.orgs[theirs].ID, 10)
+	for i, request := range rooms {
+		subject := s.room(t, d.made*10+i, request)
+		for name, value := range people {
+			subject[name] = value
+		}
+		s.subjects = append(s.subjects, subject)
+		if alias := subject["roomAlias"]; alias != "" {
+			byAlias := map[string]string{}
+			for name, value := range subject {
+				byAlias[name] = value
+			}
+			byAlias["roomIdOrAlias"] = alias
+			s.subjects = append(s.subjects, byAlias)
+		}
+	}
+	s.since = s.member.MustSync(t, hstest.Sync{}).Get("next_batch").String()
+	return s
+}
+
+// people fills what accounts have.
+func (s *side) people(t *testing.T) map[string]string {
+	t.Helper()
+	u := s.member
+	me := hstest.Path("user", u.ID)
+	put := func(path string, body any) { u.MustDo(t, http.MethodPut, path, body) }
+	avatar := u.MustUpload(t, "text/plain", "filename="+canary+".txt", []byte(canary))
+	put(hstest.Path("profile", u.ID, "displayname"), map[string]any{"displayname": "Name " + canary})
+	put(hstest.Path("profile", u.ID, "avatar_url"), map[string]any{"avatar_url": avatar})
+	put(hstest.Path("profile", u.ID, "org.example.field"), map[string]any{"org.example.field": canary})
+	put(hstest.Path("presence", u.ID, "status"), map[string]any{"presence": "online", "status_msg": canary})
+	put(me+"/account_data/org.example.data", map[string]any{"text": canary})
+	put(hstest.Path("devices", u.DeviceID), map[string]any{"display_name": canary})
+	keys := map[string]any{}
+	for i := range 20 {
+		keys[fmt.Sprintf("curve25519:AAAA%02d", i)] = "kgPDOJzGZCg0/cAHI+a7aGyJTsCYQLyOnLxJNDnEcEo"
+	}
+	u.MustDo(t, http.MethodPost, hstest.Path("keys", "upload"), map[string]any{"one_time_keys": keys})
+	filter := u.MustDo(t, http.MethodPost, me+"/filter", map[string]any{"room": map[string]any{"rooms": []string{"!" + canary + ":x"}}})
+	backup := u.MustDo(t, http.MethodPost, hstest.Path("room_keys", "version"), map[string]any{
+		"algorithm": "m.megolm_backup.v1.curve25519-aes-sha2", "auth_data": map[string]any{"public_key": canary, "signatures": map[string]any{}}})
+	u.MustDo(t, http.MethodPost, hstest.Path("pushers", "set"), map[string]any{"kind": "http", "app_id": "org.example.a", "pushkey": canary,
+		"app_display_name": canary, "device_display_name": canary, "lang": "en", "data": map[string]any{"url": "https://push.kundea.test/_matrix/push/v1/notify"}})
+	put(hstest.Path("pushrules", "global", "content", canaryWord), map[string]any{"pattern": canary, "actions": []any{"notify"}})
+	service := "crm-" + strings.TrimPrefix(strings.Split(u.ID, ":")[0], "@")
+	s.owner.MustDo(t, http.MethodPost, "/_roomline/admin/v1/appservices", map[string]any{
+		"id": service, "url": nil, "sender_localpart": service, "namespaces": map[string]any{}})
+	link := s.owner.MustDo(t, http.MethodPost, "/_roomline/admin/v1/links", map[string]any{
+		"domain": strings.TrimPrefix(strings.Split(u.ID, ":")[0], "@") + ".elsewhere.test", "message": canary, "gives": map[string]any{"name": true}})
+	_, avatarID, _ := strings.Cut(strings.TrimPrefix(avatar, "mxc://"), "/")
+	return map[string]string{
+		"appserviceId": service, "linkId": link.Get("link_id").String(), "avatarId": avatarID, "userId": u.ID, "deviceId": u.DeviceID, "filterId": filter.Get("filter_id").String(), "version": backup.Get("version").String(),
+		"type": "org.example.data", "keyName": "displayname", "ruleId": canaryWord, "kind": "content", "tag": "u.work",
+		"sessionId": "session", "guestId": s.guest.ID, "ownerId": s.owner.ID,
+	}
+}
+
+// room makes a room with something of everything in it.
+func (s *side) room(t *testing.T, number int, request map[string]any) map[string]string {
+	t.Helper()
+	u := s.member
+	body := map[string]any{"name": "Room " + canary, "topic": "Topic " + canary, "room_alias_name": fmt.Sprintf("room%d", number), "invite": []string{s.owner.ID}}
+	for key, value := range request {
+		body[key] = value
+	}
+	id := u.MustCreateRoom(t, body)
+	s.owner.MustJoin(t, id)
+	file := u.MustUpload(t, "text/plain", "filename="+canary+".txt", []byte("File "+canary))
+	server, media, _ := strings.Cut(strings.TrimPrefix(file, "mxc://"), "/")
+	event := u.MustSend(t, id, "m.room.message", map[string]any{"msgtype": "m.file", "body": "Message " + canary, "url": file})
+	u.MustSend(t, id, "m.room.message", map[string]any{"msgtype": "m.text", "body": "Reply " + canary,
+		"m.relates_to": map[string]any{"rel_type": "m.thread", "event_id": event}})
+	u.MustSetState(t, id, "org.example.state", "", map[string]any{"text": canary})
+	me := hstest.Path("user", u.ID, "rooms", id)
+	u.MustDo(t, http.MethodPut, me+"/account_data/org.example.data", map[string]any{"text": canary})
+	u.MustDo(t, http.MethodPut, me+"/tags/u.work", map[string]any{"order": 0.5})
+	u.MustDo(t, http.MethodPost, hstest.Path("rooms", id, "receipt", "m.read", event), map[string]any{})
+	u.MustDo(t, http.MethodPut, hstest.Path("room_keys", "keys", id, "session")+"?version="+s.backup(t), map[string]any{
+		"first_message_index": 1, "forwarded_count": 0, "is_verified": true, "session_data": map[string]any{"ciphertext": canary}})
+	delay := u.MustDo(t, http.MethodPut, "/_matrix/client/unstable/org.matrix.msc4140"+strings.TrimPrefix(hstest.Path("rooms", id, "delayed_event", "m.room.message", u.TxnID()), "/_matrix/client/v3"),
+		map[string]any{"delay_ms": 3_600_000, "content": map[string]any{"msgtype": "m.text", "body": canary}})
+	u.MustDo(t, http.MethodPut, "/_matrix/client/unstable/io.element.msc4306"+strings.TrimPrefix(hstest.Path("rooms", id, "thread", event, "subscription"), "/_matrix/client/v3"), map[string]any{})
+	return map[string]string{
+		"roomId": id, "roomIdOrAlias": id, "roomAlias": fmt.Sprintf("#room%d:%s", number, theirs), "eventId": event,
+		"serverName": server, "mediaId": media, "delayId": delay.Get("delay_id").String(),
+	}
+}
+
+func (s *side) backup(t *testing.T) string {
+	return s.member.MustDo(t, http.MethodGet, hstest.Path("room_keys", "version"), nil).Get("version").String()
+}
+
+// missing is a subject of the same form of which there is nothing.
+func missing(subject map[string]string) map[string]string {
+	none := map[string]string{}
+	for name, value := range subject {
+		switch name {
+		case "roomId", "eventId", "mediaId", "avatarId", "delayId", "deviceId", "filterId":
+			none[name] = another(value)
+		case "userId", "guestId", "ownerId":
+			none[name] = "@z" + value[2:]
+		case "roomAlias":
+			none[name] = "#z" + value[2:]
+		case "roomIdOrAlias":
+			if none[name] = another(value); value[0] == '#' {
+				none[name] = "#z" + value[2:]
+			}
+		case "appserviceId":
+			none[name] = "crm-z" + value[5:]
+		case "domain":
+			none[name] = "kundez.test"
+		case "organisationId", "linkId":
+			none[name] = "987654"
+		default:
+			none[name] = value
+		}
+	}
+	return none
+}
+
+// another identifier of the same length, with the same domain.
+func another(id string) string {
+	local, domain, has := strings.Cut(id, ":")
+	sigil := ""
+	if local != "" && strings.ContainsAny(local[:1], "!$") {
+		sigil, local = local[:1], local[1:]
+	}
+	changed := []byte(local)
+	for i := range min(8, len(changed)) {
+		changed[i] = 'z'
+	}
+	if has {
+		return sigil + string(changed) + ":" + domain
+	}
+	return sigil + string(changed)
+}
+
+// text is JSON.
+func text(v any) string {
+	raw, _ := json.Marshal(v)
+	return string(raw)
+}

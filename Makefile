@@ -27,7 +27,7 @@ run: postgresql build ## build and start a server to try out; its data is in ./d
 	bin/roomline serve --dev
 
 .PHONY: test
-test: check bin-test chromium clamav vdirsyncer bin/minio bin/versitygw tests/jssdk/node_modules tests/hydrogen/node_modules tests/bridge/node_modules ## everything that has to hold: check, then all tests
+test: check bin-test chromium clamav slapd vdirsyncer bin/minio bin/versitygw tests/jssdk/node_modules tests/hydrogen/node_modules tests/bridge/node_modules ## everything that has to hold: check, then all tests
 	$(WITHPOSTGRES) $(GO) test -timeout 20m -parallel 4 $(TAGS) $(TESTFLAGS) ./...
 
 .PHONY: check
@@ -121,6 +121,15 @@ vdirsyncer: ## install the CardDAV client of the tests if it is missing (Debian,
 	  apt-get install -qy --no-install-recommends vdirsyncer; \
 	else \
 	  echo "vdirsyncer is not installed. On Debian or Ubuntu: sudo apt-get install vdirsyncer"; \
+.PHONY: slapd
+slapd: ## install the LDAP server of the tests if it is missing (Debian, as root), or say what to install
+	@[ -x /usr/sbin/slapd ] || \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  set -ex; export DEBIAN_FRONTEND=noninteractive; \
+	  apt-get update -q; \
+	  RUNLEVEL=1 apt-get install -qy --no-install-recommends slapd; \
+	else \
+	  echo "slapd is not installed. On Debian or Ubuntu: sudo apt-get install slapd"; \
 	  exit 1; \
 	fi
 

@@ -19,8 +19,8 @@ help: ## print this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
-build: ## build bin/roomline
-	$(GO) build -trimpath -o bin/roomline ./cmd/roomline
+build: ## build bin/roomline and bin/roomline-directory
+	$(GO) build -trimpath -o bin/ ./cmd/...
 
 .PHONY: run
 run: postgresql build ## build and start a server to try out; its data is in ./data

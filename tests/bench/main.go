@@ -68,6 +68,7 @@ var rows = []row{
 	{"room directory of 100,000", (*bench).roomDirectory},
 	{"user directory of 100,000", (*bench).userDirectory},
 	{"address book of 10,000", (*bench).addressBook},
+	{"import of 5,000 people", (*bench).directoryBridge},
 	{"search in 1,000,000 messages", (*bench).search},
 	{"20,000 events to an application service", (*bench).appserviceDelivery},
 	{"ready after start", (*bench).startUp},

@@ -53,6 +53,9 @@ func TestServicesSeeRoomsOfTheirOrganisationOnly(t *testing.T) {
 	everywhere.hasEvent(t, secret)
 
 	// Once somebody of the organisation is in the room it is told of, and no longer than that.
+	link := acme.Owner.MustDo(t, "POST", links, map[string]any{"domain": "other.test", "gives": everything}).Get("link_id").Int()
+	other.Owner.MustDo(t, "POST", linkPath(link, "accept"), map[string]any{"gives": everything})
+	bob.MustInvite(t, theirs, alice)
 	alice.MustJoin(t, theirs)
 	shared := bob.MustSendText(t, theirs, "with alice")
 	listener.hasEvent(t, shared)

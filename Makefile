@@ -88,50 +88,34 @@ postgresql: ## install PostgreSQL if it is missing (Debian, as root), or say wha
 bin-test: postgresql build
 	@$(GO) build -o $(WITHPOSTGRES) ./internal/pgcluster/cmd/withpostgres
 
-.PHONY: chromium
-chromium: ## install the browser of the tests if it is missing (Debian, as root), or say what to install
-	@command -v chromium >/dev/null || \
+# debian installs packages if a test for what is in them fails (Debian, as root), or says what to install: $(call debian,TEST,PACKAGES)
+define debian
+	@$(1) >/dev/null || \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	  set -ex; export DEBIAN_FRONTEND=noninteractive; \
+	  set -ex; export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1; \
 	  apt-get update -q; \
-	  apt-get install -qy --no-install-recommends chromium; \
+	  apt-get install -qy --no-install-recommends $(2); \
 	else \
-	  echo "Chromium is not installed. On Debian or Ubuntu: sudo apt-get install chromium"; \
+	  echo "A program of the tests is not installed. On Debian or Ubuntu: sudo apt-get install $(2)"; \
 	  exit 1; \
 	fi
+endef
+
+.PHONY: chromium
+chromium: ## install the browser of the tests if it is missing (Debian, as root), or say what to install
+	$(call debian,command -v chromium,chromium)
 
 .PHONY: clamav
 clamav: ## install the virus scanner of the tests if it is missing (Debian, as root), or say what to install
-	@command -v clamd >/dev/null || [ -x /usr/sbin/clamd ] || \
-	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	  set -ex; export DEBIAN_FRONTEND=noninteractive; \
-	  apt-get update -q; \
-	  apt-get install -qy --no-install-recommends clamav-daemon clamav; \
-	else \
-	  echo "ClamAV is not installed. On Debian or Ubuntu: sudo apt-get install clamav-daemon clamav"; \
-	  exit 1; \
-	fi
+	$(call debian,command -v clamd || [ -x /usr/sbin/clamd ],clamav-daemon clamav)
 
 .PHONY: vdirsyncer
 vdirsyncer: ## install the CardDAV client of the tests if it is missing (Debian, as root), or say what to install
-	@command -v vdirsyncer >/dev/null || \
-	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	  set -ex; export DEBIAN_FRONTEND=noninteractive; \
-	  apt-get update -q; \
-	  apt-get install -qy --no-install-recommends vdirsyncer; \
-	else \
-	  echo "vdirsyncer is not installed. On Debian or Ubuntu: sudo apt-get install vdirsyncer"; \
+	$(call debian,command -v vdirsyncer,vdirsyncer)
+
 .PHONY: slapd
 slapd: ## install the LDAP server of the tests if it is missing (Debian, as root), or say what to install
-	@[ -x /usr/sbin/slapd ] || \
-	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	  set -ex; export DEBIAN_FRONTEND=noninteractive; \
-	  apt-get update -q; \
-	  RUNLEVEL=1 apt-get install -qy --no-install-recommends slapd; \
-	else \
-	  echo "slapd is not installed. On Debian or Ubuntu: sudo apt-get install slapd"; \
-	  exit 1; \
-	fi
+	$(call debian,[ -x /usr/sbin/slapd ],slapd)
 
 # The S3 servers of the tests. They take some minutes to build, once.
 MINIO_VERSION     = v0.0.0-20260212201848-7aac2a2c5b7c

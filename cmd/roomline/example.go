@@ -231,8 +231,11 @@ func (e exampleOrganisation) print(w io.Writer, cfg *config.Config, url string) 
                          to %[1]s, and sign in as alice.
   With curl:             curl -s %[1]s/_matrix/client/v3/login -d '{"type": "m.login.password",
                            "identifier": {"type": "m.id.user", "user": "alice"}, "password": "%[2]s"}'
-  The directory:         search for "zoe", "sales", "+44 20 7946 0002" or "685537" (Müller on a keypad) in a client; Dana's people are found because the two
-                         organisations are linked. In curl: POST %[1]s/_matrix/client/v3/user_directory/search
+  The directory:         search for "zoe", "sales", "+44 20 7946 0002" or "685537" (Müller on a keypad) in a
+                         client; Dana's people are found because the two organisations are linked. In curl: POST %[1]s/_matrix/client/v3/user_directory/search
+  An address book:       CardDAV at %[1]s/_roomline/dav/ for phones and other programs. The password for a device:
+                         curl -s %[1]s/_roomline/client/v1/app_passwords -H "Authorization: Bearer TOKEN" -d '{"name": "phone"}'
+  Administration:        docs/operator.md, docs/admin.md and %[1]s/_roomline/admin/v1/openapi.json, with Alice's token
   More users:            bin/roomline user create --dev --data %[3]s --server-name %[4]s NAME
   Health and figures:    %[1]s/readyz  and  %[1]s/metrics
   The data:              %[3]s   (passwords in %[5]s; remove the folder to begin again)

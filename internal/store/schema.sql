@@ -1737,39 +1737,6 @@ CREATE UNIQUE INDEX directory_entries_change ON directory_entries (organisation_
 CREATE FUNCTION note_directory_change() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO directory_changes (user_id) VALUES (CASE TG_OP WHEN 'DELETE' THEN OLD.user_id ELSE NEW.user_id END);
-
--- The wall between organisations.
-
--- is_inside says whether a room is on a user's side of the wall: a room of the user's organisation, and the user is no guest.
-CREATE FUNCTION is_inside(room bigint, who text) RETURNS boolean LANGUAGE sql STABLE AS $$
-    SELECT EXISTS (SELECT FROM rooms JOIN users USING (organisation_id) WHERE room_nid = room AND user_id = who AND NOT guest)
-$$;
-
--- may_know_room says whether a user may know that a room exists: who is inside, and who has or had a part in it.
-CREATE FUNCTION may_know_room(room bigint, who text) RETURNS boolean LANGUAGE sql STABLE AS $$
-    SELECT is_inside(room, who) OR EXISTS (SELECT FROM memberships WHERE room_nid = room AND user_id = who)
-$$;
-
--- keep_wall refuses members who came through the wall: who is not inside of a room joins it from an invite, and does not knock. Users of
--- other servers are those servers' business.
-CREATE FUNCTION keep_wall() RETURNS trigger LANGUAGE plpgsql AS $$
-DECLARE
-    r record;
-BEGIN
-    SELECT new_rows.user_id, rooms.room_id INTO r
-    FROM new_rows
-    JOIN rooms ON rooms.room_nid = new_rows.room_nid
-    JOIN users ON users.user_id = new_rows.user_id
-    WHERE new_rows.membership IN ('join', 'knock') AND (users.organisation_id <> rooms.organisation_id OR users.guest)
-        AND (new_rows.membership = 'knock' OR coalesce((
-            SELECT s.membership FROM room_state s
-            WHERE s.room_nid = new_rows.room_nid AND s.type = 'm.room.member' AND s.state_key = new_rows.user_id
-                AND s.since < new_rows.position
-            ORDER BY s.since DESC LIMIT 1), '') NOT IN ('invite', 'join'))
-    LIMIT 1;
-    IF FOUND THEN
-        RAISE EXCEPTION 'wall: % has not been invited to % of another organisation', r.user_id, r.room_id USING ERRCODE = 'check_violation';
-    END IF;
     RETURN NULL;
 END
 $$;
@@ -1897,6 +1864,43 @@ CREATE TABLE room_deletions (
 );
 CREATE INDEX room_deletions_room ON room_deletions (room_id);
 CREATE INDEX room_deletions_pending ON room_deletions (leased_until) WHERE done_ts IS NULL;
+
+-- The wall between organisations.
+
+-- is_inside says whether a room is on a user's side of the wall: a room of the user's organisation, and the user is no guest.
+CREATE FUNCTION is_inside(room bigint, who text) RETURNS boolean LANGUAGE sql STABLE AS $$
+    SELECT EXISTS (SELECT FROM rooms JOIN users USING (organisation_id) WHERE room_nid = room AND user_id = who AND NOT guest)
+$$;
+
+-- may_know_room says whether a user may know that a room exists: who is inside, and who has or had a part in it.
+CREATE FUNCTION may_know_room(room bigint, who text) RETURNS boolean LANGUAGE sql STABLE AS $$
+    SELECT is_inside(room, who) OR EXISTS (SELECT FROM memberships WHERE room_nid = room AND user_id = who)
+$$;
+
+-- keep_wall refuses members who came through the wall: who is not inside of a room joins it from an invite, and does not knock. Users of
+-- other servers are those servers' business.
+CREATE FUNCTION keep_wall() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    r record;
+BEGIN
+    SELECT new_rows.user_id, rooms.room_id INTO r
+    FROM new_rows
+    JOIN rooms ON rooms.room_nid = new_rows.room_nid
+    JOIN users ON users.user_id = new_rows.user_id
+    WHERE new_rows.membership IN ('join', 'knock') AND (users.organisation_id <> rooms.organisation_id OR users.guest)
+        AND (new_rows.membership = 'knock' OR coalesce((
+            SELECT s.membership FROM room_state s
+            WHERE s.room_nid = new_rows.room_nid AND s.type = 'm.room.member' AND s.state_key = new_rows.user_id
+                AND s.since < new_rows.position
+            ORDER BY s.since DESC LIMIT 1), '') NOT IN ('invite', 'join'))
+    LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'wall: % has not been invited to % of another organisation', r.user_id, r.room_id USING ERRCODE = 'check_violation';
+    END IF;
+    RETURN NULL;
+END
+$$;
+
 CREATE TRIGGER memberships_wall_insert AFTER INSERT ON memberships
     REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION keep_wall();
 CREATE TRIGGER memberships_wall_update AFTER UPDATE ON memberships

@@ -360,7 +360,8 @@ func TestSEC76MediaIsTheOrganisations(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			d, _ := startProcesses(t, 2, s, nil)
 			owner, member, room := together(t, d)
-			stranger := foreigner(t, d, "stranger")
+			other := d.Organisation(t, "Other", "other.test")
+			stranger := other.User(t, "stranger")
 			file := picture(t, 40, 40)
 			uri := member.MustUpload(t, "image/png", "", file)
 			opaque := member.MustUpload(t, "application/octet-stream", "", []byte("ciphertext"))
@@ -380,8 +381,12 @@ func TestSEC76MediaIsTheOrganisations(t *testing.T) {
 			stranger.MustSend(t, own, "m.room.message", message("m.image", uri))
 			setAvatar(t, stranger, uri)
 			stranger.MustNotSee(t, uri)
-			// A stranger who is in the room sees it, and cannot copy it into another organisation.
-			owner.MustSetState(t, room, "m.room.join_rules", "", map[string]any{"join_rule": "public"})
+			// A stranger who was invited, because the organisations are linked, sees it, and cannot copy it into another organisation.
+			const links = "/_roomline/admin/v1/links"
+			invite := map[string]any{"invite": true}
+			link := d.Operator(t).MustDo(t, http.MethodPost, links, map[string]any{"domain": other.Domain, "gives": invite}).Get("link_id").String()
+			other.Owner.MustDo(t, http.MethodPost, links+"/"+link+"/accept", map[string]any{"gives": invite})
+			owner.MustInvite(t, room, stranger)
 			stranger.MustJoin(t, room)
 			member.MustSend(t, room, "m.room.message", message("m.image", uri))
 			stranger.MustSee(t, uri, file)

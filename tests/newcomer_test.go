@@ -164,11 +164,11 @@ func summaryURL(t *testing.T, summary string) string {
 func summaryPasswords(t *testing.T, summary string) map[string]string {
 	t.Helper()
 	passwords := map[string]string{}
-	for _, m := range regexp.MustCompile(`User\s+@(\w+):\S+\s+password\s+(\S+)`).FindAllStringSubmatch(summary, -1) {
+	for _, m := range regexp.MustCompile(`User\s+(@\S+)\s+password\s+(\S+)`).FindAllStringSubmatch(summary, -1) {
 		passwords[m[1]] = m[2]
 	}
-	if len(passwords) != 2 {
-		t.Fatalf("the summary shows %d users with passwords, want 2:\n%s", len(passwords), summary)
+	if len(passwords) != 3 {
+		t.Fatalf("the summary shows %d users with passwords, want 3:\n%s", len(passwords), summary)
 	}
 	return passwords
 }
@@ -209,13 +209,13 @@ func signIn(t *testing.T, url, name, password string) (token string) {
 // chatInWelcome has alice write in the room that is there, and bob read it.
 func chatInWelcome(t *testing.T, url string, tokens map[string]string) {
 	t.Helper()
-	room := request(t, http.MethodGet, url+"/_matrix/client/v3/joined_rooms", tokens["alice"], nil).Get("joined_rooms.0").String()
+	room := request(t, http.MethodGet, url+"/_matrix/client/v3/joined_rooms", tokens["@alice:localhost"], nil).Get("joined_rooms.0").String()
 	if room == "" {
 		t.Fatal("alice is in no room")
 	}
-	sent := request(t, http.MethodPut, url+hstest.Path("rooms", room, "send", "m.room.message", "1"), tokens["alice"],
+	sent := request(t, http.MethodPut, url+hstest.Path("rooms", room, "send", "m.room.message", "1"), tokens["@alice:localhost"],
 		map[string]any{"msgtype": "m.text", "body": "Hello again"}).Get("event_id").String()
-	got := request(t, http.MethodGet, url+hstest.Path("rooms", room, "messages")+"?dir=b&limit=1", tokens["bob"], nil)
+	got := request(t, http.MethodGet, url+hstest.Path("rooms", room, "messages")+"?dir=b&limit=1", tokens["@bob:localhost"], nil)
 	if got.Get("chunk.0.event_id").String() != sent {
 		t.Errorf("bob does not see what alice wrote: %s", got.Raw)
 	}

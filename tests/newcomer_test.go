@@ -228,7 +228,7 @@ func runSummaryCurl(t *testing.T, summary string) {
 		t.Log("curl is not installed: the summary's command was not tried")
 		return
 	}
-	m := regexp.MustCompile(`(?s)(curl .*?)\n\s+More users`).FindStringSubmatch(summary)
+	m := regexp.MustCompile(`(?s)(curl .*?)\n\s+The directory`).FindStringSubmatch(summary)
 	if m == nil {
 		t.Fatalf("the summary shows no command with curl:\n%s", summary)
 	}

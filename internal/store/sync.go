@@ -1,8 +1,10 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
+	"slices"
 	"strings"
 
 	"github.com/lib/pq"
@@ -229,8 +231,7 @@ type RoomSpan struct {
 func (s *Store) ListVisibilityHistories(ctx context.Context, rooms []int64, user matrix.UserID) ([]RoomSpan, error) {
 	rows, err := s.query(ctx, `
 		SELECT wanted.nid, k.type, s.since, s.until, s.event_position, coalesce(s.membership, ''),
-			CASE WHEN k.type <> 'm.room.member' AND position('world_readable'::bytea IN events.json) > 0 AND NOT is_inside(wanted.nid, $2)
-				THEN '' ELSE events.json END
+			events.json
 		FROM unnest($1::bigint[]) AS wanted (nid)
 		CROSS JOIN (VALUES ('m.room.history_visibility', ''), ('m.room.member', $2)) AS k (type, key)
 		CROSS JOIN LATERAL (
@@ -240,11 +241,44 @@ func (s *Store) ListVisibilityHistories(ctx context.Context, rooms []int64, user
 		) s
 		JOIN events ON events.position = s.event_position
 		ORDER BY s.since`, pq.Array(rooms), string(user))
-	return scanAll(rows, err, func(rows *sql.Rows) (RoomSpan, error) {
+	list, err := scanAll(rows, err, func(rows *sql.Rows) (RoomSpan, error) {
 		var sp RoomSpan
 		err := rows.Scan(&sp.RoomNID, &sp.Type, &sp.Since, &sp.Until, &sp.EventPosition, &sp.Membership, &sp.JSON)
 		return sp, err
 	})
+	if err != nil {
+		return nil, err
+	}
+	return list, s.hideFromOutside(ctx, list, user)
+}
+
+// hideFromOutside takes away what says that the world may read a room, where the user is not inside. Few rooms are such, so that
+// the other statement need not ask.
+func (s *Store) hideFromOutside(ctx context.Context, list []RoomSpan, user matrix.UserID) error {
+	open := func(sp RoomSpan) bool {
+		return sp.Type != "m.room.member" && bytes.Contains(sp.JSON, []byte("world_readable"))
+	}
+	if !slices.ContainsFunc(list, open) {
+		return nil
+	}
+	inside := make(map[int64]bool)
+	for i := range list {
+		if !open(list[i]) {
+			continue
+		}
+		nid := list[i].RoomNID
+		if _, asked := inside[nid]; !asked {
+			var is bool
+			if err := s.queryRow(ctx, `SELECT is_inside($1, $2)`, nid, string(user)).Scan(&is); err != nil {
+				return err
+			}
+			inside[nid] = is
+		}
+		if !inside[nid] {
+			list[i].JSON = nil
+		}
+	}
+	return nil
 }
 
 // RoomSummary is what a room without a name is called by, and how many are in it.

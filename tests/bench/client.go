@@ -37,10 +37,19 @@ func (e errStatus) Error() string { return fmt.Sprintf("%d %s", e.status, e.body
 
 // do sends a request and returns the body of its answer, which is good until the next call.
 func (c *client) do(method, target string, body []byte) ([]byte, error) {
+	reused := c.conn != nil
 	if err := c.dial(); err != nil {
 		return nil, err
 	}
 	answer, err := c.exchange(method, target, body)
+	if reused && errors.Is(err, io.EOF) {
+		// The server was restarted since the last request.
+		c.close()
+		if err := c.dial(); err != nil {
+			return nil, err
+		}
+		answer, err = c.exchange(method, target, body)
+	}
 	return answer, c.check(err)
 }
 

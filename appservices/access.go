@@ -306,13 +306,14 @@ func (s *Server) audit(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
+			name := strings.TrimPrefix(a.AppserviceID, ownID(a.OrganisationID, ""))
 			outcome := store.OutcomeDone
 			if a.Refused == a.Requests {
 				outcome = store.OutcomeRefused
 			}
 			entries = append(entries, store.AuditEntry{
-				OrganisationID: a.OrganisationID, TS: matrix.TimestampOf(s.cfg.Clock.Now()), Actor: "appservice:" + a.AppserviceID,
-				Action: "appservice.access", Target: a.AppserviceID, Outcome: outcome, Detail: detail,
+				OrganisationID: a.OrganisationID, TS: matrix.TimestampOf(s.cfg.Clock.Now()), Actor: "appservice:" + name,
+				Action: "appservice.access", Target: name, Outcome: outcome, Detail: detail,
 			})
 		}
 		return tx.AppendAudit(ctx, entries...)

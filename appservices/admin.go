@@ -88,7 +88,7 @@ func (s *Server) adminRoutes() []httpapi.Route {
 }
 
 func (s *Server) listServices(ctx context.Context, _ *httpapi.Call, who Who) (any, error) {
-	list, err := s.Describe(ctx, s.List(who))
+	list, err := s.Describe(ctx, who, s.List(who))
 	return servicesResponse{list}, err
 }
 
@@ -97,7 +97,7 @@ func (s *Server) getService(ctx context.Context, c *httpapi.Call, who Who) (any,
 	if err != nil {
 		return nil, err
 	}
-	list, err := s.Describe(ctx, []*Registration{as})
+	list, err := s.Describe(ctx, who, []*Registration{as})
 	if err != nil {
 		return nil, err
 	}
@@ -109,7 +109,7 @@ func (s *Server) register(ctx context.Context, c *httpapi.Call, who Who) (any, e
 	if err != nil {
 		return nil, err
 	}
-	list, err := s.Describe(ctx, []*Registration{as})
+	list, err := s.Describe(ctx, who, []*Registration{as})
 	if err != nil {
 		return nil, err
 	}
@@ -125,7 +125,7 @@ func (s *Server) renewTokens(ctx context.Context, c *httpapi.Call, who Who) (any
 }
 
 // Describe tells of application services, with how far they have been told.
-func (s *Server) Describe(ctx context.Context, services []*Registration) ([]Service, error) {
+func (s *Server) Describe(ctx context.Context, who Who, services []*Registration) ([]Service, error) {
 	ids := make([]string, len(services))
 	for i, as := range services {
 		ids[i] = as.ID
@@ -143,6 +143,9 @@ func (s *Server) Describe(ctx context.Context, services []*Registration) ([]Serv
 		one := Service{
 			ID: as.ID, URL: as.URL, UserID: as.Sender, OrganisationID: as.organisation, Everywhere: as.Everywhere, Grants: as.Grants,
 			Source: "file", CreatedBy: as.createdBy, Registration: as.document,
+		}
+		if !who.Operator {
+			one.ID = as.document.ID
 		}
 		if one.Grants == nil {
 			one.Grants = []string{}

@@ -80,7 +80,7 @@ func (a *Authenticator) Authenticate(ctx context.Context, token string) (*httpap
 	}
 	return &httpapi.Requester{
 		User: user, Device: device, Org: account.OrganisationID, Guest: account.Guest, Suspended: account.Suspended,
-		Appservice: as.ID, Grants: as.Grants, Scope: scope{as: as, accesses: a.accesses},
+		Appservice: as.ID, Service: as.document.ID, Grants: as.Grants, Scope: scope{as: as, accesses: a.accesses},
 		// The sender is never limited, says the specification of rate_limited. Why only those of the operator: an owner of an organisation can't
 		// give its own application services more of what all organisations share.
 		Unlimited: as.Operator && (!as.RateLimited || user == as.Sender),

@@ -93,6 +93,7 @@ func (s *Server) compileFor(ctx context.Context, who Who, d document) (*Registra
 		return nil, matrix.InvalidParam("%v", err)
 	}
 	as.organisation, as.stored, as.Operator, as.createdBy = organisation, true, who.Operator, who.Actor
+	as.ID = idOf(as)
 	if as.MayActAs(as.Sender, false) && !who.Operator {
 		for _, g := range as.Grants {
 			if g == GrantPuppet {
@@ -101,6 +102,19 @@ func (s *Server) compileFor(ctx context.Context, who Who, d document) (*Registra
 		}
 	}
 	return as, nil
+}
+
+// idOf is what an application service is called in the database. Those of owners are called so within their organisation only: nobody can tell
+// what another organisation has.
+func idOf(as *Registration) string {
+	if as.Operator {
+		return as.document.ID
+	}
+	return ownID(as.organisation, as.document.ID)
+}
+
+func ownID(organisation int64, id string) string {
+	return strconv.FormatInt(organisation, 10) + ":" + id
 }
 
 // domainFor finds the organisation and the domain of an application service.
@@ -195,7 +209,7 @@ func (s *Server) changedBy(ctx context.Context, tx *store.Tx, who Who, as *Regis
 	if err != nil {
 		return nil, err
 	}
-	entry := store.AuditEntry{OrganisationID: as.organisation, TS: s.now(), Actor: who.Actor, IP: who.IP, Action: action, Target: as.ID, Detail: detail}
+	entry := store.AuditEntry{OrganisationID: as.organisation, TS: s.now(), Actor: who.Actor, IP: who.IP, Action: action, Target: as.document.ID, Detail: detail}
 	entries := []store.AuditEntry{entry}
 	if who.Operator && as.organisation != store.DefaultOrganisation {
 		entry.OrganisationID = store.DefaultOrganisation
@@ -215,11 +229,12 @@ func (s *Server) reread(ctx context.Context) error {
 
 // find returns an application service of an organisation. Those of files can be looked at, and changed in the file only.
 func (s *Server) find(who Who, id string) (*Registration, error) {
-	as := s.cfg.Registry.byID(id)
-	if as == nil || as.organisation != who.Organisation && !who.Operator {
-		return nil, matrix.NotFound("there is no such application service")
+	for _, as := range s.List(who) {
+		if as.ID == id || as.organisation == who.Organisation && as.document.ID == id {
+			return as, nil
+		}
 	}
-	return as, nil
+	return nil, matrix.NotFound("there is no such application service")
 }
 
 // stored is find for what can be changed.
@@ -243,7 +258,7 @@ func (s *Server) Remove(ctx context.Context, who Who, id string) error {
 		return err
 	}
 	err = s.cfg.Journal.Write(ctx, func(tx *store.Tx) ([]store.Update, error) {
-		deleted, err := tx.DeleteAppservice(ctx, id)
+		deleted, err := tx.DeleteAppservice(ctx, as.ID)
 		if err != nil || !deleted {
 			return nil, err
 		}
@@ -255,7 +270,7 @@ func (s *Server) Remove(ctx context.Context, who Who, id string) error {
 	if err := s.reread(ctx); err != nil {
 		return err
 	}
-	return s.endSessions(ctx, id)
+	return s.endSessions(ctx, as.ID)
 }
 
 // usersAtOnce is how many users are listed at a time.
@@ -289,7 +304,7 @@ func (s *Server) NewTokens(ctx context.Context, who Who, id string) (Tokens, err
 	tokens := Tokens{AS: newToken(), HS: newToken()}
 	hash := sha256.Sum256([]byte(tokens.AS))
 	err = s.cfg.Journal.Write(ctx, func(tx *store.Tx) ([]store.Update, error) {
-		if err := tx.PutAppserviceTokens(ctx, id, hash[:], s.sealer.seal(id, tokens.HS)); err != nil {
+		if err := tx.PutAppserviceTokens(ctx, as.ID, hash[:], s.sealer.seal(as.ID, tokens.HS)); err != nil {
 			return nil, err
 		}
 		return s.changedBy(ctx, tx, who, as, "appservice.tokens")

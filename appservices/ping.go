@@ -27,7 +27,7 @@ type pingResponse struct {
 // Spec: application-service v1.19 §pinging, POST /_matrix/client/v1/appservice/{appserviceId}/ping
 func (s *Server) pingAppservice(ctx context.Context, c *httpapi.Call, req *pingRequest) (any, error) {
 	as := s.cfg.Registry.byID(c.Requester.Appservice)
-	if as == nil || as.ID != c.Path("appserviceId") {
+	if as == nil || as.document.ID != c.Path("appserviceId") {
 		return nil, matrix.Forbidden("the access token is not that of this application service")
 	}
 	var body pingBody

@@ -24,6 +24,7 @@ import (
 //
 // Spec: application-service v1.19 §registration
 type Registration struct {
+	// ID is its id in the whole deployment; see idOf.
 	ID string
 	// URL is where it is asked, without a slash at the end; empty if it wants to be asked nothing.
 	URL string

@@ -113,12 +113,12 @@ func newRegistrations() *registrations {
 func (p *registrations) taken(as *Registration) error {
 	for _, other := range p.services {
 		switch {
-		case other.ID == as.ID:
-			return fmt.Errorf("id: %q is the id of another application service", as.ID)
+		case other.ID == as.ID, other.organisation == as.organisation && other.document.ID == as.document.ID:
+			return fmt.Errorf("id: %q is the id of another application service", as.document.ID)
 		case other.asToken == as.asToken:
-			return fmt.Errorf("as_token: is that of %s", other.ID)
+			return errors.New("as_token: is that of another application service")
 		case other.Sender == as.Sender:
-			return fmt.Errorf("sender_localpart: is that of %s", other.ID)
+			return errors.New("sender_localpart: is that of another application service")
 		}
 	}
 	return nil
@@ -188,6 +188,7 @@ func (s *Server) open(ctx context.Context, row *store.Appservice) (*Registration
 		return nil, err
 	}
 	copy(as.asToken[:], row.TokenHash)
+	as.ID = row.ID
 	as.organisation, as.stored, as.Operator, as.createdBy = row.OrganisationID, true, row.Operator, row.CreatedBy
 	return as, nil
 }

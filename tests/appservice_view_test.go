@@ -277,6 +277,44 @@ func TestRegistrationThroughTheAdminAPI(t *testing.T) {
 	}
 }
 
+// TestIDsAreTheOrganisations registers the same id in two organisations and as the operator: nobody learns of the others.
+func TestIDsAreTheOrganisations(t *testing.T) {
+	t.Parallel()
+	dep := hstest.Start(t, hstest.Options{})
+	s := startService(t, "hs-token-of-crm")
+	s.setAsk(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "{}") })
+	owners := []*hstest.User{dep.Organisation(t, "Acme", "acme.test").Owner, dep.Organisation(t, "Other", "other.test").Owner}
+	var services []actor
+	for i, owner := range owners {
+		services = append(services, register(t, dep, owner, ownServices, registrationOf("crm", s, map[string]any{"as_token": "as-token-" + strconv.Itoa(i)})))
+	}
+	register(t, dep, dep.Operator(t), operatorServices, registrationOf("crm", s, map[string]any{"as_token": "as-token-operator"}))
+	for i, owner := range owners {
+		list := owner.MustDo(t, "GET", ownServices, nil)
+		if got := owner.MustDo(t, "GET", ownServices+"/crm", nil); list.Get("appservices.#.id").Raw != `["crm"]` || got.Get("created_by").String() != owner.ID {
+			t.Errorf("%s sees %s, %s", owner.ID, list, got)
+		}
+		services[i].must("", "POST", "/_matrix/client/v1/appservice/crm/ping", map[string]any{})
+		text, _ := json.Marshal(registrationOf("crm", s, map[string]any{"as_token": "as-token-again", "sender_localpart": "again"}))
+		owner.MustFail(t, 400, "M_EXCLUSIVE", "POST", ownServices, text)
+		// A token that somebody else has says nothing of who has it.
+		text, _ = json.Marshal(registrationOf("more", s, map[string]any{"as_token": "as-token-" + strconv.Itoa(1-i)}))
+		if r, err := owner.Do(t.Context(), "POST", ownServices, text); err != nil || strings.Contains(string(r.Body), "crm") || r.ErrCode() != "M_EXCLUSIVE" {
+			t.Errorf("a token of another organisation: %s %v", r, err)
+		}
+	}
+	if list := dep.Operator(t).MustDo(t, "GET", operatorServices, nil).Get("appservices.#.id").Raw; !strings.Contains(list, `:crm"`) || !strings.Contains(list, `"crm"`) {
+		t.Errorf("the operator sees %s", list)
+	}
+	owners[0].MustDo(t, "DELETE", ownServices+"/crm", nil)
+	services[1].must("", "POST", "/_matrix/client/v1/appservice/crm/ping", map[string]any{})
+	owners[0].MustFail(t, 404, "M_NOT_FOUND", "GET", ownServices+"/crm", nil)
+	number := owners[1].MustDo(t, "GET", ownServices+"/crm", nil).Get("organisation_id").String()
+	dep.Operator(t).MustDo(t, "DELETE", operatorServices+"/"+number+":crm", nil)
+	owners[1].MustFail(t, 404, "M_NOT_FOUND", "GET", ownServices+"/crm", nil)
+	dep.Operator(t).MustDo(t, "GET", operatorServices+"/crm", nil)
+}
+
 // audited are the lines of the audit log about an action: actor, target, outcome and detail.
 func audited(t *testing.T, dep *hstest.Deployment, action string) (lines []string) {
 	t.Helper()

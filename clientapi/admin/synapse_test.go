@@ -26,6 +26,9 @@ func TestToolsForSynapseManageUsers(t *testing.T) {
 	equal(t, "made", []any{made.Get("name"), made.Get("threepids.#.address").Raw, made.Get("external_ids.0.external_id"), made.Get("user_type").Raw, made.Get("deactivated").Raw},
 		`[@ann:hs.test ["ann@example.org","491715550123"] 7 null false]`)
 	must(t, root, 200, http.MethodPut, synapse2+"/users/"+ann, object{"displayname": "Ann A"})
+	// Identity providers serve all organisations: no owner of one takes a place there.
+	theirs.MustFail(t, http.StatusForbidden, "M_FORBIDDEN", http.MethodPut, synapse2+"/users/@new:other.test", object{
+		"external_ids": []object{{"auth_provider": "corp", "external_id": "8"}}})
 	login := d.MustLogin(t, object{"type": "m.id.user", "user": ann}, "a password for ann")
 	room := login.MustCreateRoom(t, object{"name": "Hers"})
 	equal(t, "list", root.MustDo(t, http.MethodGet, synapse2+"/users?name=ann%20a&guests=false&limit=1", nil).Get("users.0.displayname"), "Ann A")

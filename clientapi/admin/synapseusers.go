@@ -294,7 +294,8 @@ type synapseUserRequest struct {
 }
 
 // change is what the request wants of the account itself.
-func (r *synapseUserRequest) change(a accounts.Actor) (accounts.Change, error) {
+func (r *synapseUserRequest) change(c *httpapi.Call) (accounts.Change, error) {
+	a := accounts.ActorOf(c)
 	ch := accounts.Change{DisplayName: r.DisplayName, Avatar: r.AvatarURL, Locked: r.Locked, Password: r.Password, KeepDevices: r.LogoutDevices != nil && !*r.LogoutDevices}
 	if r.AvatarURL != nil && *r.AvatarURL != "" {
 		if _, err := matrix.ParseContentURI(*r.AvatarURL); err != nil {
@@ -315,6 +316,10 @@ func (r *synapseUserRequest) change(a accounts.Actor) (accounts.Change, error) {
 		}
 	}
 	if r.ExternalIDs != nil {
+		// Identity providers serve the whole deployment: whoever says who is who there could take somebody of another organisation's place.
+		if !c.Requester.Operator() {
+			return ch, matrix.Forbidden("external_ids: only the operator says who somebody is for an identity provider")
+		}
 		ch.Subjects = []store.Subject{}
 		for _, x := range *r.ExternalIDs {
 			if x.Provider == "" || x.ExternalID == "" {
@@ -334,7 +339,7 @@ func (s *Server) synapsePutUser(ctx context.Context, c *httpapi.Call, req *synap
 	if err != nil {
 		return nil, err
 	}
-	ch, err := req.change(accounts.ActorOf(c))
+	ch, err := req.change(c)
 	if err != nil {
 		return nil, err
 	}

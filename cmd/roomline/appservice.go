@@ -67,7 +67,7 @@ func listAppservices(c *call) error {
 		return err
 	}
 	return c.withApp(cfg, func(ctx context.Context, a *app) error {
-		list, err := a.appservices.Describe(ctx, a.appservices.List(appservices.AtTheMachine))
+		list, err := a.appservices.Describe(ctx, appservices.AtTheMachine, a.appservices.List(appservices.AtTheMachine))
 		if err != nil {
 			return err
 		}

@@ -13,7 +13,7 @@ import (
 // access is what routes says of who may ask.
 var access = map[httpapi.AuthClass]string{
 	httpapi.NoAuth: "anyone", httpapi.OptionalToken: "anyone", httpapi.SharedSecret: "secret", httpapi.AccessToken: "token",
-	httpapi.AppserviceToken: "appservice", httpapi.SignedRequest: "server",
+	httpapi.AppserviceToken: "appservice", httpapi.SignedRequest: "server", httpapi.AppPassword: "app password",
 }
 
 // listRoutes prints the route tables as the server has them, for proxies and for tests: method, path, who may ask.

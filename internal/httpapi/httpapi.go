@@ -61,6 +61,7 @@ type Requester struct {
 	Suspended  bool // may read, and do little else
 	SessionID  int64
 	Appservice string   // id of the application service whose token this is, "" for people
+	Service    string   // what its organisation calls it
 	Grants     []string // what the application service may do besides acting for its users
 	Scope      Scope    // nil for all that the requester may
 	Unlimited  bool     // requests are not counted

@@ -40,7 +40,7 @@ func (r *Requester) May(grant string) bool {
 // Actor is what the audit log calls the requester.
 func (r *Requester) Actor() string {
 	if r.Appservice != "" {
-		return "appservice:" + r.Appservice
+		return "appservice:" + r.Service
 	}
 	return string(r.User)
 }

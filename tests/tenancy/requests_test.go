@@ -226,11 +226,13 @@ PUT /_roomline/admin/v1/domains/{serverName}/support | | {}
 ! PUT /_roomline/admin/v1/domains/{serverName}/support: the missing subject has the same domain
 PUT /_roomline/admin/v1/roles/{userId} | | {"role":"auditor"}
 POST /_roomline/admin/v1/appservices | | {"id":"x-{txn}","url":null,"sender_localpart":"x-{txn}","namespaces":{}}
-! POST /_roomline/admin/v1/appservices: it is about the asker's organisation
+> POST /_roomline/admin/v1/appservices | | {"id":"{appserviceId}","url":null,"sender_localpart":"y-{txn}","namespaces":{}}
 POST /_roomline/admin/v1/appservices/{appserviceId}/tokens | | {}
 POST /_roomline/operator/v1/appservices | | {"id":"x-{txn}","url":null,"sender_localpart":"x-{txn}","namespaces":{}}
 ! POST /_roomline/operator/v1/appservices: it names no subject
-POST /_roomline/operator/v1/appservices/{appserviceId}/tokens | | {}
+GET /_roomline/operator/v1/appservices/{appserviceId} | | | appserviceId={organisationId}:{appserviceId}
+DELETE /_roomline/operator/v1/appservices/{appserviceId} | | | appserviceId={organisationId}:{appserviceId}
+POST /_roomline/operator/v1/appservices/{appserviceId}/tokens | | {} | appserviceId={organisationId}:{appserviceId}
 POST /_roomline/admin/v1/links | | {"domain":"{domain}","gives":{"name":true}}
 ! POST /_roomline/admin/v1/links: whether somebody has a domain here is told to nobody
 POST /_roomline/admin/v1/links/{linkId}/accept | | {"gives":{"name":true}}
@@ -268,12 +270,140 @@ GET /_matrix/client/v3/thirdparty/user | userid={userId}
 POST /_matrix/client/v1/appservice/{appserviceId}/ping | | {}
 ! POST /_matrix/client/v1/appservice/{appserviceId}/ping: people may not
 GET /_matrix/federation/v1/openid/userinfo | access_token={deviceId}
+
+GET /_roomline/admin/v1/users
+GET /_roomline/admin/v1/users | search=kanarienvogel
+GET /_roomline/admin/v1/users | search={address}&deactivated=true
+POST /_roomline/admin/v1/users | | {"localpart":"newcomer","domain":"{domain}"}
+> POST /_roomline/admin/v1/users | | {"localpart":"n{txn}","emails":["{address}"]}
+PUT /_roomline/admin/v1/users/{userId} | | {"displayname":"x","emails":["x@mail.test"],"suspended":true}
+> PUT /_roomline/admin/v1/users/{userId} | | {"emails":["{address}"]} | userId={me}
+PUT /_roomline/admin/v1/users/{userId}/password | | {"password":"correct horse z"}
+POST /_roomline/admin/v1/users/{userId}/logout | | {}
+POST /_roomline/admin/v1/users/{userId}/export | | {}
+POST /_roomline/admin/v1/rooms/{roomId}/export | | {}
+GET /_roomline/exports/{token} | | | token={deleteId}
+! GET /_roomline/exports/{token}: it takes a secret
+GET /_roomline/admin/v1/audit
+GET /_roomline/admin/v1/audit | target={userId}
+GET /_roomline/admin/v1/audit | actor={userId}
+GET /_synapse/admin/v2/users
+GET /_synapse/admin/v2/users | user_id={userId}
+GET /_synapse/admin/v3/users
+GET /_synapse/admin/v3/users | name=kanarienvogel&deactivated=true
+PUT /_synapse/admin/v2/users/{userId} | | {"displayname":"x"}
+> PUT /_synapse/admin/v2/users/{userId} | | {"threepids":[{"medium":"email","address":"{address}"}]} | userId={me}
+PUT /_synapse/admin/v2/users/{userId} | | {"external_ids":[{"auth_provider":"idp","external_id":"{externalId}"}]} | userId={me}
+POST /_synapse/admin/v1/deactivate/{userId} | | {"erase":true}
+PUT /_synapse/admin/v1/suspend/{userId} | | {"suspend":true}
+POST /_synapse/admin/v1/reset_password/{userId} | | {"new_password":"correct horse z"}
+PUT /_synapse/admin/v1/users/{userId}/admin | | {"admin":true}
+POST /_synapse/admin/v1/users/{userId}/login | | {}
+POST /_synapse/admin/v2/users/{userId}/devices | | {"device_id":"X"}
+PUT /_synapse/admin/v2/users/{userId}/devices/{deviceId} | | {"display_name":"x"}
+PUT /_synapse/admin/v2/users/{userId}/devices/{deviceId} | | {"display_name":"x"} | userId={me}
+POST /_synapse/admin/v2/users/{userId}/delete_devices | | {"devices":["{deviceId}"]}
+POST /_synapse/admin/v2/users/{userId}/delete_devices | | {"devices":["{deviceId}"]} | userId={me}
+GET /_synapse/admin/v1/threepid/{medium}/users/{address} | | | medium=email
+GET /_synapse/admin/v1/auth_providers/{provider}/users/{externalId} | | | provider=idp
+GET /_synapse/admin/v1/registration_tokens/{token} | | | token={registrationToken}
+PUT /_synapse/admin/v1/registration_tokens/{token} | | {"uses_allowed":5} | token={registrationToken}
+DELETE /_synapse/admin/v1/registration_tokens/{token} | | | token={registrationToken}
+POST /_synapse/admin/v1/registration_tokens/new | | {}
+! POST /_synapse/admin/v1/registration_tokens/new: it names no subject; one that is chosen is a secret, which whoever knows it may ask about
+GET /_synapse/admin/v1/rooms
+GET /_synapse/admin/v1/rooms | search_term=kanarienvogel
+GET /_synapse/admin/v1/rooms | search_term={roomId}
+GET /_synapse/admin/v1/rooms/{roomId}
+GET /_synapse/admin/v1/rooms/{roomId} | | | roomId={roomIdOrAlias}
+GET /_synapse/admin/v1/rooms/{roomId}/block | | | roomId={blockedRoomId}
+PUT /_synapse/admin/v1/rooms/{roomId}/block | | {"block":true}
+PUT /_synapse/admin/v1/rooms/{roomId}/block | | {"block":false} | roomId={blockedRoomId}
+! PUT /_synapse/admin/v1/rooms/{roomId}/block: a room that is not there can be blocked too
+DELETE /_synapse/admin/v1/rooms/{roomId} | | {"block":true,"purge":true}
+DELETE /_synapse/admin/v2/rooms/{roomId} | | {"block":true,"purge":true}
+DELETE /_synapse/admin/v2/rooms/{roomId} | | {"new_room_user_id":"{userId}"} | roomId={myRoom}
+GET /_synapse/admin/v2/rooms/{roomId}/delete_status | | | roomId={deletedRoomId}
+POST /_synapse/admin/v1/rooms/{roomId}/make_room_admin | | {"user_id":"{userId}"}
+POST /_synapse/admin/v1/rooms/{roomId}/make_room_admin | | {"user_id":"{userId}"} | roomId={myRoom}
+
+GET /_roomline/scim/v2/Users | count=200
+GET /_roomline/scim/v2/Users | filter=externalId eq "{externalId}"
+GET /_roomline/scim/v2/Users | filter=emails.value eq "{address}"
+POST /_roomline/scim/v2/Users/.search | | {"schemas":["urn:ietf:params:scim:api:messages:2.0:SearchRequest"],"filter":"userName eq \"{scimName}\" or displayName co \"kanarienvogel\""}
+> POST /_roomline/scim/v2/Users | | {"schemas":["urn:ietf:params:scim:schemas:core:2.0:User"],"userName":"{scimName}","externalId":"{externalId}","emails":[{"value":"{address}"}]}
+POST /_roomline/scim/v2/Users | | {"schemas":["urn:ietf:params:scim:schemas:core:2.0:User"],"userName":"newcomer","urn:roomline:params:scim:schemas:extension:1.0:User":{"domain":"{domain}"}}
+GET /_roomline/scim/v2/Users/{id} | | | id={scimId}
+GET /_roomline/scim/v2/Users/{id} | | | id={userId}
+PUT /_roomline/scim/v2/Users/{id} | | {"schemas":["urn:ietf:params:scim:schemas:core:2.0:User"],"userName":"x"} | id={scimId}
+PATCH /_roomline/scim/v2/Users/{id} | | {"schemas":["urn:ietf:params:scim:api:messages:2.0:PatchOp"],"Operations":[{"op":"replace","path":"title","value":"x"}]} | id={scimId}
+> PATCH /_roomline/scim/v2/Users/{id} | | {"schemas":["urn:ietf:params:scim:api:messages:2.0:PatchOp"],"Operations":[{"op":"replace","path":"urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:manager","value":{"value":"{userId}"}},{"op":"replace","path":"photos","value":[{"value":"mxc://{serverName}/{mediaId}","type":"photo"}]}]} | id={me}
+DELETE /_roomline/scim/v2/Users/{id} | | | id={scimId}
+GET /_roomline/scim/v2/Groups | count=200
+GET /_roomline/scim/v2/Groups | filter=externalId eq "{externalId}"
+POST /_roomline/scim/v2/Groups/.search | | {"schemas":["urn:ietf:params:scim:api:messages:2.0:SearchRequest"],"filter":"externalId eq \"{externalId}\" or displayName co \"kanarienvogel\""}
+POST /_roomline/scim/v2/Groups | | {"schemas":["urn:ietf:params:scim:schemas:core:2.0:Group"],"displayName":"x","members":[{"value":"{userId}"}]}
+POST /_roomline/scim/v2/Groups | | {"schemas":["urn:ietf:params:scim:schemas:core:2.0:Group"],"displayName":"x","urn:roomline:params:scim:schemas:extension:1.0:Group":{"roomId":"{roomId}"}}
+GET /_roomline/scim/v2/Groups/{id} | | | id={groupId}
+PUT /_roomline/scim/v2/Groups/{id} | | {"schemas":["urn:ietf:params:scim:schemas:core:2.0:Group"],"displayName":"x"} | id={groupId}
+PATCH /_roomline/scim/v2/Groups/{id} | | {"schemas":["urn:ietf:params:scim:api:messages:2.0:PatchOp"],"Operations":[{"op":"add","path":"members","value":[{"value":"{ownerId}"}]}]} | id={groupId}
+DELETE /_roomline/scim/v2/Groups/{id} | | | id={groupId}
+POST /_roomline/scim/v2/Bulk | | {"schemas":["urn:ietf:params:scim:api:messages:2.0:BulkRequest"],"Operations":[{"method":"PATCH","path":"/Users/{scimId}","data":{"schemas":["urn:ietf:params:scim:api:messages:2.0:PatchOp"],"Operations":[{"op":"replace","path":"title","value":"y"}]}},{"method":"DELETE","path":"/Groups/{groupId}"}]}
+! GET /_roomline/scim/v2/Schemas/{urn}: schemas are the same for all
+! GET /_roomline/scim/v2/ResourceTypes/{name}: types are the same for all
+
+POST /_roomline/client/v1/app_passwords | | {"name":"x"}
+! POST /_roomline/client/v1/app_passwords: it is about the asker
+DELETE /_roomline/client/v1/app_passwords/{id} | | | id={appPasswordId}
+GET /_roomline/client/v1/contacts
+GET /_roomline/client/v1/contacts | search=kanarienvogel
+PUT /_roomline/client/v1/contacts/{contactId} | | {"name":"x"}
+! PUT /_roomline/client/v1/contacts/{contactId}: the asker may keep what they want
+POST /_roomline/client/v1/contacts/import | | BEGIN:VCARD\nVERSION:3.0\nUID:{contactId}\nFN:x\nEND:VCARD\n
+! POST /_roomline/client/v1/contacts/import: the asker may keep what they want
+POST /_roomline/client/v1/contacts/profile | | {"name":"x"}
+! POST /_roomline/client/v1/contacts/profile: the server has no certificate
+GET /_roomline/client/v1/contacts/profile/{link} | | | link={deleteId}
+! GET /_roomline/client/v1/contacts/profile/{link}: it takes a secret
+PROPFIND /.well-known/carddav | | <propfind xmlns="DAV:"><prop><displayname/><owner/><current-user-principal/><sync-token/></prop></propfind>
+! PROPFIND /.well-known/carddav: it is about the server
+PROPFIND /_roomline/dav | | <propfind xmlns="DAV:"><prop><displayname/><owner/><current-user-principal/><sync-token/></prop></propfind>
+! PROPFIND /_roomline/dav: it is about the asker
+PROPFIND /_roomline/dav/principals/{user} | | <propfind xmlns="DAV:"><prop><displayname/><owner/><current-user-principal/><sync-token/></prop></propfind>
+REPORT /_roomline/dav/principals/{user} | | <x xmlns="DAV:"/>
+! REPORT /_roomline/dav/principals/{user}: there is no report of people
+PROPFIND /_roomline/dav/addressbooks/{user} | | <propfind xmlns="DAV:"><prop><displayname/><owner/><current-user-principal/><sync-token/></prop></propfind>
+PROPFIND /_roomline/dav/addressbooks/{user} | | <propfind xmlns="DAV:"><allprop/></propfind> | user={myUser}
+REPORT /_roomline/dav/addressbooks/{user} | | <x xmlns="DAV:"/>
+! REPORT /_roomline/dav/addressbooks/{user}: there is no report of all address books
+PROPFIND /_roomline/dav/addressbooks/{user}/{book} | | <propfind xmlns="DAV:"><allprop/></propfind>
+PROPFIND /_roomline/dav/addressbooks/{user}/{book} | | <propfind xmlns="DAV:"><allprop/></propfind> | book=organisation
+PROPFIND /_roomline/dav/addressbooks/{user}/{book} | | <propfind xmlns="DAV:"><allprop/></propfind> | user={myUser},book=organisation
+PROPPATCH /_roomline/dav/addressbooks/{user}/{book} | | <propertyupdate xmlns="DAV:"><set><prop><displayname>x</displayname></prop></set></propertyupdate>
+REPORT /_roomline/dav/addressbooks/{user}/{book} | | <d:sync-collection xmlns:d="DAV:" xmlns:c="urn:ietf:params:xml:ns:carddav"><d:sync-token/><d:sync-level>1</d:sync-level><d:prop><d:getetag/><c:address-data/></d:prop></d:sync-collection>
+REPORT /_roomline/dav/addressbooks/{user}/{book} | | <d:sync-collection xmlns:d="DAV:" xmlns:c="urn:ietf:params:xml:ns:carddav"><d:sync-token/><d:sync-level>1</d:sync-level><d:prop><d:getetag/><c:address-data/></d:prop></d:sync-collection> | user={myUser},book=organisation
+REPORT /_roomline/dav/addressbooks/{user}/{book} | | <d:sync-collection xmlns:d="DAV:" xmlns:c="urn:ietf:params:xml:ns:carddav"><d:sync-token/><d:sync-level>1</d:sync-level><d:prop><d:getetag/><c:address-data/></d:prop></d:sync-collection> | user={myUser}
+REPORT /_roomline/dav/addressbooks/{user}/{book} | | <c:addressbook-query xmlns:d="DAV:" xmlns:c="urn:ietf:params:xml:ns:carddav"><d:prop><d:getetag/><c:address-data/></d:prop><c:filter><c:prop-filter name="FN"><c:text-match>kanarienvogel</c:text-match></c:prop-filter></c:filter></c:addressbook-query> | user={myUser},book=organisation
+REPORT /_roomline/dav/addressbooks/{user}/{book} | | <c:addressbook-multiget xmlns:d="DAV:" xmlns:c="urn:ietf:params:xml:ns:carddav"><d:prop><d:getetag/><c:address-data/></d:prop><d:href>/_roomline/dav/addressbooks/{user}/personal/{contactId}</d:href></c:addressbook-multiget> | user={myUser}
+REPORT /_roomline/dav/addressbooks/{user}/{book} | | <c:addressbook-multiget xmlns:d="DAV:" xmlns:c="urn:ietf:params:xml:ns:carddav"><d:prop><d:getetag/><c:address-data/></d:prop><d:href>/_roomline/dav/addressbooks/{myUser}/personal/{contactId}</d:href></c:addressbook-multiget> | user={myUser}
+REPORT /_roomline/dav/addressbooks/{user}/{book} | | <c:addressbook-multiget xmlns:d="DAV:" xmlns:c="urn:ietf:params:xml:ns:carddav"><d:prop><d:getetag/><c:address-data/></d:prop><d:href>/_roomline/dav/addressbooks/{myUser}/organisation/{personObject}</d:href></c:addressbook-multiget> | user={myUser},book=organisation
+PROPFIND /_roomline/dav/addressbooks/{user}/{book}/{object} | | <propfind xmlns="DAV:"><allprop/></propfind>
+PROPFIND /_roomline/dav/addressbooks/{user}/{book}/{object} | | <propfind xmlns="DAV:"><allprop/></propfind> | user={myUser}
+PROPFIND /_roomline/dav/addressbooks/{user}/{book}/{object} | | <propfind xmlns="DAV:"><allprop/></propfind> | user={myUser},book=organisation,object={personObject}
+GET /_roomline/dav/addressbooks/{user}/{book}/{object}
+GET /_roomline/dav/addressbooks/{user}/{book}/{object} | | | user={myUser}
+GET /_roomline/dav/addressbooks/{user}/{book}/{object} | | | user={myUser},book=organisation,object={personObject}
+PUT /_roomline/dav/addressbooks/{user}/{book}/{object} | | BEGIN:VCARD\nVERSION:3.0\nUID:{contactId}\nFN:x\nEND:VCARD\n
+PUT /_roomline/dav/addressbooks/{user}/{book}/{object} | | BEGIN:VCARD\nVERSION:3.0\nUID:{contactId}\nFN:x\nEND:VCARD\n | user={myUser}
+PUT /_roomline/dav/addressbooks/{user}/{book}/{object} | | BEGIN:VCARD\nVERSION:3.0\nUID:{contactId}\nFN:x\nEND:VCARD\n | user={myUser},book=organisation,object={personObject}
+DELETE /_roomline/dav/addressbooks/{user}/{book}/{object}
+DELETE /_roomline/dav/addressbooks/{user}/{book}/{object} | | | user={myUser}
 `
 
 // pathValues are what stands in a path where no identifier does.
 var pathValues = map[string]string{
 	"eventType": "m.room.message", "txnId": "{txn}", "stateKey": "", "relType": "m.thread", "receiptType": "m.read", "fileName": "x.txt",
-	"idpId": "x", "name": "media", "protocol": "irc", "networkId": "x", "$": "",
+	"idpId": "x", "name": "media", "protocol": "irc", "networkId": "x", "urn": "x", "$": "",
 }
 
 // request is a line of requests.

@@ -4,12 +4,14 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"strconv"
 	"strings"
 	"testing"
 
 	_ "github.com/lib/pq"
+	"github.com/tidwall/gjson"
 
 	"github.com/roomline/roomline/internal/hstest"
 )
@@ -28,6 +30,8 @@ type deployment struct {
 	db   *sql.DB
 	orgs map[string]*hstest.Organisation
 	made int
+	// basics are app passwords, by the access token of whose they are.
+	basics map[string]string
 }
 
 func start(t *testing.T) *deployment {
@@ -38,7 +42,7 @@ func start(t *testing.T) *deployment {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { db.Close() })
-	return &deployment{Deployment: dep, db: db, orgs: map[string]*hstest.Organisation{
+	return &deployment{Deployment: dep, db: db, basics: map[string]string{}, orgs: map[string]*hstest.Organisation{
 		theirs: dep.Organisation(t, "Organisation "+canary, theirs), ours: dep.Organisation(t, "Ours", ours)}}
 }
 
@@ -93,6 +97,8 @@ func (d *deployment) side(t *testing.T) *side {
 	t.Helper()
 	s := &side{owner: d.account(t, theirs, owner), member: d.account(t, theirs, member), guest: d.account(t, theirs, guest)}
 	people := s.people(t)
+	maps.Copy(people, s.administered(t, d.Operator(t)))
+	maps.Copy(people, d.contacts(t, s.member))
 	people["domain"] = theirs
 	people["organisationId"] = strconv.FormatInt(d.orgs[theirs].ID, 10)
 	for i, request := range rooms {
@@ -151,6 +157,60 @@ func (s *side) people(t *testing.T) map[string]string {
 	}
 }
 
+// administered fills what administrators and directories have.
+func (s *side) administered(t *testing.T, operator *hstest.User) map[string]string {
+	t.Helper()
+	local := s.member.ID[1:strings.Index(s.member.ID, ":")]
+	do := func(by *hstest.User, method, path string, body any) gjson.Result {
+		answer, err := by.Do(t.Context(), method, path, body)
+		if err != nil || answer.Status >= 300 {
+			t.Fatalf("%s %s: %s %v", method, path, answer, err)
+		}
+		return answer.JSON()
+	}
+	address, external := "mail-"+local+"@mail.test", "external-"+local
+	person := do(s.owner, "POST", "/_roomline/scim/v2/Users", map[string]any{
+		"schemas": []string{"urn:ietf:params:scim:schemas:core:2.0:User"}, "userName": "sam-" + local + "@mail.test", "externalId": external,
+		"displayName": "Sam " + canary, "title": "Title " + canary, "name": map[string]any{"givenName": canary, "familyName": canary},
+		"emails": []any{map[string]any{"value": address}},
+		"urn:ietf:params:scim:schemas:extension:enterprise:2.0:User": map[string]any{"department": canary, "manager": map[string]any{"value": s.owner.ID}},
+	})
+	group := do(s.owner, "POST", "/_roomline/scim/v2/Groups", map[string]any{
+		"schemas": []string{"urn:ietf:params:scim:schemas:core:2.0:Group"}, "displayName": "Group " + canary, "externalId": external,
+		"members": []any{map[string]any{"value": s.member.ID}}, "urn:roomline:params:scim:schemas:extension:1.0:Group": map[string]any{"kind": "none"},
+	})
+	do(operator, "PUT", "/_synapse/admin/v2/users/"+s.member.ID, map[string]any{
+		"external_ids": []any{map[string]any{"auth_provider": "idp", "external_id": external}}})
+	token := do(s.owner, "POST", "/_synapse/admin/v1/registration_tokens/new", map[string]any{"token": "registration-" + local}).Get("token").String()
+	blocked := "!blocked-" + local + ":" + theirs
+	do(s.owner, "PUT", "/_synapse/admin/v1/rooms/"+blocked+"/block", map[string]any{"block": true})
+	deleted := s.owner.MustCreateRoom(t, map[string]any{"name": canary})
+	deletion := do(s.owner, "DELETE", "/_synapse/admin/v2/rooms/"+deleted, map[string]any{"message": canary})
+	do(s.owner, "POST", "/_roomline/admin/v1/users/"+s.member.ID+"/export", nil)
+	do(s.owner, "PUT", "/_roomline/admin/v1/policies/media", map[string]any{})
+	return map[string]string{
+		"scimId": person.Get("id").String(), "scimName": "sam-" + local + "@mail.test", "groupId": group.Get("id").String(), "address": address,
+		"externalId": external, "registrationToken": token, "blockedRoomId": blocked, "deletedRoomId": deleted, "deleteId": deletion.Get("delete_id").String(),
+	}
+}
+
+// contacts fills the private address book, and finds somebody in the organisation's.
+func (d *deployment) contacts(t *testing.T, u *hstest.User) map[string]string {
+	t.Helper()
+	id := "contact-" + u.ID[1:strings.Index(u.ID, ":")] + ".vcf"
+	u.MustDo(t, http.MethodPut, "/_roomline/client/v1/contacts/"+id, map[string]any{"name": "Contact " + canary, "note": canary})
+	password := u.MustDo(t, http.MethodPost, "/_roomline/client/v1/app_passwords", map[string]any{"name": canary})
+	a := &asker{user: u, basic: d.basic(t, u)}
+	var person string
+	if answer := a.send(t, sent{"PROPFIND", "/_roomline/dav/addressbooks/" + u.ID[1:] + "/organisation", "", appPassword}); answer.Status != http.StatusMultiStatus {
+		t.Fatalf("the organisation's address book: %s", answer)
+	}
+	if err := d.db.QueryRow(`SELECT object_name FROM directory_entries WHERE user_id = $1`, u.ID).Scan(&person); err != nil {
+		t.Fatal(err)
+	}
+	return map[string]string{"personObject": person + ".vcf", "contactId": id, "object": id, "book": "personal", "user": u.ID[1:], "appPasswordId": password.Get("id").String()}
+}
+
 // room makes a room with something of everything in it.
 func (s *side) room(t *testing.T, number int, request map[string]any) map[string]string {
 	t.Helper()
@@ -191,9 +251,9 @@ func missing(subject map[string]string) map[string]string {
 	none := map[string]string{}
 	for name, value := range subject {
 		switch name {
-		case "roomId", "eventId", "mediaId", "avatarId", "delayId", "deviceId", "filterId":
+		case "roomId", "eventId", "mediaId", "avatarId", "delayId", "deviceId", "filterId", "deletedRoomId", "blockedRoomId", "groupId", "deleteId":
 			none[name] = another(value)
-		case "userId", "guestId", "ownerId":
+		case "userId", "guestId", "ownerId", "scimId":
 			none[name] = "@z" + value[2:]
 		case "roomAlias":
 			none[name] = "#z" + value[2:]
@@ -205,7 +265,9 @@ func missing(subject map[string]string) map[string]string {
 			none[name] = "crm-z" + value[5:]
 		case "domain":
 			none[name] = "kundez.test"
-		case "organisationId", "linkId":
+		case "user", "scimName", "address", "externalId", "registrationToken", "contactId", "object", "personObject":
+			none[name] = "z" + value[1:]
+		case "organisationId", "linkId", "appPasswordId":
 			none[name] = "987654"
 		default:
 			none[name] = value

@@ -249,6 +249,9 @@ test("a second device is verified by emoji", async () => {
     second = await signIn(urls[1], accounts[0]);
     const crypto = second.getCrypto();
     assert.ok(!(await isSigned(second, second)), "a new device is not signed");
+    // The request goes to the devices that the SDK knows of by then.
+    await eventually("the first device being known", async () =>
+        (await crypto.getUserDeviceInfo([second.getUserId()], true)).get(second.getUserId())?.has(alice.deviceId));
     const theirs = accepted(alice);
     await compareEmoji(await crypto.requestOwnUserVerification(), await theirs());
     for (const client of [alice, second, bob]) {

@@ -234,8 +234,10 @@ func (s *Server) find(who Who, id string) (*Registration, error) {
 			return as, nil
 		}
 	}
-	return nil, matrix.NotFound("there is no such application service")
+	return nil, noSuchService()
 }
+
+func noSuchService() *matrix.Error { return matrix.NotFound("there is no such application service") }
 
 // stored is find for what can be changed.
 func (s *Server) stored(who Who, id string) (*Registration, error) {
@@ -259,8 +261,12 @@ func (s *Server) Remove(ctx context.Context, who Who, id string) error {
 	}
 	err = s.cfg.Journal.Write(ctx, func(tx *store.Tx) ([]store.Update, error) {
 		deleted, err := tx.DeleteAppservice(ctx, as.ID)
-		if err != nil || !deleted {
+		if err != nil {
 			return nil, err
+		}
+		if !deleted {
+			// Another process has removed it, and this one has not heard of it yet.
+			return nil, noSuchService()
 		}
 		return s.changedBy(ctx, tx, who, as, "appservice.remove")
 	})

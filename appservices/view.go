@@ -112,31 +112,8 @@ func splitPath(path string) []string {
 	return append(parts, part.String())
 }
 
-// glob reports whether a pattern with * matches.
-func glob(pattern, text string) bool {
-	first, rest, star := strings.Cut(pattern, "*")
-	if !star {
-		return pattern == text
-	}
-	text, ok := strings.CutPrefix(text, first)
-	if !ok {
-		return false
-	}
-	for {
-		part, next, more := strings.Cut(rest, "*")
-		if !more {
-			return strings.HasSuffix(text, part)
-		}
-		i := strings.Index(text, part)
-		if i < 0 {
-			return false
-		}
-		text, rest = text[i+len(part):], next
-	}
-}
-
 func anyGlob(patterns []string, text string) bool {
-	return slices.ContainsFunc(patterns, func(p string) bool { return glob(p, text) })
+	return slices.ContainsFunc(patterns, func(p string) bool { return matrix.Glob(p, text) })
 }
 
 // shows reports whether events of a type are told. What lasts no longer than a moment is a thing of its own.
@@ -154,7 +131,7 @@ func (v *View) showsRoom(room matrix.RoomID) bool { return v.rooms == nil || v.r
 // content is what is left of an event's content.
 func (v *View) content(typ string, content map[string]any) map[string]any {
 	for _, rule := range v.fields {
-		if glob(rule.pattern, typ) {
+		if matrix.Glob(rule.pattern, typ) {
 			kept := make(map[string]any)
 			for _, path := range rule.paths {
 				keep(kept, content, path)

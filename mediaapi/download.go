@@ -200,8 +200,8 @@ func (s *Server) sendObject(ctx context.Context, c *httpapi.Call, what content) 
 		}
 		return storeError(err)
 	}
-	w := &paced{ResponseWriter: c.W, control: http.NewResponseController(c.W)}
-	defer w.release()
+	w := paced{c.Paced()}
+	defer w.Release()
 	http.ServeContent(w, c.Request, "", time.Time{}, body)
 	if body.broken != nil {
 		s.cfg.Log.Warn("media: a download broke off", "object", what.key, "error", body.broken)
@@ -302,25 +302,11 @@ func (o *object) Close() error {
 	return err
 }
 
-// paced moves the connection's deadline along as long as the client takes what it is sent.
-type paced struct {
-	http.ResponseWriter
-	control *http.ResponseController
-	renewed time.Time
-}
-
-func (w *paced) Write(p []byte) (int, error) {
-	if now := time.Now(); now.Sub(w.renewed) > time.Second {
-		_ = w.control.SetWriteDeadline(now.Add(limits.AnswerWrite))
-		w.renewed = now
-	}
-	return w.ResponseWriter.Write(p)
-}
+// paced is an answer that files are copied into.
+type paced struct{ *httpapi.Paced }
 
 // ReadFrom is what net/http copies with.
-func (w *paced) ReadFrom(r io.Reader) (int64, error) { return copyTo(w, r) }
-
-func (w *paced) release() { _ = w.control.SetWriteDeadline(time.Time{}) }
+func (w paced) ReadFrom(r io.Reader) (int64, error) { return copyTo(w, r) }
 
 // inline are the types that a browser may show: it can't be made to run them.
 //

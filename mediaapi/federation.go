@@ -106,8 +106,8 @@ func (s *Server) sendParts(ctx context.Context, c *httpapi.Call, r restrictions,
 	if err := body.open(); err != nil {
 		return storeError(err)
 	}
-	w := &paced{ResponseWriter: c.W, control: http.NewResponseController(c.W)}
-	defer w.release()
+	w := paced{c.Paced()}
+	defer w.Release()
 	if err := writeParts(w, r, what, body); err != nil {
 		s.cfg.Log.Warn("media: a download by another server broke off", "object", what.key, "error", err)
 		panic(http.ErrAbortHandler)

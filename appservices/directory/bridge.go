@@ -296,14 +296,25 @@ func (b *Bridge) putGroup(ctx context.Context, g *Group, done *Summary) (operati
 	if has != nil {
 		roomID = has.Room
 	}
+	resource.Schemas = append(resource.Schemas, schemaRoom)
+	resource.Room = &scimRoom{Kind: "none"}
 	c := b.cfg.roomOf(g)
 	if c != nil {
 		var err error
 		if roomID, err = b.rooms.ensure(ctx, g, c); err != nil {
 			return operation{}, err
 		}
-		resource.Schemas = append(resource.Schemas, schemaRoom)
-		resource.Room = &scimRoom{roomID}
+		resource.Room = &scimRoom{RoomID: roomID}
+	} else {
+		roomID = ""
+	}
+	if has != nil && has.Room != roomID {
+		// The configuration has changed, and the room of a group cannot: the group begins anew.
+		if err := b.server.do(ctx, "DELETE", "/Groups/"+has.SCIM, nil, nil); err != nil && !gone(err) {
+			return operation{}, err
+		}
+		delete(b.state.Groups, g.ID)
+		has = nil
 	}
 	o := operation{method: "POST", path: "/Groups", data: resource}
 	if has != nil {

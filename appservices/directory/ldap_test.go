@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -53,6 +54,7 @@ func company(n int) []byte {
 		fmt.Fprintf(&out, "member: %s\n", dn(i))
 	}
 	fmt.Fprintf(&out, "\ndn: cn=Team Red,%s\nobjectClass: groupOfNames\ncn: Team Red\nmember: %s\nmember: %s\n\n", groupsBase, dn(1), dn(2))
+	fmt.Fprintf(&out, "dn: cn=Printers,%s\nobjectClass: groupOfNames\ncn: Printers\nmember: %s\n\n", groupsBase, dn(1))
 	return out.Bytes()
 }
 
@@ -151,10 +153,10 @@ func TestDirectoryBecomesAccountsAndRooms(t *testing.T) {
 	}
 	dry := c.sync(t, Options{DryRun: true})
 	admin := c.dep.Admin(t, "admin")
-	if len(dry.Create) != size || len(dry.Groups) != 2 || c.resource(t, admin, "p00003").Exists() {
+	if len(dry.Create) != size || len(dry.Groups) != 3 || c.resource(t, admin, "p00003").Exists() {
 		t.Fatalf("a dry run plans %d accounts, %d groups", len(dry.Create), len(dry.Groups))
 	}
-	if done := c.sync(t, Options{}); len(done.Create) != size || len(done.Groups) != 2 {
+	if done := c.sync(t, Options{}); len(done.Create) != size || len(done.Groups) != 3 {
 		t.Fatalf("made %d accounts, %d groups", len(done.Create), len(done.Groups))
 	}
 	if done := c.sync(t, Options{}); !done.Empty() {
@@ -178,6 +180,20 @@ func TestDirectoryBecomesAccountsAndRooms(t *testing.T) {
 		t.Errorf("the profile is %s", profile)
 	}
 	c.mustBecome(t, "cn=Team Red,"+groupsBase, "@directory:hs.test @p00001:hs.test @p00002:hs.test")
+	// A group that no line of the configuration names is no room.
+	groups := admin.MustDo(t, http.MethodGet, scimPath+"/Groups?filter="+url.QueryEscape(`displayName eq "Printers"`), nil)
+	if got := groups.Get("Resources.0." + strings.ReplaceAll(schemaRoom, ".", `\.`)); got.Get("kind").String() != "none" || got.Get("roomId").Exists() {
+		t.Errorf("the group without a room has %s", got.Raw)
+	}
+	// A line that names it later makes one of it.
+	c.cfg.Rooms = append(c.cfg.Rooms, RoomConfig{Group: "Printers", Name: "{group}", pattern: regexp.MustCompile("^Printers$")})
+	if done := c.sync(t, Options{}); len(done.Groups) != 1 {
+		t.Errorf("a new line for rooms changes %d groups", len(done.Groups))
+	}
+	c.mustBecome(t, "cn=Printers,"+groupsBase, "@directory:hs.test @p00001:hs.test")
+	if done := c.sync(t, Options{}); !done.Empty() {
+		t.Errorf("the run after has work: %+v", done.Plan)
+	}
 }
 
 func gjsonPath(path string) string {

@@ -82,8 +82,10 @@ type scimGroup struct {
 	Room       *scimRoom   `json:"urn:roomline:params:scim:schemas:extension:1.0:Group,omitempty"`
 }
 
+// scimRoom says which room a group's people are in. Without it the homeserver would make one; Kind "none" says that there is none.
 type scimRoom struct {
 	RoomID string `json:"roomId,omitempty"`
+	Kind   string `json:"kind,omitempty"`
 }
 
 // resource is a person as SCIM has it. manager is the SCIM id of the manager, or empty.
@@ -113,9 +115,12 @@ func values(list []Address) []scimValue {
 
 // do sends a request and reads its answer into to. A throttled request is repeated.
 func (s *scim) do(ctx context.Context, method, path string, body, to any) error {
-	text, err := json.Marshal(body)
-	if err != nil {
-		return err
+	var text []byte
+	if body != nil {
+		var err error
+		if text, err = json.Marshal(body); err != nil {
+			return err
+		}
 	}
 	for {
 		req, err := http.NewRequestWithContext(ctx, method, s.url+scimPath+path, bytes.NewReader(text))

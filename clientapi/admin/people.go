@@ -373,5 +373,7 @@ func (s *Server) fetchExport(ctx context.Context, c *httpapi.Call) (any, error) 
 	}
 	c.W.Header().Set("Content-Type", "application/zip")
 	c.W.Header().Set("Content-Disposition", `attachment; filename="export.zip"`)
-	return nil, archive.Write(ctx, c.Paced())
+	w := c.Paced()
+	defer w.Release()
+	return nil, archive.Write(ctx, w)
 }

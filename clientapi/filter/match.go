@@ -2,7 +2,6 @@ package filter
 
 import (
 	"slices"
-	"strings"
 
 	"github.com/tidwall/gjson"
 
@@ -39,10 +38,10 @@ func (f *EventFilter) Match(eventType string, sender matrix.UserID) bool {
 	if !listed(f.Senders, f.NotSenders, string(sender)) {
 		return false
 	}
-	if slices.ContainsFunc(f.NotTypes, func(pattern string) bool { return glob(pattern, eventType) }) {
+	if slices.ContainsFunc(f.NotTypes, func(pattern string) bool { return matrix.Glob(pattern, eventType) }) {
 		return false
 	}
-	return f.Types == nil || slices.ContainsFunc(f.Types, func(pattern string) bool { return glob(pattern, eventType) })
+	return f.Types == nil || slices.ContainsFunc(f.Types, func(pattern string) bool { return matrix.Glob(pattern, eventType) })
 }
 
 // MatchAll reports whether the filter lets everything through.
@@ -52,28 +51,4 @@ func (f *EventFilter) MatchAll() bool {
 
 func listed(only, not []string, s string) bool {
 	return !slices.Contains(not, s) && (only == nil || slices.Contains(only, s))
-}
-
-// glob matches a pattern in which * stands for any sequence of bytes. Each part between two stars is taken at its first
-// place: that is always right, and needs no way back.
-func glob(pattern, s string) bool {
-	head, rest, star := strings.Cut(pattern, "*")
-	if !star {
-		return pattern == s
-	}
-	if !strings.HasPrefix(s, head) {
-		return false
-	}
-	s = s[len(head):]
-	for {
-		part, after, star := strings.Cut(rest, "*")
-		if !star {
-			return strings.HasSuffix(s, part)
-		}
-		i := strings.Index(s, part)
-		if i < 0 {
-			return false
-		}
-		s, rest = s[i+len(part):], after
-	}
 }

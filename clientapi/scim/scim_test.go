@@ -235,7 +235,8 @@ func TestETags(t *testing.T) {
 	equal(t, "any version", send("PUT", "If-Match", "*", body).StatusCode, 200)
 }
 
-// TestRequestsOfEntraID sends what Microsoft Entra ID sends, as its documentation shows it.
+// TestRequestsOfEntraID sends requests in the forms that Entra ID has: flattened paths, values chosen by type, "False" as text. They were not
+// recorded from one.
 func TestRequestsOfEntraID(t *testing.T) {
 	d, c := start(t)
 	equal(t, "probe", c.find(t, `userName eq "Test_User_dfeef4c5@hs.test"`).Get("totalResults"), 0)
@@ -279,7 +280,8 @@ func TestRequestsOfEntraID(t *testing.T) {
 	login.MustFail(t, http.StatusUnauthorized, "M_UNKNOWN_TOKEN", http.MethodGet, hstest.Path("account", "whoami"), nil)
 }
 
-// TestRequestsOfOkta sends what Okta sends, as its documentation shows it.
+// TestRequestsOfOkta sends requests in the forms that Okta has: a look for the user name first, whole resources with PUT, a PATCH without a path.
+// They were not recorded from one.
 func TestRequestsOfOkta(t *testing.T) {
 	_, c := start(t)
 	equal(t, "probe", c.do(t, 200, http.MethodGet, "/Users?startIndex=1&count=100&filter="+url.QueryEscape(`userName eq "test.user@okta.local"`), nil).Get("Resources").Raw, "[]")

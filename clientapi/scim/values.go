@@ -55,33 +55,37 @@ func (r *resourceType) normal(in resource) (resource, error) {
 		if a == nil {
 			a = find(commonAttributes, key)
 		}
-		if a == nil || a.Mutability == readOnly || a.Name == "schemas" {
+		if a == nil || a.Name == "schemas" {
 			continue
 		}
-		v, err := normalValue(a, value)
-		if err != nil {
+		if err := put(out, a, value); err != nil {
 			return nil, err
-		}
-		if v != nil {
-			out[a.Name] = v
 		}
 	}
 	return out, nil
+}
+
+// put sets an attribute to a value that somebody has sent, unless it is not theirs to set.
+func put(out map[string]any, a *attribute, value any) error {
+	if a.Mutability == readOnly {
+		return nil
+	}
+	v, err := normalValue(a, value)
+	if err == nil && v != nil {
+		out[a.Name] = v
+	}
+	return err
 }
 
 func normalObject(list []attribute, in map[string]any) (map[string]any, error) {
 	out := map[string]any{}
 	for key, value := range in {
 		a := find(list, key)
-		if a == nil || a.Mutability == readOnly {
+		if a == nil {
 			continue
 		}
-		v, err := normalValue(a, value)
-		if err != nil {
+		if err := put(out, a, value); err != nil {
 			return nil, err
-		}
-		if v != nil {
-			out[a.Name] = v
 		}
 	}
 	return out, nil

@@ -59,14 +59,7 @@ func (c *call) registration(file string) ([]byte, error) {
 
 // listAppservices prints all application services.
 func listAppservices(c *call) error {
-	fs := c.flags()
-	var from source
-	from.register(fs)
-	_, cfg, err := c.parseWithConfig(fs, &from, 0)
-	if err != nil {
-		return err
-	}
-	return c.withApp(cfg, func(ctx context.Context, a *app) error {
+	return c.onApp(0, func(ctx context.Context, a *app, _ []string) error {
 		list, err := a.appservices.Describe(ctx, appservices.AtTheMachine, a.appservices.List(appservices.AtTheMachine))
 		if err != nil {
 			return err
@@ -93,14 +86,7 @@ func listAppservices(c *call) error {
 
 // removeAppservice ends an application service.
 func removeAppservice(c *call) error {
-	fs := c.flags()
-	var from source
-	from.register(fs)
-	operands, cfg, err := c.parseWithConfig(fs, &from, 1)
-	if err != nil {
-		return err
-	}
-	return c.withApp(cfg, func(ctx context.Context, a *app) error {
+	return c.onApp(1, func(ctx context.Context, a *app, operands []string) error {
 		if err := a.appservices.Remove(ctx, appservices.AtTheMachine, operands[0]); err != nil {
 			return readable(err)
 		}

@@ -157,14 +157,7 @@ func writeSecret(path, text string) error {
 // databaseRestored is for an operator who has put back a copy of the database's files. A restored dump and a recovery to a point in
 // time are noticed without it.
 func databaseRestored(c *call) error {
-	fs := c.flags()
-	var from source
-	from.register(fs)
-	_, cfg, err := c.parseWithConfig(fs, &from, 0)
-	if err != nil {
-		return err
-	}
-	return c.withApp(cfg, func(ctx context.Context, a *app) error {
+	return c.onApp(0, func(ctx context.Context, a *app, _ []string) error {
 		if err := a.store.EndKeyEpoch(ctx); err != nil {
 			return err
 		}

@@ -81,14 +81,7 @@ func createOrganisation(c *call) error {
 
 // listOrganisations prints all organisations.
 func listOrganisations(c *call) error {
-	fs := c.flags()
-	var from source
-	from.register(fs)
-	_, cfg, err := c.parseWithConfig(fs, &from, 0)
-	if err != nil {
-		return err
-	}
-	return c.withApp(cfg, func(ctx context.Context, a *app) error {
+	return c.onApp(0, func(ctx context.Context, a *app, _ []string) error {
 		w := tabwriter.NewWriter(c.stdout, 0, 0, 2, ' ', 0)
 		fmt.Fprintln(w, "NUMBER\tSTATE\tPEOPLE\tDOMAINS\tNAME")
 		for after := int64(0); ; {

@@ -18,14 +18,7 @@ var access = map[httpapi.AuthClass]string{
 
 // listRoutes prints the route tables as the server has them, for proxies and for tests: method, path, who may ask.
 func listRoutes(c *call) error {
-	fs := c.flags()
-	var from source
-	from.register(fs)
-	_, cfg, err := c.parseWithConfig(fs, &from, 0)
-	if err != nil {
-		return err
-	}
-	return c.withApp(cfg, func(_ context.Context, a *app) error {
+	return c.onApp(0, func(_ context.Context, a *app, _ []string) error {
 		w := tabwriter.NewWriter(c.stdout, 0, 0, 2, ' ', 0)
 		for _, table := range a.tables([]config.Service{config.ServeClient, config.ServeFederation}) {
 			for _, r := range table {

@@ -23,6 +23,18 @@ import (
 // listPage is how many accounts are read at a time.
 const listPage = 1000
 
+// onApp is withApp for a command that is told where the configuration is, so many operands, and nothing else.
+func (c *call) onApp(operands int, f func(ctx context.Context, a *app, operands []string) error) error {
+	fs := c.flags()
+	var from source
+	from.register(fs)
+	given, cfg, err := c.parseWithConfig(fs, &from, operands)
+	if err != nil {
+		return err
+	}
+	return c.withApp(cfg, func(ctx context.Context, a *app) error { return f(ctx, a, given) })
+}
+
 // withApp runs f on an application without listeners, beside the server if that is running.
 func (c *call) withApp(cfg *config.Config, f func(ctx context.Context, a *app) error) (err error) {
 	log := slog.New(slog.NewTextHandler(c.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
@@ -112,14 +124,7 @@ func setPassword(c *call) error {
 
 // listUsers prints all accounts.
 func listUsers(c *call) error {
-	fs := c.flags()
-	var from source
-	from.register(fs)
-	_, cfg, err := c.parseWithConfig(fs, &from, 0)
-	if err != nil {
-		return err
-	}
-	return c.withApp(cfg, func(ctx context.Context, a *app) error {
+	return c.onApp(0, func(ctx context.Context, a *app, _ []string) error {
 		w := tabwriter.NewWriter(c.stdout, 0, 0, 2, ' ', 0)
 		fmt.Fprintln(w, "USER\tCREATED\tNOTES")
 		organisations, err := a.store.ListOrganisations(ctx)

@@ -234,7 +234,7 @@ var Inventory = []Personal{
 	{Table: "appservice_users", Erase: `DELETE FROM appservice_users WHERE user_id = $1`, NotExported: "which application service made the account"},
 	{Table: "appservices", Residue: []string{"created_by"}, Why: "who answers for the application service", NotExported: "what an administrator has registered"},
 	{
-		Table: "appservice_delivery", Residue: []string{"body"}, Why: "what an application service has not taken yet, for a day at most while it is reachable",
+		Table: "appservice_delivery", Residue: []string{"body"}, Why: "the transaction that an application service has not taken yet, until it takes it or is removed",
 		NotExported: "copies of events, which are exported",
 	},
 	impersonal("appservice_access"),

@@ -7,33 +7,10 @@ import { after, before, test } from "node:test";
 import {
     ClientEvent, createClient, Direction, EventType, Filter, MsgType, ReceiptType, RelationType, SyncState, TimelineWindow,
 } from "matrix-js-sdk";
-import { logger } from "matrix-js-sdk/lib/logger.js";
+import { accounts, silent, urls, waiting } from "./common.mjs";
 
-// Why: the SDK asks for Node 22 because of this one function; with it, it works on Node 20 as well.
-Promise.withResolvers ??= function () {
-    const made = {};
-    made.promise = new this((resolve, reject) => Object.assign(made, { resolve, reject }));
-    return made;
-};
-
-logger.setLevel("silent");
-const silent = { trace() {}, debug() {}, info() {}, warn() {}, error() {}, getChild: () => silent };
-
-const urls = process.env.ROOMLINE_URLS.split(",");
-const accounts = JSON.parse(process.env.ROOMLINE_ACCOUNTS);
-const patience = 30_000;
+const eventually = waiting(30_000);
 const each = 100;
-
-/** Waits until a condition holds; the client is busy elsewhere meanwhile. */
-async function eventually(what, condition) {
-    const deadline = Date.now() + patience;
-    for (;;) {
-        const value = await condition();
-        if (value) return value;
-        assert.ok(Date.now() < deadline, `${what} did not happen within ${patience} ms`);
-        await new Promise((resolve) => setTimeout(resolve, 20));
-    }
-}
 
 const clients = [];
 

@@ -8,21 +8,10 @@ import { after, before, test as nodeTest } from "node:test";
 import { ClientEvent, createClient, Direction, MatrixError, SyncState } from "matrix-js-sdk";
 import { CryptoEvent } from "matrix-js-sdk/lib/crypto-api/index.js";
 import { VerificationPhase, VerificationRequestEvent, VerifierEvent } from "matrix-js-sdk/lib/crypto-api/verification.js";
-import { logger } from "matrix-js-sdk/lib/logger.js";
+import { accounts, silent, sleep, urls, waiting } from "./common.mjs";
 
-// Why: see chat.test.mjs.
-Promise.withResolvers ??= function () {
-    const made = {};
-    made.promise = new this((resolve, reject) => Object.assign(made, { resolve, reject }));
-    return made;
-};
-
-logger.setLevel("silent");
-const silent = { trace() {}, debug() {}, info() {}, warn() {}, error() {}, getChild: () => silent };
-
-const urls = process.env.ROOMLINE_URLS.split(",");
-const accounts = JSON.parse(process.env.ROOMLINE_ACCOUNTS);
 const patience = 60_000;
+const eventually = waiting(patience);
 const each = 500;
 
 /** A test that is not begun after one that failed: each builds on those before it. */
@@ -33,19 +22,6 @@ const test = (what, run) => nodeTest(what, async () => {
     await run();
     failed = undefined;
 });
-
-const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
-
-/** Waits until a condition holds; the client is busy elsewhere meanwhile. */
-async function eventually(what, condition) {
-    const deadline = Date.now() + patience;
-    for (;;) {
-        const value = await condition();
-        if (value) return value;
-        assert.ok(Date.now() < deadline, `${what} did not happen within ${patience} ms`);
-        await sleep(20);
-    }
-}
 
 /** Does something until it succeeds, however often the server is away meanwhile. What the server refuses is not tried again. */
 async function insist(what, act) {

@@ -10,7 +10,7 @@ import (
 
 const (
 	// collectorRoom is the garbage that may gather between two collections while little is in use.
-	collectorRoom = 96 << 20
+	collectorRoom = 72 << 20
 	// The bounds of GOGC: 100 is Go's own, with which a heap of 10 MB is collected every 10 MB, many times a second under load.
 	leastGOGC, mostGOGC = 100, 500
 

@@ -292,21 +292,15 @@ func (b *Bridge) putGroup(ctx context.Context, g *Group, done *Summary) (operati
 	}
 	sortedMembers(resource.Members)
 	has := b.state.Groups[g.ID]
-	roomID := ""
-	if has != nil {
-		roomID = has.Room
-	}
 	resource.Schemas = append(resource.Schemas, schemaRoom)
 	resource.Room = &scimRoom{Kind: "none"}
-	c := b.cfg.roomOf(g)
+	c, roomID := b.cfg.roomOf(g), ""
 	if c != nil {
 		var err error
 		if roomID, err = b.rooms.ensure(ctx, g, c); err != nil {
 			return operation{}, err
 		}
 		resource.Room = &scimRoom{RoomID: roomID}
-	} else {
-		roomID = ""
 	}
 	if has != nil && has.Room != roomID {
 		// The configuration has changed, and the room of a group cannot: the group begins anew.

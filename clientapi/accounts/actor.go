@@ -30,13 +30,15 @@ func ActorOf(c *httpapi.Call) Actor {
 	return a
 }
 
-// mayChange keeps those who manage people from becoming owners by way of an owner's account. A directory may lock owners out: they leave
-// as others do.
+// mayChange keeps those who manage people from becoming owners by way of an owner's account: with another password, or with an address of
+// their own, by which an identity provider's login finds the account. A directory may lock owners out and say where they are reached: they
+// leave and move as others do.
 func (a Actor) mayChange(u store.User, ch *Change) error {
 	if u.Role == "" || a.Owner || u.UserID == a.User && a.User != "" {
 		return nil
 	}
-	if ch.Password != nil || ch.Suspended != nil || ch.Locked != nil && *ch.Locked != u.Locked && a.User != "" {
+	person := a.User != ""
+	if ch.Password != nil || ch.Suspended != nil || person && (ch.Emails != nil || ch.Phones != nil || ch.Locked != nil && *ch.Locked != u.Locked) {
 		return matrix.Forbidden("only owners may do this to the account of somebody with a role")
 	}
 	return nil

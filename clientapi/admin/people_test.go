@@ -100,6 +100,25 @@ func TestPeopleAreMadeAndChangedByTheOrganisation(t *testing.T) {
 	equal(t, "own", org.Owner.MustDo(t, http.MethodGet, users, nil).Get("users.#.user_id").Raw, `["@owner:other.test"]`)
 }
 
+// Who manages people becomes no owner by way of an owner's account: an address of one's own would do, where people sign in through an identity
+// provider.
+func TestManagingPeopleIsNoWayToBecomeAnOwner(t *testing.T) {
+	d := hstest.Start(t, hstest.Options{})
+	org := d.Organisation(t, "Other", "other.test")
+	manager, member := org.User(t, "manager"), org.User(t, "member")
+	org.Owner.MustDo(t, http.MethodPut, own+"/roles/"+manager.ID, object{"role": "people"})
+	manager = manager.NewSession(t)
+	for _, change := range []object{
+		{"emails": []string{"manager@idp.example"}}, {"phones": []string{"+49 171 5550123"}}, {"locked": true}, {"suspended": true},
+	} {
+		manager.MustFail(t, 403, "M_FORBIDDEN", http.MethodPut, users+"/"+org.Owner.ID, change)
+		manager.MustDo(t, http.MethodPut, users+"/"+member.ID, change)
+	}
+	manager.MustFail(t, 403, "M_FORBIDDEN", http.MethodPut, users+"/"+org.Owner.ID+"/password", object{"password": "a long enough password"})
+	manager.MustFail(t, 403, "M_FORBIDDEN", http.MethodDelete, users+"/"+org.Owner.ID, object{})
+	manager.MustDo(t, http.MethodPut, users+"/"+org.Owner.ID, object{"displayname": "The Owner"})
+}
+
 func TestTheAppCannotCloseAccounts(t *testing.T) {
 	d := hstest.Start(t, hstest.Options{Configure: func(_ int, c map[string]any) { delete(c, "accounts") }})
 	alice := d.User(t, "alice")

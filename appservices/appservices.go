@@ -34,6 +34,7 @@ import (
 	"github.com/roomline/roomline/internal/journal"
 	"github.com/roomline/roomline/internal/matrix"
 	"github.com/roomline/roomline/internal/ratelimit"
+	"github.com/roomline/roomline/internal/seal"
 	"github.com/roomline/roomline/internal/store"
 )
 
@@ -61,7 +62,7 @@ type Config struct {
 // Server serves what has to do with application services. It is safe for concurrent use.
 type Server struct {
 	cfg      Config
-	sealer   sealer
+	sealer   seal.Sealer
 	accesses accesses
 	// changed says that registrations have to be read again, reassign that deliveries have to be looked at.
 	changed, reassign chan struct{}
@@ -84,7 +85,7 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 	}
 	s := &Server{cfg: cfg, changed: make(chan struct{}, 1), reassign: make(chan struct{}, 1)}
 	var err error
-	if s.sealer, err = newSealer(cfg.SealKey); err != nil {
+	if s.sealer, err = seal.New(cfg.SealKey, "roomline hs_token"); err != nil {
 		return nil, fmt.Errorf("appservices: seal key: %w", err)
 	}
 	for _, as := range cfg.Registry.files {

@@ -161,7 +161,7 @@ func (s *Server) row(as *Registration, who Who) (store.Appservice, error) {
 		return store.Appservice{}, fmt.Errorf("encode a registration: %w", err)
 	}
 	return store.Appservice{
-		ID: as.ID, OrganisationID: as.organisation, TokenHash: as.asToken[:], SealedToken: s.sealer.seal(as.ID, as.hsToken),
+		ID: as.ID, OrganisationID: as.organisation, TokenHash: as.asToken[:], SealedToken: s.sealer.Seal([]byte(as.hsToken), as.ID),
 		Registration: text, Operator: as.Operator, CreatedBy: who.Actor, CreatedTS: s.now(),
 	}, nil
 }
@@ -310,7 +310,7 @@ func (s *Server) NewTokens(ctx context.Context, who Who, id string) (Tokens, err
 	tokens := Tokens{AS: newToken(), HS: newToken()}
 	hash := sha256.Sum256([]byte(tokens.AS))
 	err = s.cfg.Journal.Write(ctx, func(tx *store.Tx) ([]store.Update, error) {
-		if err := tx.PutAppserviceTokens(ctx, as.ID, hash[:], s.sealer.seal(as.ID, tokens.HS)); err != nil {
+		if err := tx.PutAppserviceTokens(ctx, as.ID, hash[:], s.sealer.Seal([]byte(tokens.HS), as.ID)); err != nil {
 			return nil, err
 		}
 		return s.changedBy(ctx, tx, who, as, "appservice.tokens")

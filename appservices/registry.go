@@ -177,12 +177,12 @@ func (s *Server) open(ctx context.Context, row *store.Appservice) (*Registration
 	if err := json.Unmarshal(row.Registration, &kept); err != nil {
 		return nil, fmt.Errorf("decode the registration: %w", err)
 	}
-	token, err := s.sealer.open(row.ID, row.SealedToken)
+	token, err := s.sealer.Open(row.SealedToken, row.ID)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("the hs_token of %s: %w", row.ID, err)
 	}
 	d := kept.document
-	d.HSToken, d.ASToken = token, "not-known-here" // its hash is
+	d.HSToken, d.ASToken = string(token), "not-known-here" // its hash is
 	as, err := d.compile(kept.Domain)
 	if err != nil {
 		return nil, err

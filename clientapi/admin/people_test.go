@@ -250,6 +250,18 @@ func fill(t testing.TB, db *sql.DB, root, her, bob *hstest.User) (room string) {
 		`INSERT INTO directory_changes (user_id) VALUES ($1)`,
 		`INSERT INTO directory_entries VALUES ($1, 1, 'x', -1) ON CONFLICT DO NOTHING`,
 		`INSERT INTO appservice_users VALUES ($1, 'x')`,
+		`INSERT INTO invitations (invitation_id, organisation_id, room_nid, inviter, medium, address, secret_hash, language, uses_allowed, created_ts, expires_ts, guest_lifetime)
+			SELECT 'i', organisation_id, (SELECT min(room_nid) FROM rooms), user_id, 'email', '` + herMail + `', '\x01', 'en', 1, 0, 4000000000000, 1 FROM users WHERE user_id = $1`,
+		`INSERT INTO guests (user_id, organisation_id, invitation_id, inviter, medium, address, role, created_ts, expires_ts)
+			SELECT user_id, organisation_id, 'i', user_id, 'email', '` + herMail + `', 'participant', 0, 4000000000000 FROM users WHERE user_id = $1`,
+		`INSERT INTO new_threepids (organisation_id, medium, address, user_id) SELECT organisation_id, 'email', '` + herMail + `', user_id FROM users WHERE user_id = $1`,
+		`INSERT INTO validations (sid, organisation_id, purpose, medium, address, user_id, client_secret_hash, send_attempt, code_hash, created_ts, expires_ts)
+			SELECT 's', organisation_id, 'add', 'email', '` + herMail + `', user_id, '\x01', 1, '\x01', 0, 4000000000000 FROM users WHERE user_id = $1`,
+		`INSERT INTO identity_tokens VALUES ('\x01', $1, 0, 4000000000000)`,
+		`INSERT INTO outbox (organisation_id, kind, medium, address, sender, state, next_ts, expires_ts, created_ts)
+			SELECT organisation_id, 'code', 'email', 'somebody@example.net', user_id, 'failed', 0, 0, 0 FROM users WHERE user_id = $1`,
+		`INSERT INTO outbox_spending SELECT organisation_id, current_date, 'email', 1, 0 FROM users WHERE user_id = $1`,
+		`INSERT INTO outbox_refusals SELECT '\x01', 0 WHERE $1 <> ''`,
 		`INSERT INTO appservices VALUES ('x', 1, '\x01', '\x01', '{}', false, $1, 0)`,
 		`INSERT INTO appservice_delivery (appservice_id, position, body) VALUES ('y', 0, convert_to($1, 'UTF8'))`,
 	} {

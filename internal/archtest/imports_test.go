@@ -39,7 +39,7 @@ var layers = []layer{
 	{[]string{"roomserver"}, []string{"roomserver/event", "roomserver/signing", "roomserver/view", lower}},
 
 	// What everything stands on.
-	{[]string{"config", "internal/matrix", "internal/limits", "internal/child", "internal/outbound"}, nil},
+	{[]string{"config", "internal/matrix", "internal/limits", "internal/child", "internal/outbound", "internal/seal"}, nil},
 	{[]string{"internal/pgcluster"}, []string{"internal/child"}},
 	{[]string{"internal/people"}, []string{"internal/limits"}},
 	{[]string{"internal/strictjson"}, []string{"internal/matrix", "internal/limits"}},
@@ -49,7 +49,7 @@ var layers = []layer{
 }
 
 // lower stands for the packages of internal/ that a server is made of.
-const lower = "internal/{matrix,limits,strictjson,store,httpapi,journal,ratelimit,housekeeping,fedclient,outbound,people}"
+const lower = "internal/{matrix,limits,strictjson,store,httpapi,journal,ratelimit,housekeeping,fedclient,outbound,people,seal,outbox}"
 
 // standardOnly are the packages that import the standard library only.
 var standardOnly = []string{"internal/matrix", "internal/limits"}

@@ -232,6 +232,27 @@ var Inventory = []Personal{
 	{Table: "directory_changes", Residue: []string{"user_id"}, Why: "that the person is gone, until the address books have it", NotExported: "a queue that is empty a moment later"},
 	{Table: "directory_entries", Residue: []string{"user_id"}, Why: "phones that have the entry have to learn that the person is gone", NotExported: "when the account changed last, without what"},
 	{Table: "appservice_users", Erase: `DELETE FROM appservice_users WHERE user_id = $1`, NotExported: "which application service made the account"},
+	{
+		Table: "invitations", Erase: `DELETE FROM invitations WHERE inviter = $1`,
+		Export: `SELECT i.invitation_id, r.room_id, i.medium, i.address, i.created_ts, i.expires_ts, i.opened_ts, i.redeemed_ts, i.ended_ts, i.ended
+			FROM invitations i JOIN rooms r USING (room_nid) WHERE i.inviter = $1 ORDER BY i.created_ts`,
+	},
+	{
+		Table: "guests",
+		Erase: `WITH own AS (DELETE FROM guests WHERE user_id = $1)
+			UPDATE guests SET inviter = CASE inviter WHEN $1 THEN '' ELSE inviter END, linked_to = nullif(linked_to, $1)
+			WHERE user_id <> $1 AND (inviter = $1 OR linked_to = $1)`,
+		Export: `SELECT medium, address, verified, created_ts, expires_ts, ended_ts FROM guests WHERE user_id = $1 OR linked_to = $1`,
+	},
+	{Table: "new_threepids", Erase: `DELETE FROM new_threepids WHERE user_id = $1`, NotExported: "addresses of the last seconds, which are exported as the account's"},
+	{Table: "validations", Erase: `DELETE FROM validations WHERE user_id = $1`, NotExported: secretOfUse},
+	{Table: "identity_tokens", Erase: `DELETE FROM identity_tokens WHERE user_id = $1`, NotExported: secretOfUse},
+	{
+		Table: "outbox", Erase: `UPDATE outbox SET sender = '' WHERE sender = $1`,
+		Export: `SELECT kind, medium, address, state, created_ts, sent_ts FROM outbox WHERE sender = $1 ORDER BY created_ts`,
+	},
+	impersonal("outbox_spending"),
+	{Table: "outbox_refusals", Why: "hashes of addresses that shall never be written to again", NotExported: "hashes of addresses that shall never be written to again"},
 	{Table: "appservices", Residue: []string{"created_by"}, Why: "who answers for the application service", NotExported: "what an administrator has registered"},
 	{
 		Table: "appservice_delivery", Residue: []string{"body"}, Why: "the transaction that an application service has not taken yet, until it takes it or is removed",

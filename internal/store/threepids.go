@@ -41,15 +41,23 @@ func (s *Store) GetThreePIDOwner(ctx context.Context, organisation int64, medium
 	return user, err
 }
 
-// InsertThreePID gives an address to an account. It reports false when another account of the organisation has it.
+// InsertThreePID gives an address to an account, and notes that it has it. It reports false when another account of the organisation has it.
 func (tx *Tx) InsertThreePID(ctx context.Context, t ThreePID) (bool, error) {
-	n, err := tx.exec(ctx, `
-		INSERT INTO user_threepids (organisation_id, medium, address, user_id, added_ts, validated_ts)
-		VALUES ($1, $2, $3, $4, $5, $6)
-		ON CONFLICT (organisation_id, medium, address) DO UPDATE SET validated_ts = excluded.validated_ts
-		WHERE user_threepids.user_id = excluded.user_id`,
-		t.OrganisationID, t.Medium, t.Address, string(t.UserID), int64(t.AddedTS), int64(t.ValidatedTS))
-	if err != nil || n == 0 {
+	var given int
+	err := tx.queryRow(ctx, `
+		WITH given AS (
+			INSERT INTO user_threepids (organisation_id, medium, address, user_id, added_ts, validated_ts)
+			VALUES ($1, $2, $3, $4, $5, $6)
+			ON CONFLICT (organisation_id, medium, address) DO UPDATE SET validated_ts = excluded.validated_ts
+			WHERE user_threepids.user_id = excluded.user_id
+			RETURNING organisation_id, medium, address, user_id, xmax = 0 AS inserted
+		), noted AS (
+			INSERT INTO new_threepids (organisation_id, medium, address, user_id)
+			SELECT organisation_id, medium, address, user_id FROM given WHERE inserted
+		)
+		SELECT count(*) FROM given`,
+		t.OrganisationID, t.Medium, t.Address, string(t.UserID), int64(t.AddedTS), int64(t.ValidatedTS)).Scan(&given)
+	if err != nil || given == 0 {
 		return false, err
 	}
 	return true, tx.putPersonKeys(ctx, t.UserID)

@@ -332,6 +332,48 @@ func TestPushersAreToldOfNothingFromBefore(t *testing.T) {
 	}
 }
 
+// Locked people and those of suspended organisations are told of nothing while they are; what was queued before waits.
+func TestWhoMayNotReadIsNotPushed(t *testing.T) {
+	t.Parallel()
+	dep := hstest.Start(t, hstest.Options{})
+	op, alice, bob, carol := dep.Operator(t), dep.User(t, "alice"), dep.User(t, "bob"), dep.User(t, "carol")
+	acme := dep.Organisation(t, "Acme", "acme.example")
+	dana := acme.User(t, "dana")
+	inside := acme.Owner.MustCreateRoom(t, map[string]any{"invite": []string{dana.ID}})
+	dana.MustJoin(t, inside)
+	room := twoOf(t, alice, bob)
+	alice.MustDo(t, http.MethodPost, hstest.Path("rooms", room, "invite"), map[string]any{"user_id": carol.ID})
+	carol.MustJoin(t, room)
+	g := newGateway(t)
+	for key, u := range map[string]*hstest.User{"bob": bob, "carol": carol, "dana": dana} {
+		setPusher(t, u, pusher(key, g.url, nil))
+	}
+	op.MustDo(t, http.MethodPut, "/_matrix/client/v1/admin/lock/"+bob.ID, map[string]any{"locked": true})
+	while := alice.MustSendText(t, room, "while bob is locked")
+	g.waitFor("carol", while)
+	op.MustDo(t, http.MethodPut, "/_matrix/client/v1/admin/lock/"+bob.ID, map[string]any{"locked": false})
+	after := alice.MustSendText(t, room, "bob again")
+	g.waitFor("bob", after)
+	if got := g.events("bob"); !slices.Equal(got, []string{after}) {
+		t.Errorf("bob was told of %v, want %v alone", got, after)
+	}
+
+	// What waits at a gateway that is away does not arrive once the organisation is suspended.
+	g.answer(http.StatusBadGateway)
+	before := g.tried()
+	waiting := acme.Owner.MustSendText(t, inside, "waits")
+	eventually(t, "an attempt", func() bool { return g.tried() > before })
+	op.MustDo(t, http.MethodPost, fmt.Sprintf("/_roomline/operator/v1/organisations/%d/suspend", acme.ID), nil)
+	g.answer(http.StatusOK)
+	last := alice.MustSendText(t, room, "others go on")
+	g.waitFor("carol", last)
+	if got := g.events("dana"); slices.Contains(got, waiting) {
+		t.Errorf("dana, whose organisation is suspended, was told of %v", got)
+	}
+	op.MustDo(t, http.MethodPost, fmt.Sprintf("/_roomline/operator/v1/organisations/%d/resume", acme.ID), nil)
+	g.waitFor("dana", waiting)
+}
+
 func TestHangingGatewayHoldsUpNobodyElse(t *testing.T) {
 	t.Parallel()
 	dep := hstest.Start(t, hstest.Options{})

@@ -113,13 +113,17 @@ type RoomPusher struct {
 	After int64
 }
 
+// mayBePushed holds for the pushers p of people who may use their accounts: nobody's phone shows what its owner may not read.
+const mayBePushed = `EXISTS (
+	SELECT FROM users u JOIN organisations o USING (organisation_id) WHERE u.user_id = p.user_id AND NOT u.locked AND o.state = 'active')`
+
 // ListRoomPushers returns the pushers of those who are joined or invited to the rooms.
 func (s *Store) ListRoomPushers(ctx context.Context, rooms []int64) (map[int64][]RoomPusher, error) {
 	rows, err := s.query(ctx, `
 		SELECT m.room_nid, p.pusher_id, p.user_id, m.membership,
 		       CASE WHEN m.membership = 'join' THEN p.since ELSE greatest(p.since, m.position - 1) END
 		FROM memberships m JOIN pushers p ON p.user_id = m.user_id AND p.enabled
-		WHERE m.room_nid = ANY ($1) AND m.membership IN ('join', 'invite')`, pq.Array(rooms))
+		WHERE m.room_nid = ANY ($1) AND m.membership IN ('join', 'invite') AND `+mayBePushed, pq.Array(rooms))
 	all := make(map[int64][]RoomPusher)
 	_, err = scanAll(rows, err, func(rows *sql.Rows) (struct{}, error) {
 		var nid int64
@@ -177,7 +181,7 @@ func (tx *Tx) putPushQueue(ctx context.Context, queue []PushQueued) error {
 func (s *Store) ListDuePushers(ctx context.Context, now matrix.Timestamp, except []int64, hosts []string, limit int) ([]Pusher, error) {
 	rows, err := s.query(ctx, `
 		SELECT `+pusherColumns+` FROM (SELECT DISTINCT pusher_id FROM push_queue) q JOIN pushers p USING (pusher_id)
-		WHERE p.retry_ts <= $1 AND p.pusher_id <> ALL ($2) AND split_part(p.url, '/', 3) <> ALL ($3)
+		WHERE p.retry_ts <= $1 AND p.pusher_id <> ALL ($2) AND split_part(p.url, '/', 3) <> ALL ($3) AND `+mayBePushed+`
 		ORDER BY p.retry_ts, p.pusher_id LIMIT $4`, int64(now), pq.Array(except), stringArray(hosts), limit)
 	return scanAll(rows, err, scanPusher)
 }

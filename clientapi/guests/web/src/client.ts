@@ -1,0 +1,66 @@
+// The Matrix client of a session. Loaded when there is one: the SDK is most of what the page weighs, its cryptography more than the rest.
+
+import { ClientEvent, createClient, HttpApiEvent, type MatrixClient, SyncState } from "matrix-js-sdk";
+import { logger } from "matrix-js-sdk/lib/logger.js";
+
+import { keepSession, type Session, storePrefix } from "./session.ts";
+
+export interface Running {
+    readonly client: MatrixClient;
+    /** Resolves when what happened so far has come. */
+    readonly ready: Promise<void>;
+    /** Ends it; what is kept in the browser stays. */
+    stop(): void;
+}
+
+/** Starts a session's client. ended is called once if the server no longer knows the session. */
+export async function start(session: Session, ended: () => void): Promise<Running> {
+    (logger as unknown as { setLevel(level: string, keep: boolean): void }).setLevel(import.meta.env.DEV ? "debug" : "warn", false);
+    let kept = session;
+    const client = createClient({
+        baseUrl: location.origin,
+        userId: session.userId,
+        deviceId: session.deviceId,
+        accessToken: session.accessToken,
+        refreshToken: session.refreshToken,
+        tokenRefreshFunction: session.refreshToken === undefined ? undefined : async (refreshToken) => {
+            const fresh = await client.refreshToken(refreshToken);
+            kept = { ...kept, accessToken: fresh.access_token, refreshToken: fresh.refresh_token ?? refreshToken };
+            keepSession(kept);
+            return {
+                accessToken: kept.accessToken, refreshToken: kept.refreshToken,
+                expiry: fresh.expires_in_ms === undefined ? undefined : new Date(Date.now() + fresh.expires_in_ms),
+            };
+        },
+        timelineSupport: true,
+        useAuthorizationHeader: true,
+    });
+    if (session.guest) client.setGuest(true);
+    client.once(HttpApiEvent.SessionLoggedOut, () => {
+        client.stopClient();
+        ended();
+    });
+    if (await needsCrypto(client, session)) await client.initRustCrypto({ cryptoDatabasePrefix: storePrefix(session) });
+    const ready = new Promise<void>((synced) => {
+        const onSync = (state: SyncState) => {
+            if (state !== SyncState.Prepared && state !== SyncState.Syncing) return;
+            client.off(ClientEvent.Sync, onSync);
+            synced();
+        };
+        client.on(ClientEvent.Sync, onSync);
+    });
+    await client.startClient({ lazyLoadMembers: true, initialSyncLimit: 30, threadSupport: false });
+    return { client, ready, stop: () => client.stopClient() };
+}
+
+/** A member may be written to in any room; a guest is in one, and most of those are not encrypted. */
+async function needsCrypto(client: MatrixClient, session: Session): Promise<boolean> {
+    if (!session.guest) return true;
+    try {
+        await client.getStateEvent(session.guest.roomId, "m.room.encryption", "");
+        return true;
+    } catch (error) {
+        if ((error as { httpStatus?: number }).httpStatus === 404) return false;
+        throw error;
+    }
+}

@@ -1,0 +1,11 @@
+import type { PageTexts } from "./index.tsx";
+
+export const fr: PageTexts = {
+    "app.name": "Roomline",
+    "app.loading": "…",
+    "app.language": "…",
+    "app.close": "…",
+    "app.cancel": "…",
+    "app.retry": "…",
+    "app.back": "…",
+};

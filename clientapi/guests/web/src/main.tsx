@@ -1,0 +1,8 @@
+import "./style/tokens.css";
+import "./style/base.css";
+
+import { createRoot } from "react-dom/client";
+
+import { App } from "./App.tsx";
+
+createRoot(document.getElementById("page")!).render(<App />);

@@ -1,0 +1,5 @@
+import type { RoomTexts } from "../i18n/index.tsx";
+
+export const de: RoomTexts = {
+    "room.message": "Message",
+};

@@ -1,0 +1,4 @@
+// What the room says.
+export const en = {
+    "room.message": "Message",
+};

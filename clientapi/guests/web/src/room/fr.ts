@@ -1,0 +1,5 @@
+import type { RoomTexts } from "../i18n/index.tsx";
+
+export const fr: RoomTexts = {
+    "room.message": "Message",
+};

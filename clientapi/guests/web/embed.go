@@ -3,7 +3,8 @@ package web
 
 import "embed"
 
-// dist is what make built. It is empty but for a file in a tree where the page has not been built.
+// Dist is what make built, in the folder dist: of each file one compressed by brotli, .br, and one by gzip, .gz. There is no page in it, only
+// .gitkeep, in a tree where it has not been built.
 //
 //go:embed all:dist
-var dist embed.FS
+var Dist embed.FS

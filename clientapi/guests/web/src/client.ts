@@ -1,6 +1,6 @@
 // The Matrix client of a session. Loaded when there is one: the SDK is most of what the page weighs, its cryptography more than the rest.
 
-import { ClientEvent, createClient, HttpApiEvent, type MatrixClient, SyncState } from "matrix-js-sdk";
+import { ClientEvent, createClient, HttpApiEvent, type MatrixClient, PendingEventOrdering, SyncState } from "matrix-js-sdk";
 import { logger } from "matrix-js-sdk/lib/logger.js";
 
 import { keepSession, type Session, storePrefix } from "./session.ts";
@@ -49,7 +49,7 @@ export async function start(session: Session, ended: () => void): Promise<Runnin
         };
         client.on(ClientEvent.Sync, onSync);
     });
-    await client.startClient({ lazyLoadMembers: true, initialSyncLimit: 30, threadSupport: false });
+    await client.startClient({ lazyLoadMembers: true, initialSyncLimit: 30, threadSupport: false, pendingEventOrdering: PendingEventOrdering.Detached });
     return { client, ready, stop: () => client.stopClient() };
 }
 

@@ -6,6 +6,8 @@ export interface GuestSession {
     /** SHA-256 of the link's secret: the same link opened again leads to the same session. */
     readonly invitation: string;
     readonly expiresTs?: number;
+    /** Observers read and do not write. */
+    readonly role?: "participant" | "observer";
     readonly organisation?: Organisation;
     readonly roomName?: string;
 }

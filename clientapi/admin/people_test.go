@@ -261,6 +261,7 @@ func fill(t testing.TB, db *sql.DB, root, her, bob *hstest.User) (room string) {
 		`INSERT INTO outbox (organisation_id, kind, medium, address, sender, state, next_ts, expires_ts, created_ts)
 			SELECT organisation_id, 'code', 'email', 'somebody@example.net', user_id, 'failed', 0, 0, 0 FROM users WHERE user_id = $1`,
 		`INSERT INTO outbox_spending SELECT organisation_id, current_date, 'email', 1, 0 FROM users WHERE user_id = $1`,
+		`INSERT INTO outbox_pauses SELECT organisation_id, 1, 0 FROM users WHERE user_id = $1`,
 		`INSERT INTO outbox_refusals SELECT '\x01', 0 WHERE $1 <> ''`,
 		`INSERT INTO appservices VALUES ('x', 1, '\x01', '\x01', '{}', false, $1, 0)`,
 		`INSERT INTO appservice_delivery (appservice_id, position, body) VALUES ('y', 0, convert_to($1, 'UTF8'))`,

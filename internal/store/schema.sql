@@ -1998,6 +1998,7 @@ CREATE TABLE outbox (
     next_ts          bigint  NOT NULL,
     -- After this it is worth nothing.
     expires_ts       bigint  NOT NULL,
+    -- Who has it may report, until lease_ts when others may take it.
     lease            text    COLLATE "C",
     lease_ts         bigint,
     sending_ts       bigint,
@@ -2009,8 +2010,13 @@ CREATE TABLE outbox (
     cost             bigint  NOT NULL DEFAULT 0,
     created_ts       bigint  NOT NULL,
     sent_ts          bigint,
-    done_ts          bigint
+    done_ts          bigint,
+    -- The last state that the invitation was told of.
+    told             text    COLLATE "C" NOT NULL DEFAULT ''
 );
+CREATE INDEX outbox_untold ON outbox (message_id)
+    WHERE invitation_id IS NOT NULL AND state IN ('sent', 'delivered', 'failed') AND told <> state;
+CREATE INDEX outbox_done ON outbox (done_ts) WHERE done_ts IS NOT NULL;
 CREATE INDEX outbox_next ON outbox (medium, next_ts) WHERE state IN ('held', 'queued', 'sending');
 CREATE INDEX outbox_reference ON outbox (reference) WHERE reference IS NOT NULL;
 CREATE INDEX outbox_address ON outbox (medium, address, created_ts);
@@ -2026,6 +2032,14 @@ CREATE TABLE outbox_spending (
     messages         bigint NOT NULL,
     cost             bigint NOT NULL,
     PRIMARY KEY (organisation_id, day, medium)
+);
+
+-- Organisations whose invitations by short message have stopped, because too few of them were used, or had. An administrator lets them go on.
+CREATE TABLE outbox_pauses (
+    organisation_id  bigint PRIMARY KEY REFERENCES organisations,
+    -- Null when they go on; only what was sent after resumed_ts counts then.
+    paused_ts        bigint,
+    resumed_ts       bigint NOT NULL DEFAULT 0
 );
 
 -- Addresses that want nothing any more from anybody here, as keyed hashes.

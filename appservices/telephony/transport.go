@@ -20,8 +20,9 @@ type Transport interface {
 // Receiver is a Transport whose network tells later what became of messages.
 type Receiver interface {
 	Transport
-	// Receipts gives outcomes that have a Reference and a State. It is closed when there will be no more. Read it until then.
-	Receipts() <-chan outbox.Outcome
+	// Receive is called once, before Run and Send, with what takes outcomes that have a Reference and a State. Only when report has returned nil
+	// may the network be told that a receipt was taken: otherwise it tells again, so that none is lost.
+	Receive(report func(ctx context.Context, receipts []outbox.Outcome) error)
 }
 
 // Runner is a Transport that has work of its own, such as a connection to keep.

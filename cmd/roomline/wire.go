@@ -23,6 +23,7 @@ import (
 	"github.com/roomline/roomline/clientapi/admin"
 	"github.com/roomline/roomline/clientapi/auth"
 	"github.com/roomline/roomline/clientapi/contacts"
+	"github.com/roomline/roomline/clientapi/outbox"
 	"github.com/roomline/roomline/clientapi/presence"
 	"github.com/roomline/roomline/clientapi/push"
 	"github.com/roomline/roomline/clientapi/scim"
@@ -66,6 +67,7 @@ type app struct {
 	admin       *admin.Server
 	people      *accounts.Server
 	scim        *scim.Server
+	outbox      *outbox.Server
 	// outbound asks push gateways, application services and OpenID providers.
 	outbound *http.Client
 	// listeners counts those that were made, to tell their metrics apart.
@@ -157,10 +159,13 @@ func newApp(ctx context.Context, cfg *config.Config, st *store.Store, sealKey [3
 	if a.contacts, err = a.newContacts(cfg, sealKey); err != nil {
 		return nil, err
 	}
+	if a.outbox, err = a.newOutbox(sealKey); err != nil {
+		return nil, err
+	}
 	a.admin, err = admin.New(admin.Config{
 		Store: st, Journal: a.journal, Accounts: a.accounts, Keys: a.keys, Clock: a.clock, Log: log,
 		EraseAccount: a.people.EraseAndWait, DeleteRoom: a.people.DeleteRoomAndWait, People: a.people, Version: "Roomline " + version(),
-		MediaQuota: a.media.Quota, Policies: a.policies(), Documented: slices.Concat(a.media.Routes(), a.appservices.Routes()),
+		MediaQuota: a.media.Quota, Policies: a.policies(), Documented: slices.Concat(a.media.Routes(), a.appservices.Routes(), a.outbox.Routes()),
 	})
 	if err != nil {
 		return nil, err
@@ -203,6 +208,8 @@ func (a *app) policies() []admin.Policy {
 			roomserver.ParseDeletionPolicy, deletionPolicy(a.cfg)),
 		admin.PolicyOf(accounts.PolicyName, "Whether people may close their accounts themselves, and what goes with an account that is deleted.",
 			accounts.ParsePolicy, accounts.Policy{}),
+		admin.PolicyOf(outbox.PolicyName, "What mails and short messages are sent for the organisation: to which countries, how many, for how much money, and when.",
+			outbox.ParsePolicy, a.outbox.DefaultPolicy()),
 	}
 }
 
@@ -303,7 +310,8 @@ func (a *app) tables(services []config.Service) [][]httpapi.Route {
 	for _, service := range services {
 		switch service {
 		case config.ServeClient:
-			tables = append(tables, a.client.Routes(), a.sync.Routes(), a.media.Routes(), a.appservices.Routes(), a.admin.Routes(), a.contacts.Routes(), a.scim.Routes())
+			tables = append(tables, a.client.Routes(), a.sync.Routes(), a.media.Routes(), a.appservices.Routes(), a.admin.Routes(), a.contacts.Routes(), a.scim.Routes(),
+				a.outbox.Routes())
 			if !slices.Contains(services, config.ServeFederation) {
 				tables = append(tables, federation.OpenIDRoutes(a.store, a.clock))
 			}
@@ -366,8 +374,8 @@ func (a *app) run(ctx context.Context) error {
 	for name, part := range map[string]func(context.Context) error{
 		"sessions": a.sessions.Run, "presence": a.presence.Run, "push": a.push.Run, "client API": a.client.Run,
 		"administration": a.admin.Run, "accounts": a.people.Run, "media": a.media.Run, "application services": a.appservices.Run,
-		"signing keys": a.keys.Run,
-		"rate limits":  a.limiter.Run,
+		"signing keys": a.keys.Run, "outbox": a.outbox.Run,
+		"rate limits": a.limiter.Run,
 	} {
 		parts.Go(func() {
 			if err := part(ctx); err != nil && ctx.Err() == nil {
@@ -377,7 +385,7 @@ func (a *app) run(ctx context.Context) error {
 	}
 	parts.Go(func() { tuneCollector(ctx) })
 	parts.Go(func() {
-		housekeeping.Run(ctx, a.store, a.clock, a.log, slices.Concat(housekeeping.Tasks(a.store), contacts.Tasks(a.store)))
+		housekeeping.Run(ctx, a.store, a.clock, a.log, slices.Concat(housekeeping.Tasks(a.store), contacts.Tasks(a.store), outbox.Tasks(a.store)))
 	})
 	parts.Wait()
 	stopJournal()

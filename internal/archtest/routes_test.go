@@ -9,6 +9,7 @@ import (
 	"github.com/roomline/roomline/clientapi"
 	"github.com/roomline/roomline/clientapi/admin"
 	"github.com/roomline/roomline/clientapi/contacts"
+	"github.com/roomline/roomline/clientapi/outbox"
 	"github.com/roomline/roomline/clientapi/scim"
 	clientsync "github.com/roomline/roomline/clientapi/sync"
 	"github.com/roomline/roomline/internal/httpapi"
@@ -26,6 +27,7 @@ func routes() []httpapi.Route {
 	all = append(all, (&admin.Server{}).Routes()...)
 	all = append(all, (&contacts.Server{}).Routes()...)
 	all = append(all, (&scim.Server{}).Routes()...)
+	all = append(all, (&outbox.Server{}).Routes()...)
 	return append(all, federation.Routes(nil, nil, nil)...)
 }
 
@@ -106,6 +108,15 @@ var extra = map[string]string{
 	"POST /_synapse/admin/v1/media/{serverName}/delete":                 "media for administrators, as existing tools ask",
 	"POST /_synapse/admin/v1/purge_media_cache":                         "media for administrators, as existing tools ask",
 	"GET /_synapse/admin/v1/statistics/users/media":                     "media for administrators, as existing tools ask",
+
+	"POST /_roomline/telephony/v1/lease":                                 "the telephony bridge takes messages",
+	"POST /_roomline/telephony/v1/outcomes":                              "the telephony bridge reports what became of messages",
+	"GET /_roomline/guest/v1/refuse/{token}":                             "the page on which an address refuses messages",
+	"POST /_roomline/guest/v1/refuse/{token}":                            "an address refuses messages",
+	"GET /_roomline/admin/v1/messages":                                   "messages that were sent, for administrators",
+	"GET /_roomline/admin/v1/messages/spending":                          "what messages cost, for administrators",
+	"POST /_roomline/admin/v1/messages/resume":                           "short messages that were paused go on",
+	"DELETE /_roomline/operator/v1/messages/refusals/{medium}/{address}": "an address gets messages again",
 
 	"GET /_roomline/scim/v2/ServiceProviderConfig": "SCIM, by which directories make and change people",
 	"GET /_roomline/scim/v2/ResourceTypes":         "SCIM, by which directories make and change people",

@@ -50,6 +50,11 @@ func (s *Store) GetOrganisation(ctx context.Context, id int64) (Organisation, er
 	return scanOrganisation(s.queryRow(ctx, `SELECT `+organisationColumns+` FROM organisations WHERE organisation_id = $1`, id).Scan)
 }
 
+// GetOrganisation returns an organisation, or ErrNotFound.
+func (tx *Tx) GetOrganisation(ctx context.Context, id int64) (Organisation, error) {
+	return scanOrganisation(tx.queryRow(ctx, `SELECT `+organisationColumns+` FROM organisations WHERE organisation_id = $1`, id).Scan)
+}
+
 // LockOrganisation returns an organisation and keeps everybody else from changing it until the transaction ends. Others may still make rows
 // that refer to it.
 func (tx *Tx) LockOrganisation(ctx context.Context, id int64) (Organisation, error) {

@@ -7,8 +7,17 @@ import (
 
 // GetPolicy returns the JSON of what an organisation has decided under a name, nil if it has not decided.
 func (s *Store) GetPolicy(ctx context.Context, org int64, name string) ([]byte, error) {
+	return getPolicy(ctx, s, org, name)
+}
+
+// GetPolicy returns the JSON of what an organisation has decided under a name, nil if it has not decided.
+func (tx *Tx) GetPolicy(ctx context.Context, org int64, name string) ([]byte, error) {
+	return getPolicy(ctx, tx, org, name)
+}
+
+func getPolicy(ctx context.Context, q querier, org int64, name string) ([]byte, error) {
 	var value []byte
-	err := s.queryRow(ctx, `SELECT value FROM organisation_policies WHERE organisation_id = $1 AND name = $2`, org, name).Scan(&value)
+	err := q.queryRow(ctx, `SELECT value FROM organisation_policies WHERE organisation_id = $1 AND name = $2`, org, name).Scan(&value)
 	if errors.Is(err, ErrNotFound) {
 		return nil, nil
 	}

@@ -58,6 +58,9 @@ func Tasks(s *store.Store) []Task {
 		{"sliding sync connections", func(ctx context.Context, now time.Time, limit int) (int64, error) {
 			return s.DeleteSlidingStatesBefore(ctx, matrix.TimestampOf(now.Add(-limits.SlidingUnused)), limit)
 		}},
+		{"codes that were sent to addresses", func(ctx context.Context, now time.Time, limit int) (int64, error) {
+			return s.DeleteValidationsBefore(ctx, matrix.TimestampOf(now), limit)
+		}},
 		{"login tokens", func(ctx context.Context, now time.Time, limit int) (int64, error) {
 			return s.DeleteLoginTokensBefore(ctx, matrix.TimestampOf(now), limit)
 		}},

@@ -180,6 +180,18 @@ const (
 	// The profile would be larger than 64 KiB.
 	ErrProfileTooLarge ErrCode = "M_PROFILE_TOO_LARGE"
 
+	// No validation was found that has the given sid and client_secret.
+	ErrNoValidSession ErrCode = "M_NO_VALID_SESSION"
+
+	// The validation has expired: another code has to be asked for.
+	ErrSessionExpired ErrCode = "M_SESSION_EXPIRED"
+
+	// The code of a validation has not been given yet.
+	ErrSessionNotValidated ErrCode = "M_SESSION_NOT_VALIDATED"
+
+	// The code that was given to validate an address is wrong.
+	ErrTokenIncorrect ErrCode = "M_TOKEN_INCORRECT"
+
 	// The position of a sliding sync connection is not known, or no longer (MSC4186): the client has to start afresh.
 	ErrUnknownPos ErrCode = "M_UNKNOWN_POS"
 

@@ -22,6 +22,14 @@ func Phone(text, region string) (digits string, ok bool) {
 	return digits, digits != ""
 }
 
+// PublicPhone is Phone for numbers that the whole world can call, and no others.
+func PublicPhone(text, region string) (digits string, ok bool) {
+	if len(text) > limits.PhoneNumber {
+		return "", false
+	}
+	return public(text, region)
+}
+
 // shortestPublic is the fewest digits, with the country code, of a number that is called from anywhere.
 const shortestPublic = 7
 

@@ -63,6 +63,13 @@ const (
 	AppPasswordFailure        = "app_password_failure"
 	AppPasswordFailureAddress = "app_password_failure_address"
 
+	// CodeAddress is codes that are sent to one address, CodeAsker those that one user asks for, or one client without an account, and
+	// CodeAnonymous those that all clients without an account ask for. CodeCheck is giving a code, by address of the client.
+	CodeAddress   = "code_address"
+	CodeAsker     = "code_asker"
+	CodeAnonymous = "code_anonymous"
+	CodeCheck     = "code_check"
+
 	// LoginFailure is wrong passwords for one account from anywhere.
 	LoginFailure = "login_failure"
 	// LoginFailureKnown is wrong passwords for one account from an address where the account has a device. It is apart from
@@ -129,6 +136,12 @@ var defaults = map[string]Class{
 
 	AppPasswordFailure:        {Burst: 20, Every: 10 * time.Second},
 	AppPasswordFailureAddress: {Burst: 200, Every: time.Second}, // the phones of an office on the day after
+
+	// Five tries for each code of six digits: 400 tries a day at one address, of a million codes.
+	CodeAddress:   {Burst: 5, Every: 20 * time.Minute},
+	CodeAsker:     {Burst: 20, Every: time.Minute}, // an office behind one address that forgot its passwords
+	CodeAnonymous: {Burst: 200, Every: 5 * time.Second},
+	CodeCheck:     {Burst: 50, Every: 3 * time.Second},
 
 	LoginFailure:        {Burst: 5, Every: time.Minute},
 	LoginFailureKnown:   {Burst: 5, Every: 20 * time.Second},

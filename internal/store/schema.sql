@@ -162,7 +162,9 @@ CREATE TABLE uia_sessions (
     completed   text[] NOT NULL DEFAULT '{}',
     -- Given in stage m.login.registration_token; counted when the account is made.
     registration_token text,
-    expires_ts  bigint NOT NULL
+    expires_ts  bigint NOT NULL,
+    -- The validation (its sid) whose address was proved in a stage.
+    validation  text   COLLATE "C"
 );
 CREATE INDEX uia_sessions_expires ON uia_sessions (expires_ts);
 

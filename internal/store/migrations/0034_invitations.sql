@@ -104,6 +104,9 @@ CREATE TABLE validations (
 );
 CREATE INDEX validations_expiry ON validations (expires_ts);
 
+-- The validation (its sid) whose address was proved in a stage.
+ALTER TABLE uia_sessions ADD COLUMN validation text COLLATE "C";
+
 -- Tokens of the identity service.
 CREATE TABLE identity_tokens (
     token_hash       bytea  PRIMARY KEY,

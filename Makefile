@@ -19,15 +19,34 @@ help: ## print this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
-build: ## build bin/roomline and bin/roomline-directory
+build: page ## build the page for guests, then bin/roomline and the other programs
 	$(GO) build -trimpath -o bin/ ./cmd/...
+
+# The page for guests is embedded in the server. Without it everything but the page works.
+PAGE = clientapi/guests/web
+PAGE_SOURCES = $(shell find $(PAGE) \( -name node_modules -o -name build -o -name dist -o -name '*.go' -o -name '*.test.ts' \) -prune -o -type f -print)
+
+.PHONY: page
+page: $(PAGE)/dist/index.html.gz ## build the page for guests, if its sources have changed
+
+$(PAGE)/dist/index.html.gz: $(PAGE_SOURCES) | $(PAGE)/node_modules
+	cd $(PAGE) && npm run --silent build
+
+.PHONY: page-test
+page-test: $(PAGE)/node_modules ## the page's own tests, without a browser
+	cd $(PAGE) && npm run --silent test
+
+$(PAGE)/node_modules: $(PAGE)/package-lock.json
+	@command -v npm >/dev/null || { echo "npm is not installed. On Debian or Ubuntu: sudo apt-get install nodejs npm"; exit 1; }
+	cd $(PAGE) && npm ci --no-audit --no-fund
+	@touch $@
 
 .PHONY: run
 run: postgresql build ## build and start a server to try out; its data is in ./data
 	bin/roomline serve --dev
 
 .PHONY: test
-test: check bin-test chromium clamav slapd vdirsyncer bin/minio bin/versitygw tests/jssdk/node_modules tests/hydrogen/node_modules tests/bridge/node_modules ## everything that has to hold: check, then all tests
+test: check bin-test page-test chromium clamav slapd vdirsyncer bin/minio bin/versitygw tests/jssdk/node_modules tests/hydrogen/node_modules tests/bridge/node_modules ## everything that has to hold: check, then all tests
 	$(WITHPOSTGRES) $(GO) test -timeout 20m -parallel 4 $(TAGS) $(TESTFLAGS) $$($(GO) list ./... | grep -v /tests)
 	# Clients of others wait for what they expect as long as they see fit, which is too short beside other tests.
 	$(WITHPOSTGRES) $(GO) test -p 1 -timeout 20m -parallel 4 $(TAGS) $(TESTFLAGS) ./tests/...

@@ -1,6 +1,6 @@
 // The Matrix client of a session. Loaded when there is one: the SDK is most of what the page weighs, its cryptography more than the rest.
 
-import { ClientEvent, createClient, HttpApiEvent, type MatrixClient, PendingEventOrdering, SyncState } from "matrix-js-sdk";
+import { ClientEvent, createClient, HttpApiEvent, type MatrixClient, type MatrixEvent, PendingEventOrdering, RoomStateEvent, SyncState } from "matrix-js-sdk";
 import { logger } from "matrix-js-sdk/lib/logger.js";
 
 import { keepSession, type Session, storePrefix } from "./session.ts";
@@ -11,11 +11,56 @@ export interface Running {
     readonly ready: Promise<void>;
     /** Ends it; what is kept in the browser stays. */
     stop(): void;
+    /** Ends the session at the server. */
+    signOut(): Promise<void>;
+    /** Ends it and deletes what is kept in the browser. */
+    wipe(): Promise<void>;
 }
 
-/** Starts a session's client. ended is called once if the server no longer knows the session. */
-export async function start(session: Session, ended: () => void): Promise<Running> {
-    (logger as unknown as { setLevel(level: string, keep: boolean): void }).setLevel(import.meta.env.DEV ? "debug" : "warn", false);
+interface Events {
+    /** The server no longer knows the session. */
+    ended(): void;
+    /** A room became encrypted, and the client was started without cryptography. */
+    encrypted(): void;
+}
+
+/** Starts a session's client. */
+export async function start(session: Session, events: Events, encrypted: boolean): Promise<Running> {
+    (logger as unknown as { setLevel(level: string, keep: boolean): void }).setLevel(import.meta.env.DEV ? "debug" : "error", false);
+    const client = newClient(session);
+    const prefix = storePrefix(session);
+    client.once(HttpApiEvent.SessionLoggedOut, () => {
+        client.stopClient();
+        events.ended();
+    });
+    if (encrypted || await needsCrypto(client, session)) {
+        await client.initRustCrypto({ cryptoDatabasePrefix: prefix });
+    } else {
+        client.on(RoomStateEvent.Events, (event: MatrixEvent) => event.getType() === "m.room.encryption" && events.encrypted());
+    }
+    const ready = new Promise<void>((synced) => {
+        const onSync = (state: SyncState) => {
+            if (state !== SyncState.Prepared && state !== SyncState.Syncing) return;
+            client.off(ClientEvent.Sync, onSync);
+            synced();
+        };
+        client.on(ClientEvent.Sync, onSync);
+    });
+    await client.startClient({
+        lazyLoadMembers: true, initialSyncLimit: 30, threadSupport: false, pendingEventOrdering: PendingEventOrdering.Detached,
+    });
+    return {
+        client, ready,
+        stop: () => client.stopClient(),
+        signOut: async () => void await client.logout(true),
+        wipe: async () => {
+            client.stopClient();
+            await client.clearStores({ cryptoDatabasePrefix: prefix });
+        },
+    };
+}
+
+function newClient(session: Session): MatrixClient {
     let kept = session;
     const client = createClient({
         baseUrl: location.origin,
@@ -35,22 +80,8 @@ export async function start(session: Session, ended: () => void): Promise<Runnin
         timelineSupport: true,
         useAuthorizationHeader: true,
     });
-    if (session.guest) client.setGuest(true);
-    client.once(HttpApiEvent.SessionLoggedOut, () => {
-        client.stopClient();
-        ended();
-    });
-    if (await needsCrypto(client, session)) await client.initRustCrypto({ cryptoDatabasePrefix: storePrefix(session) });
-    const ready = new Promise<void>((synced) => {
-        const onSync = (state: SyncState) => {
-            if (state !== SyncState.Prepared && state !== SyncState.Syncing) return;
-            client.off(ClientEvent.Sync, onSync);
-            synced();
-        };
-        client.on(ClientEvent.Sync, onSync);
-    });
-    await client.startClient({ lazyLoadMembers: true, initialSyncLimit: 30, threadSupport: false, pendingEventOrdering: PendingEventOrdering.Detached });
-    return { client, ready, stop: () => client.stopClient() };
+    if (session.guest) client.setGuest(true); // there is no asking for push rules and filters, which guests may not
+    return client;
 }
 
 /** A member may be written to in any room; a guest is in one, and most of those are not encrypted. */

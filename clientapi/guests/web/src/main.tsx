@@ -1,5 +1,7 @@
 import "./style/tokens.css";
 import "./style/base.css";
+import "./style/screens.css";
+import "./style/member.css";
 
 import { createRoot } from "react-dom/client";
 

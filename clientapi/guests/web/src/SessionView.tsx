@@ -1,0 +1,123 @@
+import { lazy, Suspense, useCallback, useEffect, useRef, useState } from "react";
+
+import { isUnreachable } from "./api.ts";
+import type { Running } from "./client.ts";
+import { useTranslation } from "./i18n/index.tsx";
+import { type EndedHow, Offline, OtherTab, ServerProblem } from "./invitation/Problems.tsx";
+import { holdSession } from "./lock.ts";
+import { Dialog } from "./parts/Dialog.tsx";
+import { Waiting } from "./parts/Frame.tsx";
+import { forgetSession, type Session } from "./session.ts";
+
+const loadClient = () => import("./client.ts");
+const loadInside = () => import("./Inside.tsx");
+const Inside = lazy(loadInside);
+
+/** Fetches what a session needs while somebody still reads the invitation. */
+export function preloadSession(): void {
+    void loadClient().catch(() => {});
+    void loadInside().catch(() => {});
+}
+
+interface SessionViewProps {
+    readonly session: Session;
+    /** The session is over, and what was kept for it is gone. */
+    onGone(how: EndedHow): void;
+}
+
+type Phase =
+    | { is: "starting" }
+    | { is: "running"; running: Running }
+    | { is: "elsewhere" }
+    | { is: "offline" }
+    | { is: "failed" };
+
+/** A session: its client, in this tab alone, and what is seen of it. */
+export function SessionView({ session, onGone }: SessionViewProps) {
+    const { t } = useTranslation();
+    const [phase, setPhase] = useState<Phase>({ is: "starting" });
+    const [leaving, setLeaving] = useState(false);
+    /** Each change starts anew; taking says that another tab has to give the session up, encrypted that cryptography is needed. */
+    const [start, setStart] = useState({ taking: false, encrypted: false });
+    const gone = useRef(false);
+    const { organisation } = session.guest ?? {};
+
+    const end = useCallback(async (how: EndedHow, running?: Running) => {
+        if (gone.current) return;
+        gone.current = true;
+        await running?.wipe().catch(() => {});
+        await forgetSession(session);
+        onGone(how);
+    }, [session, onGone]);
+
+    useEffect(() => {
+        let over = false;
+        let stop = () => {};
+        const show = (next: Phase) => !over && !gone.current && setPhase(next);
+        const run = async () => {
+            const hold = await holdSession(session, start.taking, () => {
+                stop();
+                show({ is: "elsewhere" });
+            });
+            if (over) return hold.release();
+            if (!hold.held) return show({ is: "elsewhere" });
+            stop = hold.release;
+            const running = await (await loadClient()).start(session, {
+                ended: () => void end(session.guest && (session.guest.expiresTs ?? Infinity) <= Date.now() + 1000 ? "expired" : "ended", running),
+                encrypted: () => setStart({ taking: false, encrypted: true }),
+            }, start.encrypted);
+            stop = () => {
+                running.stop();
+                hold.release();
+            };
+            if (over) return stop();
+            show({ is: "running", running });
+        };
+        setPhase({ is: "starting" });
+        run().catch((error: unknown) => {
+            stop();
+            if (gone.current || over) return;
+            console.error(error);
+            show({ is: isUnreachable(error) ? "offline" : "failed" });
+        });
+        return () => {
+            over = true;
+            stop();
+        };
+    }, [session, start, end]);
+
+    const retry = useCallback(() => setStart((old) => ({ ...old, taking: false })), []);
+    const signOut = async (how: EndedHow) => {
+        if (phase.is !== "running") return;
+        const { running } = phase;
+        await running.signOut().catch(() => {}); // without a network the token lives on at the server, but not here
+        await end(how, running);
+    };
+    switch (phase.is) {
+        case "starting":
+            return <Waiting text={t("room.opening")} organisation={organisation} />;
+        case "elsewhere":
+            return <OtherTab organisation={organisation} onTake={() => setStart((old) => ({ ...old, taking: true }))} />;
+        case "offline":
+            return <Offline organisation={organisation} onRetry={retry} />;
+        case "failed":
+            return <ServerProblem organisation={organisation} onRetry={retry} />;
+        case "running":
+            return (
+                <>
+                    <Suspense fallback={<Waiting text={t("room.opening")} organisation={organisation} />}>
+                        <Inside running={phase.running} session={session} onOut={(how) => void signOut(how)} onSignOut={() => setLeaving(true)} />
+                    </Suspense>
+                    {leaving && (
+                        <Dialog title={t("signout.title")} onClose={() => setLeaving(false)}>
+                            <p>{t(session.guest ? "signout.guest" : "signout.text")}</p>
+                            <div className="actions">
+                                <button type="button" className="button" onClick={() => setLeaving(false)}>{t("app.cancel")}</button>
+                                <button type="button" className="button danger" onClick={() => void signOut("signed-out")}>{t("signout.submit")}</button>
+                            </div>
+                        </Dialog>
+                    )}
+                </>
+            );
+    }
+}

@@ -1,0 +1,118 @@
+// What the page asks the server about an invitation (/_roomline/guest/v1).
+
+import { request } from "../api.ts";
+import { keepSession, type Organisation, type Session } from "../session.ts";
+import { fingerprint, keepLink, type Link, random } from "./link.ts";
+
+export type InvitationState = "open" | "expired" | "used" | "revoked" | "early" | "member";
+
+export interface Meeting {
+    readonly title?: string;
+    readonly startTs: number;
+    readonly endTs?: number;
+}
+
+export interface Invitation {
+    readonly state: InvitationState;
+    readonly organisation?: Organisation;
+    readonly inviter?: string;
+    readonly room?: string;
+    readonly meeting?: Meeting;
+    /** A code sent to the address has to be given. */
+    readonly proof: boolean;
+    readonly medium?: "email" | "msisdn";
+    /** The address, most of it hidden: "a…@e…". */
+    readonly hint?: string;
+    readonly language?: string;
+    readonly opensTs?: number;
+    readonly expiresTs?: number;
+    readonly encrypted: boolean;
+}
+
+interface OpenAnswer {
+    state: InvitationState;
+    organisation?: { name?: string; logo_url?: string; colour?: string };
+    inviter?: { name?: string };
+    room?: { name?: string };
+    meeting?: { title?: string; start_ts: number; end_ts?: number };
+    proof?: boolean;
+    medium?: "email" | "msisdn";
+    hint?: string;
+    language?: string;
+    opens_ts?: number;
+    expires_ts?: number;
+    encrypted?: boolean;
+}
+
+/** Tells what a link is. It redeems nothing. */
+export async function openInvitation(link: Link): Promise<Invitation> {
+    const answer = await request<OpenAnswer>("POST", "/_roomline/guest/v1/open", { secret: link.secret });
+    const { organisation, meeting } = answer;
+    return {
+        state: answer.state,
+        organisation: organisation?.name ? {
+            name: organisation.name, logoUrl: ownAddress(organisation.logo_url), colour: organisation.colour,
+        } : undefined,
+        inviter: answer.inviter?.name,
+        room: answer.room?.name || undefined,
+        meeting: meeting && { title: meeting.title, startTs: meeting.start_ts, endTs: meeting.end_ts || undefined },
+        proof: answer.proof ?? false,
+        medium: answer.medium,
+        hint: answer.hint || undefined,
+        language: answer.language,
+        opensTs: answer.opens_ts || undefined,
+        expiresTs: answer.expires_ts || undefined,
+        encrypted: answer.encrypted ?? false,
+    };
+}
+
+/** A picture's address without its host, which is this one: the page may load nothing from others. */
+function ownAddress(url: string | undefined): string | undefined {
+    if (!url) return undefined;
+    const parsed = new URL(url, location.origin);
+    return parsed.pathname + parsed.search;
+}
+
+/** Has a code sent to the address of an invitation; the link then carries what proves it. */
+export async function sendCode(link: Link): Promise<Link> {
+    const clientSecret = link.proof?.clientSecret ?? random();
+    const sendAttempt = (link.proof?.sendAttempt ?? 0) + 1;
+    const { sid } = await request<{ sid: string }>("POST", "/_roomline/guest/v1/code", {
+        secret: link.secret, client_secret: clientSecret, send_attempt: sendAttempt,
+    });
+    const proving = { ...link, proof: { sid, clientSecret, sendAttempt } };
+    keepLink(proving);
+    return proving;
+}
+
+interface RedeemAnswer {
+    user_id: string;
+    access_token: string;
+    device_id: string;
+    room_id: string;
+    expires_ts?: number;
+    role?: "participant" | "observer";
+}
+
+/** Redeems an invitation: from here on there is a guest, with a session that this browser keeps. */
+export async function redeem(link: Link, invitation: Invitation, name: string, language: string, code?: string): Promise<Session> {
+    const answer = await request<RedeemAnswer>("POST", "/_roomline/guest/v1/redeem", {
+        secret: link.secret, name, language, attempt: link.attempt,
+        ...(link.proof && code !== undefined ? { sid: link.proof.sid, client_secret: link.proof.clientSecret, code } : {}),
+    });
+    const session: Session = {
+        userId: answer.user_id, deviceId: answer.device_id, accessToken: answer.access_token,
+        guest: {
+            roomId: answer.room_id, invitation: await fingerprint(link.secret), expiresTs: answer.expires_ts || undefined, role: answer.role,
+            organisation: invitation.organisation, roomName: invitation.room,
+        },
+    };
+    keepSession(session);
+    return session;
+}
+
+const nameKey = "roomline.name";
+
+/** The name given the last time, so that a guest types it once. */
+export const rememberedName = (): string => localStorage.getItem(nameKey) ?? "";
+export const rememberName = (name: string): void => localStorage.setItem(nameKey, name);

@@ -46,7 +46,7 @@ run: postgresql build ## build and start a server to try out; its data is in ./d
 	bin/roomline serve --dev
 
 .PHONY: test
-test: check bin-test page-test chromium clamav slapd vdirsyncer bin/minio bin/versitygw tests/jssdk/node_modules tests/hydrogen/node_modules tests/bridge/node_modules ## everything that has to hold: check, then all tests
+test: check bin-test page-test chromium clamav slapd vdirsyncer bin/minio bin/versitygw bin/mailpit tests/jssdk/node_modules tests/hydrogen/node_modules tests/bridge/node_modules ## everything that has to hold: check, then all tests
 	$(WITHPOSTGRES) $(GO) test -timeout 20m -parallel 4 $(TAGS) $(TESTFLAGS) $$($(GO) list ./... | grep -v /tests)
 	# Clients of others wait for what they expect as long as they see fit, which is too short beside other tests.
 	$(WITHPOSTGRES) $(GO) test -p 1 -timeout 20m -parallel 4 $(TAGS) $(TESTFLAGS) ./tests/...
@@ -147,6 +147,12 @@ bin/minio:
 
 bin/versitygw:
 	GOBIN=$(CURDIR)/bin $(GO) install -trimpath -ldflags='-s -w' github.com/versity/versitygw/cmd/versitygw@$(VERSITYGW_VERSION)
+
+# The mail server of the tests.
+MAILPIT_VERSION = v1.27.11
+
+bin/mailpit:
+	GOBIN=$(CURDIR)/bin $(GO) install -trimpath -ldflags='-s -w' github.com/axllent/mailpit@$(MAILPIT_VERSION)
 
 tests/%/node_modules: tests/%/package-lock.json
 	@command -v npm >/dev/null || { echo "npm is not installed. On Debian or Ubuntu: sudo apt-get install nodejs npm"; exit 1; }

@@ -1,0 +1,195 @@
+package mail_test
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/roomline/roomline/appservices/telephony/mail"
+	"github.com/roomline/roomline/internal/hstest"
+	"github.com/roomline/roomline/internal/matrix"
+	"github.com/roomline/roomline/internal/outbox"
+)
+
+const (
+	secret    = "https://chat.example.com/i#AAAAAAAAAAAAAAAAAAAAAA"
+	refuseURL = "https://chat.example.com/_roomline/guest/v1/refuse/BBBB"
+)
+
+func ts(t time.Time) matrix.Timestamp { return matrix.TimestampOf(t) }
+
+// noon is when everything in these tests happens.
+var noon = time.Date(2026, 11, 28, 12, 0, 0, 0, time.UTC)
+
+type clock struct{}
+
+func (clock) Now() time.Time { return noon }
+
+func writer(t testing.TB) *mail.Writer {
+	t.Helper()
+	brussels, err := time.LoadLocation("Europe/Brussels")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := mail.NewWriter(mail.WriterConfig{From: "invitations@telco.example", Product: "Telco Chat", Location: brussels, Clock: clock{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+func newMeeting() *outbox.Meeting {
+	start := time.Date(2026, 12, 1, 13, 0, 0, 0, time.UTC)
+	return &outbox.Meeting{
+		UID: "m7f3@chat.example.com", Title: "Budget 2027", Timezone: "Europe/Brussels",
+		StartTS: ts(start), EndTS: ts(start.Add(90 * time.Minute)), Recurrence: "FREQ=WEEKLY;INTERVAL=2;COUNT=6",
+	}
+}
+
+// message is one of each kind: invitation, meeting, changed, cancellation, withdrawn, or the purpose of a code.
+func message(kind, language, address string) *outbox.Message {
+	m := &outbox.Message{
+		ID: 42, Kind: outbox.Invitation, Medium: outbox.Email, Address: address, Language: language, CreatedTS: ts(noon), ExpiresTS: ts(noon.Add(72 * time.Hour)),
+		Brand:     outbox.Brand{Name: "Peeters & Zonen", Colour: "#0a7a5c"},
+		RefuseURL: refuseURL,
+		Invitation: &outbox.InvitationText{
+			ID: "inv1", Inviter: "Anna Peeters", InviterEmail: "anna.peeters@peeters.example", Room: "Project Zuid",
+			Link: secret, LinkExpiresTS: ts(noon.Add(72 * time.Hour)),
+		},
+	}
+	switch kind {
+	case "invitation":
+	case "withdrawn":
+		m.Kind = outbox.Cancellation
+	case "meeting", "changed", "cancellation":
+		m.Invitation.Meeting = newMeeting()
+		if kind != "meeting" {
+			m.Invitation.Meeting.Sequence = 2
+		}
+		if kind == "cancellation" {
+			m.Kind = outbox.Cancellation
+		}
+	default:
+		m.Kind, m.Invitation, m.ExpiresTS = outbox.Code, nil, ts(noon.Add(15*time.Minute))
+		m.Code = &outbox.CodeText{Code: "482913", Purpose: kind, Host: "chat.example.com"}
+		if kind != "guest" && kind != "login" {
+			m.Code.Link = "https://chat.example.com/_roomline/verify#CCCC"
+		}
+	}
+	return m
+}
+
+var (
+	languages = []string{"en", "fr", "nl", "de"}
+	kinds     = []string{"invitation", "meeting", "changed", "cancellation", "withdrawn", "add", "bind", "password", "register", "login", "guest"}
+)
+
+func transport(t testing.TB, s *hstest.MailServer, change func(*mail.Config)) *mail.Transport {
+	t.Helper()
+	c := mail.Config{Writer: writer(t), Security: mail.Plain, CAs: s.RootCAs, Username: s.Username, Password: s.Password, Log: slog.New(slog.NewTextHandler(io.Discard, nil))}
+	c.Host, c.Port = split(t, s.SMTP)
+	change(&c)
+	sender, err := mail.New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = sender.Run(ctx)
+	}()
+	t.Cleanup(func() { cancel(); <-done })
+	return sender
+}
+
+func split(t testing.TB, address string) (string, int) {
+	t.Helper()
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := strconv.Atoi(port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return host, n
+}
+
+func send(t testing.TB, sender *mail.Transport, m *outbox.Message) (said string, err error) {
+	t.Helper()
+	_, err = sender.Send(t.Context(), m, func(reference string) error { said = reference; return nil })
+	return said, err
+}
+
+// TestAllMailsArrive sends every kind in every language, and reads them as a mail program does.
+func TestAllMailsArrive(t *testing.T) {
+	server := hstest.Mailpit(t, hstest.MailServerOptions{StartTLS: true, Auth: true})
+	sender := transport(t, server, func(c *mail.Config) { c.Security = mail.StartTLS })
+	for i, kind := range kinds {
+		for j, language := range languages {
+			m := message(kind, language, kind+"."+language+"@example.org")
+			m.ID = int64(100*i + j)
+			said, err := send(t, sender, m)
+			if err != nil {
+				t.Fatalf("%s in %s: %v", kind, language, err)
+			}
+			if said == "" {
+				t.Errorf("%s in %s was sent unsaid", kind, language)
+			}
+		}
+	}
+	mails := server.Mails(t, "")
+	if want := len(kinds) * len(languages); len(mails) != want {
+		t.Fatalf("%d mails arrived, %d were sent", len(mails), want)
+	}
+	for _, received := range mails {
+		kind, rest, _ := strings.Cut(received.To[0].Address, ".")
+		language, _, _ := strings.Cut(rest, "@")
+		t.Run(kind+" "+language, func(t *testing.T) { check(t, server, kind, language, received) })
+	}
+}
+
+func check(t *testing.T, server *hstest.MailServer, kind, language string, m hstest.ReceivedMail) {
+	want := func(what string, ok bool) {
+		if !ok {
+			t.Errorf("%s\n%s\n%.3000s", what, m.Raw[:min(len(m.Raw), 1500)], m.Text)
+		}
+	}
+	header := func(name string) string { return strings.Join(m.Headers[name], "|") }
+	want("From", m.From.Address == "invitations@telco.example" && m.From.Name == "Peeters & Zonen via Telco Chat")
+	want("Content-Language", header("Content-Language") == language)
+	want("Auto-Submitted", header("Auto-Submitted") == "auto-generated")
+	want("List-Unsubscribe", header("List-Unsubscribe") == "<"+refuseURL+">" && header("List-Unsubscribe-Post") == "List-Unsubscribe=One-Click")
+	want("Date", header("Date") == noon.Format(time.RFC1123Z))
+	want("Message-Id", strings.HasSuffix(m.MessageID, "@telco.example") && len(m.MessageID) > 40)
+	meeting := kind == "meeting" || kind == "changed" || kind == "cancellation"
+	if invites := meeting || kind == "invitation" || kind == "withdrawn"; invites {
+		want("Reply-To", len(m.ReplyTo) == 1 && m.ReplyTo[0].Address == "anna.peeters@peeters.example")
+		want("inviter", strings.Contains(m.Text, "Anna Peeters") && strings.Contains(m.HTML, "Anna Peeters"))
+		open := kind != "cancellation" && kind != "withdrawn"
+		want("link", strings.Contains(m.Text, secret) == open && strings.Contains(m.HTML, `href="`+secret+`"`) == open)
+	} else {
+		want("code", strings.Contains(m.Text, "482913") && strings.Contains(m.HTML, "482913") && !strings.Contains(m.Subject, "482913"))
+		want("Reply-To", len(m.ReplyTo) == 0)
+		want("time", strings.Contains(m.Text, "15 "))
+	}
+	want("calendar", strings.Contains(m.Raw, "text/calendar; method=") == meeting && (len(m.Attachments) > 0) == meeting)
+	want("refusal", strings.Contains(m.Text, refuseURL) && strings.Contains(m.HTML, refuseURL))
+	want("formatting left over", !strings.Contains(m.Text+m.Subject, "%!") && !strings.Contains(m.HTML, "%!") && !strings.Contains(m.HTML, "ZgotmplZ"))
+	for line := range strings.Lines(m.Raw) {
+		if len(line) > 998 {
+			t.Errorf("a line of %d bytes", len(line))
+		}
+	}
+	for _, other := range languages {
+		if w := map[string]string{"en": "You ", "fr": "Vous ", "nl": "U hebt", "de": "Sie "}[other]; other != language && strings.Contains(m.Text, w) {
+			t.Errorf("%q in a mail in %s", w, language)
+		}
+	}
+}

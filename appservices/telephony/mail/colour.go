@@ -18,7 +18,7 @@ var (
 
 // contrastText is what text needs at least.
 //
-// Spec: WCAG 2.2, success criterion 1.4.3
+// WCAG 2.2, success criterion 1.4.3.
 const contrastText = 4.5
 
 func parseColour(text string) colour {

@@ -166,7 +166,7 @@ func (t *Transport) Send(ctx context.Context, m *outbox.Message, sending func(re
 	}
 	err = t.deliver(ctx, c, written, sending)
 	if used && errors.Is(err, errGone) {
-		// The mail server closed a connection that it had been idle on. Nothing has been said on it yet.
+		// The mail server closed a connection that was idle. It has not been told of the mail.
 		if c, err = t.connect(ctx); err != nil {
 			return telephony.Handed{}, t.failed("connect", err)
 		}
@@ -300,7 +300,7 @@ func (t *Transport) signIn(client *smtp.Client) error {
 	return errNoAuth
 }
 
-// errGone: the mail server closed the connection before it had been told of the mail.
+// errGone: the mail server has closed a connection that had been used before.
 var errGone = errors.New("the mail server closed the connection")
 
 // deliver gives a mail to the mail server, and the connection back if it may be used again.
@@ -332,7 +332,7 @@ func (t *Transport) deliver(ctx context.Context, c *connection, m *Mail, sending
 		{"addressee", func() error { return c.Rcpt("<" + m.To + ">") }},
 	} {
 		if err := t.step(c, step.name, step.do); err != nil {
-			if step.name == "sender" && isGone(err) {
+			if step.name == "sender" && c.mails > 0 && isGone(err) {
 				return errGone
 			}
 			usable = refusedPolitely(err) && t.step(c, "reset", c.Reset) == nil

@@ -371,6 +371,7 @@ func powerLevels(c *CreateRoom, version event.Version, create map[string]any) (m
 			"m.room.tombstone": tombstone,
 			// Interop: clients of MatrixRTC announce each member of a call with this state event.
 			"org.matrix.msc3401.call.member": 0,
+			InvitationType:                   invite,
 		},
 	}
 	if len(c.PowerLevelOverride) == 0 {
@@ -379,6 +380,9 @@ func powerLevels(c *CreateRoom, version event.Version, create map[string]any) (m
 	override := map[string]any{}
 	if err := json.Unmarshal(c.PowerLevelOverride, &override); err != nil {
 		return nil, matrix.BadJSON("power_level_content_override must be an object")
+	}
+	if level, ok := override["invite"]; ok {
+		content["events"].(map[string]any)[InvitationType] = level
 	}
 	for k, v := range override {
 		content[k] = v

@@ -1,6 +1,7 @@
 package event
 
 import (
+	"crypto/ed25519"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -177,7 +178,7 @@ func checkMember(version Version, pdu gomatrixserverlib.PDU, auth gomatrixserver
 	switch {
 	case membership == "invite":
 		if invite, ok := memberOf(pdu.Content(), "third_party_invite"); ok {
-			return false, checkThirdPartyInvite(invite, sender, current, auth)
+			return true, checkThirdPartyInvite(pdu, invite, current, auth)
 		}
 	case membership == "leave" && sender != target:
 		return false, checkKick(sender, target, auth)
@@ -189,17 +190,21 @@ func checkMember(version Version, pdu gomatrixserverlib.PDU, auth gomatrixserver
 
 // checkThirdPartyInvite.
 //
-// Differs: the library lets a third-party invite lift a ban, and lets others than its sender use it.
+// Differs: the library lets a third-party invite lift a ban, lets others than its sender use it, does not look at its public_key, and forgets
+// keys of what is signed that it does not know, so that their signatures fail: identity servers sign the inviter's user id, too.
 //
-// Spec: room v12 §authorisation-rules, rules 5.4.1.1, 5.4.1.2, 5.4.1.3 and 5.4.1.6
-func checkThirdPartyInvite(invite []byte, sender, current string, auth gomatrixserverlib.AuthEventProvider) error {
+// Spec: room v12 §authorisation-rules, rule 5.4.1
+func checkThirdPartyInvite(event gomatrixserverlib.PDU, invite []byte, current string, auth gomatrixserverlib.AuthEventProvider) error {
 	if current == "ban" {
 		return matrix.Forbidden("the invited user is banned")
 	}
 	signed, _ := memberOf(invite, "signed")
-	token := stringMember(signed, "token")
-	if token == "" || stringMember(signed, "mxid") == "" {
+	token, mxid := stringMember(signed, "token"), stringMember(signed, "mxid")
+	if token == "" || mxid == "" {
 		return matrix.Forbidden("third_party_invite.signed must have mxid and token")
+	}
+	if mxid != *event.StateKey() {
+		return matrix.Forbidden("third_party_invite.signed is about another user")
 	}
 	pdu, err := auth.ThirdPartyInvite(token)
 	if err != nil {
@@ -208,10 +213,72 @@ func checkThirdPartyInvite(invite []byte, sender, current string, auth gomatrixs
 	if pdu == nil {
 		return matrix.Forbidden("the room has no such third-party invite")
 	}
-	if string(pdu.SenderID()) != sender {
+	if pdu.SenderID() != event.SenderID() {
 		return matrix.Forbidden("the third-party invite is another user's")
 	}
+	rules, err := rulesOf(auth)
+	if err != nil {
+		return err
+	}
+	room := event.RoomID()
+	if !auth.Valid() || matrix.RoomID(room.String()) != rules.roomID {
+		return matrix.Forbidden("the auth events are of another room")
+	}
+	if err := rules.checkFederate(matrix.UserID(event.SenderID())); err != nil {
+		return err
+	}
+	if !SignedBy(signed, invitationKeys(pdu.Content())) {
+		return matrix.Forbidden("third_party_invite.signed has no signature with a key of the third-party invite")
+	}
 	return nil
+}
+
+// invitationKeys are the keys of the content of m.room.third_party_invite; what is not a key is none.
+func invitationKeys(content []byte) []ed25519.PublicKey {
+	var invite struct {
+		PublicKey  string `json:"public_key"`
+		PublicKeys []struct {
+			PublicKey string `json:"public_key"`
+		} `json:"public_keys"`
+	}
+	if json.Unmarshal(content, &invite) != nil {
+		return nil
+	}
+	texts := []string{invite.PublicKey}
+	for _, k := range invite.PublicKeys {
+		texts = append(texts, k.PublicKey)
+	}
+	var keys []ed25519.PublicKey
+	for _, text := range texts {
+		var key spec.Base64Bytes
+		if key.Decode(text) == nil && len(key) == ed25519.PublicKeySize {
+			keys = append(keys, ed25519.PublicKey(key))
+		}
+	}
+	return keys
+}
+
+// SignedBy reports whether an object has a signature with one of the keys, by whatever name.
+func SignedBy(object []byte, keys []ed25519.PublicKey) bool {
+	var content struct {
+		Signatures map[string]map[string]string `json:"signatures"`
+	}
+	if json.Unmarshal(object, &content) != nil {
+		return false
+	}
+	for domain, signatures := range content.Signatures {
+		for keyID := range signatures {
+			if !strings.HasPrefix(keyID, "ed25519:") {
+				continue
+			}
+			for _, key := range keys {
+				if gomatrixserverlib.VerifyJSON(domain, gomatrixserverlib.KeyID(keyID), key, object) == nil {
+					return true
+				}
+			}
+		}
+	}
+	return false
 }
 
 // checkKick.

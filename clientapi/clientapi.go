@@ -19,6 +19,7 @@ import (
 
 	"github.com/roomline/roomline/clientapi/auth"
 	"github.com/roomline/roomline/clientapi/delayed"
+	"github.com/roomline/roomline/clientapi/invitations"
 	"github.com/roomline/roomline/clientapi/keys"
 	"github.com/roomline/roomline/clientapi/presence"
 	"github.com/roomline/roomline/clientapi/push"
@@ -85,6 +86,8 @@ type Config struct {
 	// TURN relays calls between two.
 	TURN          TURNConfig
 	ServerNotices ServerNoticesConfig
+	// Invitations asks people outside into rooms; nil where nobody may.
+	Invitations *invitations.Server
 	// MayDeactivate reports whether an organisation lets people close their own accounts; nil if none does.
 	MayDeactivate func(ctx context.Context, org int64) (bool, error)
 	// PublicProfiles lets anybody look up profiles, without an access token.

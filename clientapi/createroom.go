@@ -20,18 +20,18 @@ import (
 
 // createRoomRequest is the body of POST createRoom.
 type createRoomRequest struct {
-	Visibility      string            `json:"visibility"`
-	RoomAliasName   string            `json:"room_alias_name"`
-	Name            string            `json:"name"`
-	Topic           string            `json:"topic"`
-	Invite          []string          `json:"invite"`
-	Invite3PID      []json.RawMessage `json:"invite_3pid"`
-	RoomVersion     string            `json:"room_version"`
-	CreationContent json.RawMessage   `json:"creation_content"`
-	InitialState    []initialState    `json:"initial_state"`
-	Preset          string            `json:"preset"`
-	IsDirect        bool              `json:"is_direct"`
-	PowerLevels     json.RawMessage   `json:"power_level_content_override"`
+	Visibility      string                 `json:"visibility"`
+	RoomAliasName   string                 `json:"room_alias_name"`
+	Name            string                 `json:"name"`
+	Topic           string                 `json:"topic"`
+	Invite          []string               `json:"invite"`
+	Invite3PID      []thirdPartyIdentifier `json:"invite_3pid"`
+	RoomVersion     string                 `json:"room_version"`
+	CreationContent json.RawMessage        `json:"creation_content"`
+	InitialState    []initialState         `json:"initial_state"`
+	Preset          string                 `json:"preset"`
+	IsDirect        bool                   `json:"is_direct"`
+	PowerLevels     json.RawMessage        `json:"power_level_content_override"`
 }
 
 // initialState is an event of a new room's state.
@@ -48,13 +48,8 @@ type createRoomResponse struct {
 
 // createRoom makes a room with all that belongs to it, whole or not at all.
 //
-// Differs: invite_3pid is refused, see noThirdPartyInvites.
-//
 // Spec: client-server v1.19 §creation, POST /_matrix/client/v3/createRoom
 func (s *Server) createRoom(ctx context.Context, c *httpapi.Call, req *createRoomRequest) (any, error) {
-	if len(req.Invite3PID) > 0 {
-		return nil, noThirdPartyInvites()
-	}
 	room, err := req.read(c.Requester, s.cfg.DefaultRoomVersion)
 	if err != nil {
 		return nil, err
@@ -64,7 +59,11 @@ func (s *Server) createRoom(ctx context.Context, c *httpapi.Call, req *createRoo
 			return nil, err
 		}
 	}
-	if err := s.checkInvitees(ctx, c.Requester, req.invited(room)); err != nil {
+	if err := s.MayInvite(ctx, c.Requester, req.invited(room)); err != nil {
+		return nil, err
+	}
+	inviteOutsiders, err := s.firstThirdParty(ctx, c.Requester, req)
+	if err != nil {
 		return nil, err
 	}
 	id, err := s.rooms.CreateRoom(ctx, room)
@@ -84,7 +83,7 @@ func (s *Server) createRoom(ctx context.Context, c *httpapi.Call, req *createRoo
 			return nil, err
 		}
 	}
-	return createRoomResponse{id}, nil
+	return createRoomResponse{id}, inviteOutsiders(ctx, id)
 }
 
 // read checks the request and turns it into what the room server understands.

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"strings"
 
 	"github.com/roomline/roomline/internal/httpapi"
@@ -52,8 +51,10 @@ func (s *Server) join(ctx context.Context, c *httpapi.Call, room matrix.RoomID, 
 	if err := checkReason(req.Reason); err != nil {
 		return nil, err
 	}
-	if !isAbsent(req.ThirdPartySigned) {
-		return nil, matrix.Forbidden("third_party_signed: this server has no third-party invites")
+	if !isAbsent(req.ThirdPartySigned) && s.cfg.Invitations != nil {
+		if err := s.cfg.Invitations.ThirdPartySigned(ctx, c.Requester, room, req.ThirdPartySigned); err != nil {
+			return nil, err
+		}
 	}
 	if err := s.mayEnter(ctx, c.Requester, room); err != nil {
 		return nil, err
@@ -186,18 +187,17 @@ type targetRequest struct {
 
 // inviteRequest may name somebody by a third-party identifier instead.
 type inviteRequest struct {
-	UserID  *string `json:"user_id"`
-	Reason  string  `json:"reason"`
-	Medium  string  `json:"medium"`
-	Address string  `json:"address"`
+	UserID *string `json:"user_id"`
+	Reason string  `json:"reason"`
+	thirdPartyIdentifier
 }
 
 // inviteUser asks a user into a room.
 //
 // Spec: client-server v1.19 §joining-rooms, POST /_matrix/client/v3/rooms/{roomId}/invite
 func (s *Server) inviteUser(ctx context.Context, c *httpapi.Call, req *inviteRequest) (any, error) {
-	if req.UserID == nil && (req.Medium != "" || req.Address != "") {
-		return nil, noThirdPartyInvites()
+	if req.UserID == nil && (req.Medium != "" || req.Address != "" || req.IDServer != "") {
+		return s.inviteThirdParty(ctx, c, req)
 	}
 	m, err := s.target(c, &targetRequest{UserID: req.UserID, Reason: req.Reason})
 	if err != nil {
@@ -207,18 +207,10 @@ func (s *Server) inviteUser(ctx context.Context, c *httpapi.Call, req *inviteReq
 	if err := s.mustBeJoined(ctx, m.Room, c.Requester.User); err != nil {
 		return nil, err
 	}
-	if err := s.checkInvitees(ctx, c.Requester, []matrix.UserID{m.Target}); err != nil {
+	if err := s.MayInvite(ctx, c.Requester, []matrix.UserID{m.Target}); err != nil {
 		return nil, err
 	}
 	return empty{}, s.rooms.Invite(ctx, m)
-}
-
-// noThirdPartyInvites answers invites by e-mail address or phone number.
-//
-// Differs: the server keeps no third-party invites, and says so with the code for an identifier that is not permitted.
-func noThirdPartyInvites() *matrix.Error {
-	return matrix.NewError(http.StatusForbidden, matrix.ErrThreepidDenied,
-		"this server does not send invites to e-mail addresses and phone numbers; invite by user_id")
 }
 
 // target reads who shall be done what to.

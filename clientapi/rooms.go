@@ -187,9 +187,9 @@ func checkReason(reason string) error {
 	return nil
 }
 
-// checkInvitees refuses to invite who cannot be: accounts that do not exist, are closed, or belong to an organisation that is not linked, or
+// MayInvite refuses to invite who cannot be: accounts that do not exist, are closed, or belong to an organisation that is not linked, or
 // whose link allows no invites, get the same answer, and so do those of other servers as long as this one does not speak to any.
-func (s *Server) checkInvitees(ctx context.Context, who *httpapi.Requester, users []matrix.UserID) error {
+func (s *Server) MayInvite(ctx context.Context, who *httpapi.Requester, users []matrix.UserID) error {
 	if len(users) == 0 {
 		return nil
 	}

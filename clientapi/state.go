@@ -153,7 +153,7 @@ func (s *Server) setMembership(ctx context.Context, c *httpapi.Call, room roomse
 		if err := s.mustBeJoined(ctx, room.ID, e.Sender); err != nil {
 			return nil, err
 		}
-		if err := s.checkInvitees(ctx, c.Requester, []matrix.UserID{target}); err != nil {
+		if err := s.MayInvite(ctx, c.Requester, []matrix.UserID{target}); err != nil {
 			return nil, err
 		}
 	}

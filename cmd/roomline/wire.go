@@ -23,6 +23,7 @@ import (
 	"github.com/roomline/roomline/clientapi/admin"
 	"github.com/roomline/roomline/clientapi/auth"
 	"github.com/roomline/roomline/clientapi/contacts"
+	"github.com/roomline/roomline/clientapi/invitations"
 	"github.com/roomline/roomline/clientapi/outbox"
 	"github.com/roomline/roomline/clientapi/presence"
 	"github.com/roomline/roomline/clientapi/push"
@@ -64,6 +65,7 @@ type app struct {
 	media       *mediaapi.Server
 	appservices *appservices.Server
 	contacts    *contacts.Server
+	invitations *invitations.Server
 	admin       *admin.Server
 	people      *accounts.Server
 	scim        *scim.Server
@@ -162,10 +164,13 @@ func newApp(ctx context.Context, cfg *config.Config, st *store.Store, sealKey [3
 	if a.outbox, err = a.newOutbox(sealKey); err != nil {
 		return nil, err
 	}
+	if a.invitations, err = a.newInvitations(cfg, sealKey); err != nil {
+		return nil, err
+	}
 	a.admin, err = admin.New(admin.Config{
 		Store: st, Journal: a.journal, Accounts: a.accounts, Keys: a.keys, Clock: a.clock, Log: log,
 		EraseAccount: a.people.EraseAndWait, DeleteRoom: a.people.DeleteRoomAndWait, People: a.people, Version: "Roomline " + version(),
-		MediaQuota: a.media.Quota, Policies: a.policies(), Documented: slices.Concat(a.media.Routes(), a.appservices.Routes(), a.outbox.Routes()),
+		MediaQuota: a.media.Quota, Policies: a.policies(), Documented: slices.Concat(a.media.Routes(), a.appservices.Routes(), a.outbox.Routes(), a.invitations.Routes()),
 	})
 	if err != nil {
 		return nil, err
@@ -187,7 +192,7 @@ func newApp(ctx context.Context, cfg *config.Config, st *store.Store, sealKey [3
 		MayPreview: a.media.MayPreview,
 		Limiter:    a.limiter, MaxDelay: cfg.DelayedEvents.MaxDelay, MaxScheduled: cfg.DelayedEvents.MaxScheduled,
 		WellKnown: wellKnown(cfg), ServerNotices: clientapi.ServerNoticesConfig(cfg.ServerNotices), PublicProfiles: cfg.PublicProfiles,
-		PrivateContacts: a.contacts.Find, MayDeactivate: a.people.MayDeactivate, DefaultRoomVersion: cfg.DefaultRoomVersion,
+		PrivateContacts: a.contacts.Find, MayDeactivate: a.people.MayDeactivate, Invitations: a.invitations, DefaultRoomVersion: cfg.DefaultRoomVersion,
 	})
 	return a, err
 }
@@ -210,6 +215,8 @@ func (a *app) policies() []admin.Policy {
 			accounts.ParsePolicy, accounts.Policy{}),
 		admin.PolicyOf(outbox.PolicyName, "What mails and short messages are sent for the organisation: to which countries, how many, for how much money, and when.",
 			outbox.ParsePolicy, a.outbox.DefaultPolicy()),
+		admin.PolicyOf(invitations.PolicyName, "Who may invite people from outside, how, for how long, and what becomes of guests.",
+			invitations.ParsePolicy, invitations.DefaultPolicy()),
 	}
 }
 
@@ -311,7 +318,7 @@ func (a *app) tables(services []config.Service) [][]httpapi.Route {
 		switch service {
 		case config.ServeClient:
 			tables = append(tables, a.client.Routes(), a.sync.Routes(), a.media.Routes(), a.appservices.Routes(), a.admin.Routes(), a.contacts.Routes(), a.scim.Routes(),
-				a.outbox.Routes())
+				a.outbox.Routes(), a.invitations.Routes())
 			if !slices.Contains(services, config.ServeFederation) {
 				tables = append(tables, federation.OpenIDRoutes(a.store, a.clock))
 			}
@@ -374,7 +381,7 @@ func (a *app) run(ctx context.Context) error {
 	for name, part := range map[string]func(context.Context) error{
 		"sessions": a.sessions.Run, "presence": a.presence.Run, "push": a.push.Run, "client API": a.client.Run,
 		"administration": a.admin.Run, "accounts": a.people.Run, "media": a.media.Run, "application services": a.appservices.Run,
-		"signing keys": a.keys.Run, "outbox": a.outbox.Run,
+		"signing keys": a.keys.Run, "outbox": a.outbox.Run, "invitations": a.invitations.Run,
 		"rate limits": a.limiter.Run,
 	} {
 		parts.Go(func() {
@@ -385,7 +392,7 @@ func (a *app) run(ctx context.Context) error {
 	}
 	parts.Go(func() { tuneCollector(ctx) })
 	parts.Go(func() {
-		housekeeping.Run(ctx, a.store, a.clock, a.log, slices.Concat(housekeeping.Tasks(a.store), contacts.Tasks(a.store), outbox.Tasks(a.store)))
+		housekeeping.Run(ctx, a.store, a.clock, a.log, slices.Concat(housekeeping.Tasks(a.store), contacts.Tasks(a.store), outbox.Tasks(a.store), invitations.Tasks(a.store)))
 	})
 	parts.Wait()
 	stopJournal()

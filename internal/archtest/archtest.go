@@ -34,6 +34,9 @@ type Endpoint struct {
 	RateLimited, Deprecated     bool
 }
 
+// ThirdParty is added to the path of inviting by a third-party identifier, which is that of inviting by a user id.
+const ThirdParty = " (third-party identifier)"
+
 // Name is method and path, the key of an endpoint.
 func (e Endpoint) Name() string { return e.Method + " " + e.Path }
 
@@ -48,7 +51,7 @@ func Endpoints() []Endpoint {
 		// The specification describes two paths twice, and tells them apart by a space at the end. Of these, inviting by a third-party
 		// identifier is an endpoint of its own; the other is not.
 		if f[1] == "third_party_membership" {
-			f[3] += " (third-party identifier)"
+			f[3] += ThirdParty
 		}
 		f[3] = strings.TrimRight(f[3], " ")
 		all = append(all, Endpoint{Area: f[0], Chapter: f[1], Method: f[2], Path: f[3], Auth: f[4], RateLimited: f[5] == "yes", Deprecated: f[6] == "yes"})
@@ -87,7 +90,7 @@ var (
 	foreign = regexp.MustCompile(`^(MSC|RFC)`)
 	// part finds what a reference is made of, in order: document, version, section, endpoint.
 	part = regexp.MustCompile(`\b(client-server|server-server|application-service|identity|push-gateway|appendices|room versions|rooms|room v\d+|MSC\d+|RFC ?\d+)\b` +
-		`|\b(v1\.\d+)\b|§([\p{L}\p{N}_-]+)|\b((?:GET|PUT|POST|DELETE|OPTIONS|HEAD) /[^\s,;:)]+)`)
+		`|\b(v1\.\d+)\b|§([\p{L}\p{N}_-]+)|\b((?:GET|PUT|POST|DELETE|OPTIONS|HEAD) /[^\s,;:)]+(?:` + regexp.QuoteMeta(ThirdParty) + `)?)`)
 )
 
 // parse reads the text of a Spec comment.

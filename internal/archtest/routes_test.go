@@ -9,6 +9,7 @@ import (
 	"github.com/roomline/roomline/clientapi"
 	"github.com/roomline/roomline/clientapi/admin"
 	"github.com/roomline/roomline/clientapi/contacts"
+	"github.com/roomline/roomline/clientapi/invitations"
 	"github.com/roomline/roomline/clientapi/outbox"
 	"github.com/roomline/roomline/clientapi/scim"
 	clientsync "github.com/roomline/roomline/clientapi/sync"
@@ -28,6 +29,7 @@ func routes() []httpapi.Route {
 	all = append(all, (&contacts.Server{}).Routes()...)
 	all = append(all, (&scim.Server{}).Routes()...)
 	all = append(all, (&outbox.Server{}).Routes()...)
+	all = append(all, (&invitations.Server{}).Routes()...)
 	return append(all, federation.Routes(nil, nil, nil)...)
 }
 

@@ -36,6 +36,8 @@ const (
 	Keys = "keys"
 	// ThirdParty is asking what application services know, by user: each such request makes others.
 	ThirdParty = "third_party"
+	// Invitation is asking people outside into rooms, by user: each may send a message that costs money.
+	Invitation = "invitation"
 	// Sticky is events that are sticky, by user: everybody in the room is given all of them.
 	Sticky = "sticky"
 	// Delayed is restarting, sending and cancelling delayed events, by the user who scheduled them.
@@ -119,6 +121,8 @@ var defaults = map[string]Class{
 	// One takes two requests: the spec advises one a minute.
 	LoginToken: {Burst: 6, Every: 30 * time.Second},
 	ThirdParty: {Burst: 30, Every: 500 * time.Millisecond},
+	// A meeting with its guests at once, and then as fast as somebody types addresses.
+	Invitation: {Burst: 50, Every: 10 * time.Second},
 	// A device in a call sends one every few minutes.
 	Sticky: {Burst: 60, Every: time.Second},
 	// What calls need at least: a heartbeat every few seconds, from several devices.

@@ -1,0 +1,34 @@
+package main
+
+import (
+	"context"
+	"crypto/ed25519"
+
+	"github.com/roomline/roomline/clientapi/invitations"
+	"github.com/roomline/roomline/clientapi/outbox"
+	"github.com/roomline/roomline/config"
+	"github.com/roomline/roomline/internal/httpapi"
+	"github.com/roomline/roomline/internal/matrix"
+	"github.com/roomline/roomline/internal/store"
+)
+
+// identityKey signs third-party invites, and is the key of the identity service.
+func identityKey(sealKey [32]byte) ed25519.PrivateKey {
+	return ed25519.NewKeyFromSeed(derivedKey(sealKey, "identity service"))
+}
+
+// newInvitations makes what asks people outside into rooms.
+func (a *app) newInvitations(cfg *config.Config, sealKey [32]byte) (*invitations.Server, error) {
+	return invitations.New(invitations.Config{
+		Store: a.store, Journal: a.journal, Rooms: a.rooms, Clock: a.clock, Log: a.log, Limiter: a.limiter,
+		Key: identityKey(sealKey), ServerName: matrix.ServerName(cfg.ServerName), BaseURL: cfg.PublicBaseURL,
+		Enqueue: func(ctx context.Context, tx *store.Tx, d invitations.Draft) (int64, error) {
+			return a.outbox.Enqueue(ctx, tx, outbox.Draft(d))
+		},
+		Cancel: a.outbox.Cancel,
+		// The client API is made later.
+		MayInvite: func(ctx context.Context, who *httpapi.Requester, users []matrix.UserID) error {
+			return a.client.MayInvite(ctx, who, users)
+		},
+	})
+}

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"slices"
 	"strings"
-	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -101,21 +100,8 @@ func (n *Request) canonical(region string) error {
 }
 
 func checkMeeting(m *outbox.Meeting) error {
-	for name, text := range map[string]string{"uid": m.UID, "title": m.Title, "timezone": m.Timezone, "recurrence": m.Recurrence} {
-		if len(text) > limits.MeetingText || strings.ContainsFunc(text, unicode.IsControl) {
-			return matrix.InvalidParam("meeting: %s must have at most %d bytes and no control characters", name, limits.MeetingText)
-		}
-	}
-	zone, err := time.LoadLocation(m.Timezone)
-	switch {
-	case m.UID == "" || m.Title == "":
-		return matrix.MissingParam("meeting: uid and title are needed")
-	case m.StartTS <= 0 || m.EndTS <= m.StartTS || m.EndTS > limits.MaxInteger:
-		return matrix.InvalidParam("meeting: start_ts and end_ts must be times, the second after the first")
-	case m.Timezone == "" || err != nil || zone == time.Local:
-		return matrix.InvalidParam("meeting: timezone must be a name of the IANA database")
-	case m.Sequence < 0 || m.Sequence > 1<<30:
-		return matrix.InvalidParam("meeting: sequence must not be negative")
+	if err := m.Check(); err != nil {
+		return matrix.InvalidParam("meeting: %s", err)
 	}
 	return nil
 }

@@ -31,9 +31,6 @@ const (
 	// InvitationDomains bounds each list of domains of a policy.
 	InvitationDomains = 1000
 
-	// MeetingText bounds the title of a meeting, its UID, its time zone and its recurrence, in bytes each: they go into mails.
-	MeetingText = 500
-
 	// MeetingEarly is how long before a meeting its link opens, MeetingLate how long after it the link holds: meetings begin early and end late.
 	MeetingEarly = 15 * time.Minute
 	MeetingLate  = time.Hour

@@ -57,6 +57,7 @@ CREATE TABLE guests (
     address          text    COLLATE "C" NOT NULL,
     -- The guest gave a code that was sent to the address.
     verified         boolean NOT NULL DEFAULT false,
+    -- As in invitations, or 'visitor': nobody has invited the guest, who comes into rooms that let guests in.
     role             text    COLLATE "C" NOT NULL,
     -- SHA-256 of what the browser called its attempt: an answer that was lost is given again to the same browser.
     attempt_hash     bytea,
@@ -66,7 +67,8 @@ CREATE TABLE guests (
     -- The account that the guest has become.
     linked_to        text    COLLATE "C" REFERENCES users
 );
-CREATE INDEX guests_invitation ON guests (invitation_id);
+-- One guest for each attempt of an invitation.
+CREATE UNIQUE INDEX guests_attempt ON guests (invitation_id, attempt_hash);
 CREATE INDEX guests_organisation ON guests (organisation_id, created_ts);
 CREATE INDEX guests_address ON guests (organisation_id, medium, address) WHERE ended_ts IS NULL;
 CREATE INDEX guests_expiry ON guests (expires_ts) WHERE ended_ts IS NULL;
@@ -191,3 +193,35 @@ ALTER TABLE invitations ADD CONSTRAINT invitations_wall
     FOREIGN KEY (inviter, organisation_id) REFERENCES users (user_id, organisation_id) ON UPDATE CASCADE;
 ALTER TABLE guests ADD CONSTRAINT guests_wall
     FOREIGN KEY (user_id, organisation_id) REFERENCES users (user_id, organisation_id) ON UPDATE CASCADE;
+
+-- keep_wall refuses members who came through the wall: who is not inside of a room joins it from an invite, and does not knock. Users of
+-- other servers are those servers' business. A visitor, whom nobody has invited, joins rooms of the own organisation that let guests in.
+-- +goose StatementBegin
+CREATE OR REPLACE FUNCTION keep_wall() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    r record;
+BEGIN
+    SELECT new_rows.user_id, rooms.room_id INTO r
+    FROM new_rows
+    JOIN rooms ON rooms.room_nid = new_rows.room_nid
+    JOIN users ON users.user_id = new_rows.user_id
+    WHERE new_rows.membership IN ('join', 'knock') AND (users.organisation_id <> rooms.organisation_id OR users.guest)
+        AND (new_rows.membership = 'knock' OR coalesce((
+            SELECT s.membership FROM room_state s
+            WHERE s.room_nid = new_rows.room_nid AND s.type = 'm.room.member' AND s.state_key = new_rows.user_id
+                AND s.since < new_rows.position
+            ORDER BY s.since DESC LIMIT 1), '') NOT IN ('invite', 'join'))
+        AND NOT (new_rows.membership = 'join' AND users.guest AND users.organisation_id = rooms.organisation_id
+            AND EXISTS (SELECT FROM guests g WHERE g.user_id = users.user_id AND g.role = 'visitor')
+            AND 'can_join' = (
+                SELECT convert_from(e.json, 'UTF8')::json #>> '{content,guest_access}'
+                FROM room_state s JOIN events e ON e.position = s.event_position
+                WHERE s.room_nid = new_rows.room_nid AND s.type = 'm.room.guest_access' AND s.state_key = '' AND s.until = 9223372036854775807))
+    LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'wall: % has not been invited to % of another organisation', r.user_id, r.room_id USING ERRCODE = 'check_violation';
+    END IF;
+    RETURN NULL;
+END
+$$;
+-- +goose StatementEnd

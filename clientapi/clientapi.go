@@ -25,6 +25,7 @@ import (
 	"github.com/roomline/roomline/clientapi/push"
 	"github.com/roomline/roomline/clientapi/search"
 	"github.com/roomline/roomline/clientapi/sso"
+	"github.com/roomline/roomline/internal/httpapi"
 	"github.com/roomline/roomline/internal/journal"
 	"github.com/roomline/roomline/internal/limits"
 	"github.com/roomline/roomline/internal/matrix"
@@ -51,6 +52,10 @@ type Config struct {
 	// LeaveRooms takes a user out of every room, and turns down every invitation.
 	LeaveRooms func(ctx context.Context, user matrix.UserID) error
 
+	// RegisterGuest makes a guest whom nobody has invited, or refuses to; MayVisit says whether a guest may join a room without an invite. nil where
+	// there are no such guests.
+	RegisterGuest func(ctx context.Context, c *httpapi.Call, deviceName string) (any, error)
+	MayVisit      func(ctx context.Context, who *httpapi.Requester, room matrix.RoomID) (bool, error)
 	// Presence is shared with sync; one of its own if nil.
 	Presence *presence.Server
 	// Push is shared with sync; one of its own if nil.

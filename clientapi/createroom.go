@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/tidwall/gjson"
-	"github.com/tidwall/sjson"
 
 	"github.com/roomline/roomline/internal/httpapi"
 	"github.com/roomline/roomline/internal/limits"
@@ -216,7 +215,7 @@ func (r *createRoomRequest) checkInitialState(who *httpapi.Requester, in initial
 		if _, err := checkMemberContent(content, in.StateKey); err != nil {
 			return nil, err
 		}
-		return sjson.DeleteBytes(content, voucherKey)
+		return cleanMember(content)
 	case typeCanonicalAlias:
 		names, ok := namedAliases(content)
 		if !ok {

@@ -81,8 +81,17 @@ func (s *Server) approach(ctx context.Context, who *httpapi.Requester, id matrix
 // by the links between organisations.
 func (s *Server) mayEnter(ctx context.Context, who *httpapi.Requester, id matrix.RoomID) error {
 	membership, err := s.membershipFrom(ctx, who, id)
-	if err == nil && membership == "leave" {
-		return matrix.Forbidden("you need another invite to this room")
+	_, refused := matrix.AsError(err)
+	if err != nil && !refused || err == nil && membership != "leave" {
+		return err
+	}
+	if who.Guest && s.cfg.MayVisit != nil {
+		if may, mayErr := s.cfg.MayVisit(ctx, who, id); may || mayErr != nil {
+			return mayErr
+		}
+	}
+	if err == nil {
+		err = matrix.Forbidden("you need another invite to this room")
 	}
 	return err
 }

@@ -9,11 +9,13 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/roomline/roomline/clientapi/guests"
 	"github.com/roomline/roomline/internal/httpapi"
 	"github.com/roomline/roomline/internal/limits"
 	"github.com/roomline/roomline/internal/matrix"
 	"github.com/roomline/roomline/internal/store"
 	"github.com/roomline/roomline/internal/strictjson"
+	"github.com/roomline/roomline/roomserver"
 )
 
 // Profile fields with a meaning of their own.
@@ -136,6 +138,11 @@ func (s *Server) putProfileField(ctx context.Context, c *httpapi.Call, req *prof
 	if change.value, err = profileValue(change.key, raw); err != nil {
 		return nil, err
 	}
+	if c.Requester.Guest {
+		if change.value, err = guestName(change.value); err != nil {
+			return nil, err
+		}
+	}
 	return nil, s.changeProfile(ctx, c.Requester.User, change)
 }
 
@@ -174,6 +181,9 @@ func (s *Server) profileChange(c *httpapi.Call) (profileChange, error) {
 	if c.Requester.Guest && key != fieldDisplayname {
 		return profileChange{}, matrix.NewError(http.StatusForbidden, matrix.ErrGuestAccessForbidden, "guests may change their displayname only")
 	}
+	if key == roomserver.GuestKey {
+		return profileChange{}, matrix.Forbidden("who is a guest is said by the server")
+	}
 	change := profileChange{key: key}
 	switch c.Query("propagate_to") {
 	case "", "all":
@@ -183,6 +193,21 @@ func (s *Server) profileChange(c *httpapi.Call) (profileChange, error) {
 		return profileChange{}, matrix.InvalidParam("propagate_to must be all or none")
 	}
 	return change, nil
+}
+
+// guestName marks the name that a guest gives themselves. A guest has one.
+func guestName(value []byte) ([]byte, error) {
+	var chosen string
+	if value != nil {
+		if err := json.Unmarshal(value, &chosen); err != nil {
+			return nil, fmt.Errorf("read a name: %w", err)
+		}
+	}
+	name, err := guests.DisplayName(chosen)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(name)
 }
 
 func (s *Server) changeProfile(ctx context.Context, user matrix.UserID, change profileChange) error {

@@ -61,6 +61,15 @@ func (s *Server) register(ctx context.Context, c *httpapi.Call, req *registerReq
 	if req.Type == asAppservice {
 		return s.registerForAppservice(ctx, c, req)
 	}
+	if c.Query("kind") == "guest" {
+		if s.cfg.RegisterGuest == nil {
+			return nil, matrix.NewError(http.StatusForbidden, matrix.ErrGuestAccessForbidden, "guests come by invitation only")
+		}
+		if len(req.DisplayName) > limits.DeviceName {
+			return nil, matrix.InvalidParam("initial_device_display_name must have at most %d bytes", limits.DeviceName)
+		}
+		return s.cfg.RegisterGuest(ctx, c, req.DisplayName)
+	}
 	if err := s.mayRegister(c, req); err != nil {
 		return nil, err
 	}
@@ -113,8 +122,6 @@ func (s *Server) register(ctx context.Context, c *httpapi.Call, req *registerReq
 func (s *Server) mayRegister(c *httpapi.Call, req *registerRequest) error {
 	switch kind := c.Query("kind"); kind {
 	case "", "user":
-	case "guest":
-		return matrix.NewError(http.StatusForbidden, matrix.ErrGuestAccessForbidden, "guests come by invitation only")
 	default:
 		return matrix.InvalidParam("kind must be user or guest")
 	}

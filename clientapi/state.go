@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/tidwall/gjson"
 	"github.com/tidwall/sjson"
@@ -117,6 +118,17 @@ func checkMemberContent(content []byte, key string) (memberContent, error) {
 // been made.
 const voucherKey = "join_authorised_via_users_server"
 
+// cleanMember takes out of the content of a member event what the server alone says.
+func cleanMember(content []byte) ([]byte, error) {
+	for _, key := range []string{voucherKey, strings.ReplaceAll(roomserver.GuestKey, ".", `\.`)} {
+		var err error
+		if content, err = sjson.DeleteBytes(content, key); err != nil {
+			return nil, fmt.Errorf("clean member content: %w", err)
+		}
+	}
+	return content, nil
+}
+
 // setMembership sends a member event that the client wrote itself. A join goes the way of POST /join: what may be joined, and
 // who vouches for it, is not the client's to say, and name and avatar are those of the profile. Whoever is in the room already may
 // give themselves another name there.
@@ -125,8 +137,8 @@ func (s *Server) setMembership(ctx context.Context, c *httpapi.Call, room roomse
 	if err != nil {
 		return nil, err
 	}
-	if e.Content, err = sjson.DeleteBytes(e.Content, voucherKey); err != nil {
-		return nil, fmt.Errorf("clean member content: %w", err)
+	if e.Content, err = cleanMember(e.Content); err != nil {
+		return nil, err
 	}
 	target := matrix.UserID(*e.StateKey)
 	switch {
@@ -140,6 +152,10 @@ func (s *Server) setMembership(ctx context.Context, c *httpapi.Call, room roomse
 				return nil, sameForUnknown(err)
 			}
 			return s.joinByState(ctx, room, e, m.Reason)
+		}
+		if c.Requester.Guest {
+			// A guest has one name, and it says that it is a guest's.
+			return nil, guestsMayNot()
 		}
 	case m.Membership == "leave" && target == e.Sender:
 		if err := s.mayReject(ctx, target, room.ID); err != nil {

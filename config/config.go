@@ -280,7 +280,7 @@ type RateLimits struct {
 
 	// Classes replace limits by their names: burst requests at once, and one more every so often. They hold for all
 	// processes together. By user: send (messages, state, typing, receipts), read, room (creating, joining, inviting),
-	// delayed (delayed events), account (profile, password), media, upload, url_preview. By address: login, register, refresh, probe (is a user name free). Over all of them:
+	// delayed (delayed events), account (profile, password), media, upload, url_preview. By address: login, register, refresh, probe (is a user name free), guests (links of invitations). Over all of them:
 	// by_device, by_address (an IPv6 address counts as its /64), by_organisation. Wrong passwords: login_failure (by account),
 	// login_failure_known (from where the account has a device), login_failure_row (since the last right one),
 	// login_failure_address, login_failure_all. Element Call needs at least

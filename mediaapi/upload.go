@@ -170,7 +170,7 @@ func cleanType(text string) string {
 
 // receive reads the request's file into the store and makes it the content of m.
 func (s *Server) receive(ctx context.Context, c *httpapi.Call, m store.Media, announced bool) error {
-	r, err := s.rulesOf(ctx, m.OrganisationID)
+	r, err := s.rulesFor(ctx, c.Requester)
 	if err != nil {
 		return err
 	}

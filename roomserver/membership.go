@@ -38,7 +38,7 @@ func (s *Server) memberContent(ctx context.Context, m Membership, membership str
 		if err := json.Unmarshal(m.Extra, &content); err != nil {
 			return nil, matrix.BadJSON("the body must be an object")
 		}
-		for _, ours := range []string{"third_party_signed", "third_party_invite", authorisedViaKey, "displayname", "avatar_url", "reason"} {
+		for _, ours := range []string{"third_party_signed", "third_party_invite", authorisedViaKey, "displayname", "avatar_url", "reason", GuestKey} {
 			delete(content, ours)
 		}
 	}
@@ -65,6 +65,9 @@ func (p Profile) into(content map[string]any) {
 	}
 	if p.AvatarURL != "" {
 		content["avatar_url"] = p.AvatarURL
+	}
+	if p.Guest != nil {
+		content[GuestKey] = p.Guest
 	}
 }
 
@@ -302,6 +305,7 @@ func (s *Server) refreshMember(ctx context.Context, id matrix.RoomID, user matri
 		}
 		delete(content, "displayname")
 		delete(content, "avatar_url")
+		delete(content, GuestKey)
 		// The join was vouched for once; the change of a name is not a new join.
 		delete(content, authorisedViaKey)
 		p.into(content)

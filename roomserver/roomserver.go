@@ -19,6 +19,7 @@ package roomserver
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -47,7 +48,12 @@ type Config struct {
 // Profile is the part of a user's profile that stands in membership events.
 type Profile struct {
 	DisplayName, AvatarURL string
+	// Guest is the mark of a guest, as JSON, or nil.
+	Guest json.RawMessage
 }
+
+// GuestKey is the key of a guest's mark, in profiles and in the content of member events.
+const GuestKey = "org.roomline.guest"
 
 // Server is the room server. It is safe for concurrent use.
 type Server struct {

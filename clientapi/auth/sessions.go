@@ -167,6 +167,9 @@ func (s *Sessions) load(ctx context.Context, key, hash digest) (*cached, error) 
 		User: user.UserID, Device: session.DeviceID, Org: user.OrganisationID, Guest: user.Guest,
 		Role: httpapi.Role(user.Role), Admin: user.Role == string(httpapi.RoleOwner), Suspended: user.Suspended, SessionID: session.SessionID,
 	}}
+	if user.Guest {
+		entry.requester.GuestRole, entry.requester.Until = user.GuestRole, expires
+	}
 	if user.Locked {
 		// A locked account is not remembered: its clients ask seldom, and have to learn soon that the lock is gone.
 		if call, ok := httpapi.CallOf(ctx); ok && mayLocked(call.Request) {

@@ -65,6 +65,10 @@ func (s *Server) parse(ctx context.Context, c *httpapi.Call) (*request, error) {
 	}
 	r.sticky = c.QueryBool(stickyQuery)
 	r.timeout = time.Duration(timeout) * time.Millisecond
+	if until := c.Requester.Until; until != 0 {
+		// Whose time is over is told nothing more: the wait ends with it, and the next request is refused.
+		r.timeout = max(0, min(r.timeout, until.Time().Sub(s.cfg.Clock.Now())))
+	}
 	switch full := c.Query("full_state"); full {
 	case "", "true", "false":
 		r.fullState = full == "true"

@@ -23,7 +23,7 @@ func listRoutes(c *call) error {
 		for _, table := range a.tables([]config.Service{config.ServeClient, config.ServeFederation}) {
 			for _, r := range table {
 				who := access[r.Auth]
-				if who == "token" && clientapi.GuestMay(r.Method, r.Path) {
+				if who == "token" && clientapi.GuestMay(r.Method, r.Path) != httpapi.NoGuests {
 					who = "token, guests too"
 				}
 				fmt.Fprintf(w, "%s\t%s\t%s\n", r.Method, r.Path, who)

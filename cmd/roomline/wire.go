@@ -23,6 +23,7 @@ import (
 	"github.com/roomline/roomline/clientapi/admin"
 	"github.com/roomline/roomline/clientapi/auth"
 	"github.com/roomline/roomline/clientapi/contacts"
+	"github.com/roomline/roomline/clientapi/guests"
 	"github.com/roomline/roomline/clientapi/invitations"
 	"github.com/roomline/roomline/clientapi/outbox"
 	"github.com/roomline/roomline/clientapi/presence"
@@ -69,6 +70,7 @@ type app struct {
 	admin       *admin.Server
 	people      *accounts.Server
 	scim        *scim.Server
+	guests      *guests.Server
 	outbox      *outbox.Server
 	// outbound asks push gateways, application services and OpenID providers.
 	outbound *http.Client
@@ -167,10 +169,13 @@ func newApp(ctx context.Context, cfg *config.Config, st *store.Store, sealKey [3
 	if a.invitations, err = a.newInvitations(cfg, sealKey); err != nil {
 		return nil, err
 	}
+	if a.guests, err = a.newGuests(sealKey); err != nil {
+		return nil, err
+	}
 	a.admin, err = admin.New(admin.Config{
 		Store: st, Journal: a.journal, Accounts: a.accounts, Keys: a.keys, Clock: a.clock, Log: log,
 		EraseAccount: a.people.EraseAndWait, DeleteRoom: a.people.DeleteRoomAndWait, People: a.people, Version: "Roomline " + version(),
-		MediaQuota: a.media.Quota, Policies: a.policies(), Documented: slices.Concat(a.media.Routes(), a.appservices.Routes(), a.outbox.Routes(), a.invitations.Routes()),
+		MediaQuota: a.media.Quota, Policies: a.policies(), Documented: slices.Concat(a.media.Routes(), a.appservices.Routes(), a.outbox.Routes(), a.invitations.Routes(), a.guests.Routes()),
 	})
 	if err != nil {
 		return nil, err
@@ -179,6 +184,7 @@ func newApp(ctx context.Context, cfg *config.Config, st *store.Store, sealKey [3
 		Store: st, Journal: a.journal, Accounts: a.accounts, Sessions: a.sessions, Interactive: auth.NewInteractive(a.accounts),
 		Rooms: a.rooms, Presence: a.presence, Push: a.push, Clock: a.clock, Log: log,
 		PropagateProfile: a.rooms.PropagateProfile, LeaveRooms: a.rooms.LeaveRooms,
+		RegisterGuest: a.registerGuest, MayVisit: a.guests.MayVisit,
 		Registration: clientapi.RegistrationConfig{
 			Mode: clientapi.RegistrationMode(cfg.Registration.Mode), SharedSecret: cfg.Registration.SharedSecret.Reveal(),
 		},
@@ -291,12 +297,16 @@ func wellKnown(cfg *config.Config) clientapi.WellKnownConfig {
 
 // profile is what a user's membership events say of the user.
 func (a *app) profile(ctx context.Context, user matrix.UserID) (roomserver.Profile, error) {
-	fields, err := a.store.ListProfiles(ctx, []matrix.UserID{user}, []string{"displayname", "avatar_url"})
+	fields, err := a.store.ListProfiles(ctx, []matrix.UserID{user}, []string{"displayname", "avatar_url", roomserver.GuestKey})
 	if err != nil {
 		return roomserver.Profile{}, err
 	}
 	var p roomserver.Profile
 	for _, f := range fields {
+		if f.Key == roomserver.GuestKey {
+			p.Guest = f.Value
+			continue
+		}
 		var value string
 		if json.Unmarshal(f.Value, &value) != nil {
 			// A field that is not a string was not made by the endpoint that checks it, and has no place in a member event.
@@ -318,7 +328,7 @@ func (a *app) tables(services []config.Service) [][]httpapi.Route {
 		switch service {
 		case config.ServeClient:
 			tables = append(tables, a.client.Routes(), a.sync.Routes(), a.media.Routes(), a.appservices.Routes(), a.admin.Routes(), a.contacts.Routes(), a.scim.Routes(),
-				a.outbox.Routes(), a.invitations.Routes())
+				a.outbox.Routes(), a.invitations.Routes(), a.guests.Routes())
 			if !slices.Contains(services, config.ServeFederation) {
 				tables = append(tables, federation.OpenIDRoutes(a.store, a.clock))
 			}
@@ -381,7 +391,7 @@ func (a *app) run(ctx context.Context) error {
 	for name, part := range map[string]func(context.Context) error{
 		"sessions": a.sessions.Run, "presence": a.presence.Run, "push": a.push.Run, "client API": a.client.Run,
 		"administration": a.admin.Run, "accounts": a.people.Run, "media": a.media.Run, "application services": a.appservices.Run,
-		"signing keys": a.keys.Run, "outbox": a.outbox.Run, "invitations": a.invitations.Run,
+		"signing keys": a.keys.Run, "outbox": a.outbox.Run, "invitations": a.invitations.Run, "guests": a.guests.Run,
 		"rate limits": a.limiter.Run,
 	} {
 		parts.Go(func() {

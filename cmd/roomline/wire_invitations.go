@@ -26,6 +26,10 @@ func (a *app) newInvitations(cfg *config.Config, sealKey [32]byte) (*invitations
 			return a.outbox.Enqueue(ctx, tx, outbox.Draft(d))
 		},
 		Cancel: a.outbox.Cancel,
+		// Guests are made later.
+		LinkGuest: func(ctx context.Context, org int64, medium, address string, user matrix.UserID) error {
+			return a.guests.LinkGuest(ctx, org, medium, address, user)
+		},
 		// The client API is made later.
 		MayInvite: func(ctx context.Context, who *httpapi.Requester, users []matrix.UserID) error {
 			return a.client.MayInvite(ctx, who, users)

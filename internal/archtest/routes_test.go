@@ -9,6 +9,7 @@ import (
 	"github.com/roomline/roomline/clientapi"
 	"github.com/roomline/roomline/clientapi/admin"
 	"github.com/roomline/roomline/clientapi/contacts"
+	"github.com/roomline/roomline/clientapi/guests"
 	"github.com/roomline/roomline/clientapi/invitations"
 	"github.com/roomline/roomline/clientapi/outbox"
 	"github.com/roomline/roomline/clientapi/scim"
@@ -30,6 +31,7 @@ func routes() []httpapi.Route {
 	all = append(all, (&scim.Server{}).Routes()...)
 	all = append(all, (&outbox.Server{}).Routes()...)
 	all = append(all, (&invitations.Server{}).Routes()...)
+	all = append(all, (&guests.Server{}).Routes()...)
 	return append(all, federation.Routes(nil, nil, nil)...)
 }
 
@@ -119,6 +121,17 @@ var extra = map[string]string{
 	"GET /_roomline/admin/v1/messages/spending":                          "what messages cost, for administrators",
 	"POST /_roomline/admin/v1/messages/resume":                           "short messages that were paused go on",
 	"DELETE /_roomline/operator/v1/messages/refusals/{medium}/{address}": "an address gets messages again",
+
+	"POST /_roomline/guest/v1/open":                  "the page of guests: what an invitation is to",
+	"POST /_roomline/guest/v1/code":                  "the page of guests: a code to the invitation's address",
+	"POST /_roomline/guest/v1/redeem":                "the page of guests: an account for an invitation",
+	"GET /_roomline/client/v1/rooms/{roomId}/guests": "the guests in a room",
+	"PUT /_roomline/client/v1/guests/{userId}":       "a guest may stay longer",
+	"DELETE /_roomline/client/v1/guests/{userId}":    "a guest ends",
+	"GET /i":                 "the page of guests",
+	"GET /i/":                "the page of guests",
+	"GET /i/{file}":          "the page of guests",
+	"GET /i/{folder}/{file}": "the page of guests",
 
 	"GET /_roomline/scim/v2/ServiceProviderConfig": "SCIM, by which directories make and change people",
 	"GET /_roomline/scim/v2/ResourceTypes":         "SCIM, by which directories make and change people",

@@ -349,3 +349,8 @@ func joined(answer gjson.Result, room string) gjson.Result {
 func escape(key string) string {
 	return strings.NewReplacer(".", `\.`, "*", `\*`, "?", `\?`, "|", `\|`, "#", `\#`, "!", `\!`, "@", `\@`).Replace(key)
 }
+
+// NewUser is a session that a test has made in another way; Deployment.Session says where.
+func NewUser(id, device, token string) *User {
+	return &User{ID: id, DeviceID: device, AccessToken: token, txn: new(atomic.Int64)}
+}

@@ -58,7 +58,9 @@ type Requester struct {
 	Role       Role // what the user is in the organisation, for people only
 	Admin      bool // Role is RoleOwner
 	Guest      bool
-	Suspended  bool // may read, and do little else
+	GuestRole  string           // what kind of guest, see store.Guest
+	Until      matrix.Timestamp // when the session of a guest ends, 0 for never
+	Suspended  bool             // may read, and do little else
 	SessionID  int64
 	Appservice string   // id of the application service whose token this is, "" for people
 	Service    string   // what its organisation calls it
@@ -81,6 +83,23 @@ type Handler func(ctx context.Context, c *Call) (any, error)
 
 // Raw is a result that is JSON already.
 type Raw []byte
+
+// GuestAccess says which guests a route is open to.
+type GuestAccess int
+
+const (
+	NoGuests GuestAccess = iota
+	// SendingGuests are all but those who may only look.
+	SendingGuests
+	AllGuests
+)
+
+// observers are the guests who may only look: store.GuestObserver.
+const observers = "observer"
+
+func (a GuestAccess) includes(guest *Requester) bool {
+	return a == AllGuests || a == SendingGuests && guest.GuestRole != observers
+}
 
 // Status is a result with another status than 200.
 type Status struct {
@@ -151,8 +170,8 @@ type Config struct {
 	Metrics prometheus.Registerer
 	// AppPasswords checks what routes of the class AppPassword are sent.
 	AppPasswords PasswordAuthenticator
-	// Guests reports which routes are open to guests; nil opens none. Routes that ask nobody who they are are open to all.
-	Guests func(method, path string) bool
+	// Guests says which routes are open to guests, and to which of them; nil opens none. Routes that ask nobody who they are are open to all.
+	Guests func(method, path string) GuestAccess
 }
 
 // New builds the handler for the given route tables. It panics when two routes collide or a route cannot be served as

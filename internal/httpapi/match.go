@@ -19,7 +19,7 @@ type route struct {
 	Route
 	names   []string // of the variable segments, in order
 	figures *figures
-	guests  bool // may ask
+	guests  GuestAccess
 }
 
 // node is one segment of the tree. An empty literal is a trailing slash and has no children.
@@ -71,7 +71,10 @@ func (s *server) add(r Route) {
 	if r.MaxBody == 0 {
 		r.MaxBody = limits.DefaultBody
 	}
-	entry := &route{Route: r, figures: s.metrics.forRoute(at), guests: s.guests != nil && s.guests(r.Method, r.Path)}
+	entry := &route{Route: r, figures: s.metrics.forRoute(at)}
+	if s.guests != nil {
+		entry.guests = s.guests(r.Method, r.Path)
+	}
 	n := &s.root
 	segments := strings.Split(r.Path[1:], "/")
 	for i, segment := range segments {

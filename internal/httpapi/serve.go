@@ -31,7 +31,7 @@ type server struct {
 	none    *figures // of requests without a route
 	root    node
 	epoch   string // first half of request ids
-	guests  func(method, path string) bool
+	guests  func(method, path string) GuestAccess
 	calls   atomic.Uint64
 }
 
@@ -177,7 +177,7 @@ func (s *server) identify(c *Call, class AuthClass) error {
 		return errors.New("the authenticator returned neither a requester nor an error")
 	}
 	c.Requester = requester
-	if requester.Guest && !c.route.guests {
+	if requester.Guest && !c.route.guests.includes(requester) {
 		return matrix.NewError(http.StatusForbidden, matrix.ErrGuestAccessForbidden, "guests may not do this")
 	}
 	if class == AppserviceToken && requester.Appservice == "" {

@@ -18,6 +18,8 @@ const (
 	Refresh = "refresh"
 	// Probe is asking whether a user name or a registration token is good, by address.
 	Probe = "probe"
+	// Guests is opening links of invitations, asking for codes and redeeming, by address.
+	Guests = "guests"
 	// LoginToken is asking for a token that signs another device in, by user; each takes two requests.
 	LoginToken = "login_token"
 	// Account is changing a password, a profile or the like, by user.
@@ -111,6 +113,7 @@ var defaults = map[string]Class{
 	Register: {Burst: 10, Every: 20 * time.Second},
 	Refresh:  {Burst: 500, Every: 50 * time.Millisecond}, // every client of that office, every five minutes
 	Probe:    {Burst: 5, Every: 10 * time.Second},
+	Guests:   {Burst: 300, Every: 500 * time.Millisecond}, // the guests of a conference, at one address, three requests each
 	Account:  {Burst: 20, Every: 2 * time.Second},
 	Read:     {Burst: 500, Every: 20 * time.Millisecond},
 	Send:     {Burst: 500, Every: 20 * time.Millisecond},

@@ -38,18 +38,21 @@ func (s *Session) columns() []any {
 // account, or ErrNotFound.
 func (s *Store) GetSessionByAccess(ctx context.Context, hash []byte) (Session, User, error) {
 	var session Session
+	var role string
 	user, err := scanUser(func(dest ...any) error {
 		return s.queryRow(ctx, `
 			SELECT `+sessionColumns+`, u.user_id, u.organisation_id, '', u.role, u.guest, u.machine, u.locked OR o.state <> 'active',
-			       u.suspended, u.erased, coalesce(u.deactivated_ts, 0), u.created_ts
+			       u.suspended, u.erased, coalesce(u.deactivated_ts, 0), u.created_ts,
+			       CASE WHEN u.guest THEN coalesce((SELECT g.role FROM guests g WHERE g.user_id = u.user_id), '') ELSE '' END
 			FROM sessions s JOIN users u ON u.user_id = s.user_id JOIN organisations o ON o.organisation_id = u.organisation_id
 			WHERE s.session_id = (
 				SELECT session_id FROM sessions WHERE access_token_hash = $1
 				UNION ALL
 				SELECT session_id FROM sessions WHERE previous_access_hash = $1
 				LIMIT 1
-			)`, hash).Scan(append(session.columns(), dest...)...)
+			)`, hash).Scan(append(append(session.columns(), dest...), &role)...)
 	})
+	user.GuestRole = role
 	return session, user, err
 }
 

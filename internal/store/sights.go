@@ -16,7 +16,7 @@ type Viewer struct {
 }
 
 // PersonSight is what a viewer may see of a person. Of one's own organisation that is everything, of a linked one what it gives; of somebody
-// whom one shares a room with, or is invited by, name and picture.
+// whom one shares a room with, or is invited by, name and picture. Guests have no organisation of their own: only rooms and themselves.
 type PersonSight struct {
 	UserID         matrix.UserID
 	OrganisationID int64
@@ -38,12 +38,15 @@ const meets = `EXISTS (
 	WHERE mine.user_id = $1 AND theirs.user_id = u.user_id AND theirs.membership = 'join'
 		AND (mine.membership = 'join' OR mine.membership = 'invite' AND mine.sender = u.user_id))`
 
+// own says whether u is of the viewer's side: of organisation $2, or, when the viewer is a guest ($4), the viewer ($1).
+const own = `(u.organisation_id = $2 AND NOT $4 OR u.user_id = $1)`
+
 // ListPersonSights says of each of the users what the viewer may see. Who is not known, because there is no such account, because it is closed or
 // because it is none of the viewer's business, is not in the list.
 func (s *Store) ListPersonSights(ctx context.Context, viewer Viewer, users []matrix.UserID) ([]PersonSight, error) {
 	rows, err := s.query(ctx, `
-		SELECT u.user_id, u.organisation_id, u.organisation_id = $2, g.owner_id IS NOT NULL,
-			CASE WHEN u.organisation_id = $2 THEN false ELSE `+meets+` END,
+		SELECT u.user_id, u.organisation_id, `+own+`, g.owner_id IS NOT NULL,
+			CASE WHEN `+own+` THEN false ELSE `+meets+` END,
 			coalesce(g.name, false), coalesce(g.avatar, false), coalesce(g.email, false), coalesce(g.phone, false),
 			coalesce(g.presence, false), coalesce(g.phone_presence, false), coalesce(g.invite, false)
 		FROM users u LEFT JOIN organisation_sharings g ON g.viewer_id = $2 AND g.owner_id = u.organisation_id AND NOT $4
@@ -81,12 +84,12 @@ func (s *Store) GetPersonSight(ctx context.Context, viewer Viewer, user matrix.U
 }
 
 // ListStrangers returns those of the users whom the viewer may not know, be it that they do not exist. Users of the viewer's own domain are of
-// the viewer's organisation, and are not asked about.
+// the viewer's organisation, and are not asked about, unless the viewer is a guest.
 func (s *Store) ListStrangers(ctx context.Context, viewer Viewer, users []matrix.UserID) (map[matrix.UserID]bool, error) {
 	var others []matrix.UserID
 	strangers := make(map[matrix.UserID]bool)
 	for _, user := range users {
-		if user.Domain() != viewer.User.Domain() {
+		if user.Domain() != viewer.User.Domain() || viewer.Guest {
 			others = append(others, user)
 			strangers[user] = true
 		}

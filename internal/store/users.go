@@ -16,6 +16,8 @@ type User struct {
 	// Role is '', 'owner', 'people' or 'auditor': see httpapi.Role.
 	Role  string
 	Guest bool
+	// GuestRole is what kind of guest; only GetSessionByAccess fills it.
+	GuestRole string
 	// Machine says that an application service acts as the account, or the server itself.
 	Machine bool
 	// Locked says that the account is locked, or that its organisation is not active.

@@ -252,6 +252,19 @@ POST /_synapse/admin/v1/media/{serverName}/delete | before_ts=1700000000000 | {}
 POST /_synapse/admin/v1/purge_media_cache | before_ts=1700000000000 | {}
 ! POST /_synapse/admin/v1/purge_media_cache: it is about the asker's organisation
 
+POST /_roomline/guest/v1/open | | {"secret":"AAAAAAAAAAAAAAAAAAAAAA"}
+POST /_roomline/guest/v1/code | | {"secret":"AAAAAAAAAAAAAAAAAAAAAA","client_secret":"x","send_attempt":1}
+POST /_roomline/guest/v1/redeem | | {"secret":"AAAAAAAAAAAAAAAAAAAAAA","name":"x","attempt":"AAAAAAAAAAAAAAAAAAAAAA"}
+! POST /_roomline/guest/v1/open: it takes a secret
+! POST /_roomline/guest/v1/code: it takes a secret
+! POST /_roomline/guest/v1/redeem: it takes a secret
+PUT /_roomline/client/v1/guests/{userId} | | {"expires_ts":4000000000000} | userId={guestId}
+DELETE /_roomline/client/v1/guests/{userId} | | | userId={guestId}
+DELETE /_roomline/admin/v1/guests/{userId} | | | userId={guestId}
+GET /_roomline/admin/v1/guests
+! GET /i/{file}: files of the page
+! GET /i/{folder}/{file}: files of the page
+
 ! GET /_matrix/client/v3/login/sso/redirect/{idpId}: there is no provider
 ! DELETE /_matrix/client/v3/room_keys/version/{version}: versions are numbers, the asker's own
 ! POST /_matrix/client/v3/keys/signatures/upload: the side has no keys that could be signed
@@ -403,7 +416,7 @@ DELETE /_roomline/dav/addressbooks/{user}/{book}/{object} | | | user={myUser}
 // pathValues are what stands in a path where no identifier does.
 var pathValues = map[string]string{
 	"eventType": "m.room.message", "txnId": "{txn}", "stateKey": "", "relType": "m.thread", "receiptType": "m.read", "fileName": "x.txt",
-	"idpId": "x", "name": "media", "protocol": "irc", "networkId": "x", "urn": "x", "$": "",
+	"idpId": "x", "name": "media", "protocol": "irc", "networkId": "x", "urn": "x", "$": "", "file": "x", "folder": "x",
 }
 
 // request is a line of requests.

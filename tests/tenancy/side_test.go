@@ -116,8 +116,29 @@ func (d *deployment) side(t *testing.T) *side {
 			s.subjects = append(s.subjects, byAlias)
 		}
 	}
+	d.invited(t, s)
 	s.since = s.member.MustSync(t, hstest.Sync{}).Get("next_batch").String()
 	return s
+}
+
+// invited makes the guest one who came by an invitation to the first room.
+func (d *deployment) invited(t *testing.T, s *side) {
+	t.Helper()
+	room := s.subjects[0]["roomId"]
+	s.member.MustInvite(t, room, s.guest)
+	s.guest.MustJoin(t, room)
+	for _, statement := range []string{
+		`INSERT INTO invitations (invitation_id, organisation_id, room_nid, inviter, medium, address, secret_hash, language, uses_allowed, uses, created_ts,
+			expires_ts, guest_lifetime)
+		SELECT 'of ' || $1, $2, room_nid, $3, 'email', $4, sha256(convert_to($1, 'UTF8')), 'en', 1, 1, 4000000000000, 4000000000000, 1
+		FROM rooms WHERE room_id = $5`,
+		`INSERT INTO guests (user_id, organisation_id, invitation_id, inviter, medium, address, role, created_ts, expires_ts)
+		SELECT $1, $2, 'of ' || $1, $3, 'email', $4, 'participant', 4000000000000, 4000000000000 FROM rooms WHERE room_id = $5`,
+	} {
+		if _, err := d.db.Exec(statement, s.guest.ID, d.orgs[theirs].ID, s.member.ID, canary+"@mail.test", room); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // people fills what accounts have.

@@ -1,0 +1,436 @@
+package guests
+
+import (
+	"context"
+	"crypto/hkdf"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base32"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/roomline/roomline/clientapi/auth"
+	"github.com/roomline/roomline/clientapi/invitations"
+	"github.com/roomline/roomline/clientapi/verify"
+	"github.com/roomline/roomline/internal/httpapi"
+	"github.com/roomline/roomline/internal/limits"
+	"github.com/roomline/roomline/internal/matrix"
+	"github.com/roomline/roomline/internal/store"
+)
+
+// Prefix is how the localpart of every guest begins.
+const Prefix = "guest-"
+
+type codeRequest struct {
+	Secret       string `json:"secret"`
+	ClientSecret string `json:"client_secret"`
+	SendAttempt  int64  `json:"send_attempt"`
+	Language     string `json:"language"`
+}
+
+type codeResponse struct {
+	SID string `json:"sid"`
+}
+
+// code sends a code to the address of an invitation.
+func (s *Server) code(ctx context.Context, c *httpapi.Call, req *codeRequest) (any, error) {
+	f, err := s.find(ctx, req.Secret)
+	if err != nil {
+		return nil, err
+	}
+	if f.state != invitations.Open && !f.mayReturn() {
+		return nil, f.refusal()
+	}
+	if f.Medium == "" {
+		return nil, matrix.InvalidParam("the invitation has no address")
+	}
+	if s.cfg.Codes == nil {
+		return nil, noCodes()
+	}
+	language := req.Language
+	if !slices.Contains(invitations.Languages, language) {
+		language = f.Language
+	}
+	sid, err := s.cfg.Codes.Start(ctx, verify.Request{
+		Purpose: verify.Guest, Organisation: f.OrganisationID, Medium: f.Medium, Address: f.Address, ClientSecret: req.ClientSecret,
+		SendAttempt: req.SendAttempt, Language: language, Host: s.cfg.Codes.Host(), Asker: c.ClientAddr(), Anonymous: true,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return codeResponse{sid}, nil
+}
+
+func noCodes() *matrix.Error {
+	return matrix.NewError(http.StatusBadRequest, matrix.ErrThreepidMediumNotSupported, "this server sends no codes")
+}
+
+type redeemRequest struct {
+	Secret       string `json:"secret"`
+	Name         string `json:"name"`
+	Language     string `json:"language"`
+	Attempt      string `json:"attempt"`
+	SID          string `json:"sid"`
+	ClientSecret string `json:"client_secret"`
+	Code         string `json:"code"`
+}
+
+type redeemResponse struct {
+	UserID      matrix.UserID     `json:"user_id"`
+	AccessToken string            `json:"access_token"`
+	DeviceID    matrix.DeviceID   `json:"device_id"`
+	RoomID      matrix.RoomID     `json:"room_id"`
+	ExpiresTS   matrix.Timestamp  `json:"expires_ts"`
+	HomeServer  matrix.ServerName `json:"home_server"`
+	BaseURL     string            `json:"base_url"`
+	DisplayName string            `json:"display_name"`
+	Role        string            `json:"role"`
+}
+
+// attempt is a page's attempt to redeem an invitation.
+type attempt struct {
+	found   *found
+	hash    []byte
+	session auth.GuestSession
+	// proof is nil where no code was given.
+	proof *store.Validation
+}
+
+// redeem makes a guest of whoever has the secret of an invitation, or lets the guest of a used one in again.
+func (s *Server) redeem(ctx context.Context, c *httpapi.Call, req *redeemRequest) (any, error) {
+	f, err := s.find(ctx, req.Secret)
+	if err != nil {
+		return nil, err
+	}
+	a, err := s.attempt(c, f, req.Attempt)
+	if err != nil {
+		return nil, err
+	}
+	made, err := s.cfg.Store.GetGuestByAttempt(ctx, f.ID, a.hash)
+	switch {
+	case err == nil:
+		return s.repeat(ctx, a, made)
+	case !errors.Is(err, store.ErrNotFound):
+		return nil, fmt.Errorf("look up an attempt: %w", err)
+	case f.state != invitations.Open && !f.mayReturn():
+		return nil, f.refusal()
+	}
+	if a.proof, err = s.proved(ctx, f, req); err != nil {
+		return nil, err
+	}
+	if f.mayReturn() {
+		return s.comeBack(ctx, a)
+	}
+	return s.come(ctx, a, req.Name)
+}
+
+// attempt makes what follows from a secret and an attempt.
+func (s *Server) attempt(c *httpapi.Call, f *found, text string) (*attempt, error) {
+	secret, ok := parseSecret(text)
+	if !ok {
+		return nil, matrix.InvalidParam("attempt must be 16 random bytes in base64url")
+	}
+	hash := sha256.Sum256(secret)
+	a := &attempt{found: f, hash: hash[:]}
+	a.session = auth.GuestSession{Address: c.ClientAddr(), Most: limits.GuestDevices, DeviceName: "Guest"}
+	return a, s.derive(&a.session, slices.Concat(f.secret, secret))
+}
+
+// derive makes device and token of what only one browser knows.
+func (s *Server) derive(session *auth.GuestSession, known []byte) error {
+	const idBytes = 10
+	b, err := hkdf.Key(sha256.New, known, s.cfg.Key, "roomline guest session", len(session.Secret)+idBytes)
+	if err != nil {
+		return fmt.Errorf("derive a guest's token: %w", err)
+	}
+	copy(session.Secret[:], b)
+	session.Device = matrix.DeviceID(base32.StdEncoding.EncodeToString(b[len(session.Secret):]))
+	return nil
+}
+
+// proved is the validation of the code that was given. It refuses where one is needed.
+func (s *Server) proved(ctx context.Context, f *found, req *redeemRequest) (*store.Validation, error) {
+	if req.SID == "" || f.Medium == "" {
+		if f.needsCode() {
+			return nil, matrix.NewError(http.StatusForbidden, matrix.ErrThreepidAuthFailed, "a code is needed").With("org.roomline.code_needed", true)
+		}
+		return nil, nil
+	}
+	if s.cfg.Codes == nil {
+		return nil, noCodes()
+	}
+	if err := s.cfg.Codes.Check(ctx, req.SID, req.ClientSecret, req.Code); err != nil {
+		return nil, wrongCode(err)
+	}
+	proof, err := s.cfg.Codes.Get(ctx, req.SID, req.ClientSecret, verify.Guest)
+	if err != nil {
+		return nil, wrongCode(err)
+	}
+	if proof.Medium != f.Medium || proof.Address != f.Address || proof.OrganisationID != f.OrganisationID {
+		return nil, wrongCode(matrix.Forbidden("a code for another address"))
+	}
+	return &proof, nil
+}
+
+// wrongCode says the same of every code that is not good, whatever is wrong with it.
+func wrongCode(err error) error {
+	if refused(err) {
+		return matrix.NewError(http.StatusForbidden, matrix.ErrThreepidAuthFailed, "the code is wrong or too old")
+	}
+	return err
+}
+
+// use uses the proof up, with what it allows.
+func (s *Server) use(ctx context.Context, tx *store.Tx, proof *store.Validation) error {
+	if proof == nil {
+		return nil
+	}
+	return s.cfg.Codes.Use(ctx, tx, *proof)
+}
+
+// What ends the transaction of a redemption without an error of anybody's.
+var (
+	errUsed     = errors.New("guests: the invitation cannot be used")
+	errRepeated = errors.New("guests: the attempt has made a guest")
+)
+
+// come makes a new guest.
+func (s *Server) come(ctx context.Context, a *attempt, chosen string) (any, error) {
+	name, err := DisplayName(chosen)
+	if err != nil {
+		return nil, err
+	}
+	inv := &a.found.Invitation
+	domain, err := s.domainOf(ctx, inv)
+	if err != nil {
+		return nil, err
+	}
+	account, err := s.cfg.Accounts.Prepare(ctx, auth.NewAccount{
+		Localpart: Prefix + strings.ToLower(rand.Text()[:16]), Domain: domain, DisplayName: name, Guest: true,
+	})
+	if err != nil {
+		return nil, err
+	}
+	g := store.Guest{
+		UserID: account.User, OrganisationID: inv.OrganisationID, InvitationID: inv.ID, Inviter: inv.Inviter, Medium: inv.Medium,
+		Address: inv.Address, Verified: a.proof != nil, Role: inv.Role, AttemptHash: a.hash, CreatedTS: s.now(), ExpiresTS: a.found.until,
+	}
+	a.session.User, a.session.Until = g.UserID, g.ExpiresTS
+	err = s.cfg.Store.Write(ctx, func(tx *store.Tx) error { return s.insert(ctx, tx, a, account, g) })
+	if errors.Is(err, errUsed) || errors.Is(err, errRepeated) {
+		return s.overtaken(ctx, a)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("redeem invitation %s: %w", inv.ID, err)
+	}
+	return s.enter(ctx, a, g)
+}
+
+// insert uses the invitation and makes account and session, all or nothing. Using it comes first: others wait for its row.
+func (s *Server) insert(ctx context.Context, tx *store.Tx, a *attempt, account *auth.Prepared, g store.Guest) error {
+	_, used, err := tx.UseInvitation(ctx, g.InvitationID, g.CreatedTS)
+	if err != nil {
+		return err
+	}
+	if !used {
+		return errUsed
+	}
+	repeated, err := tx.HasGuestAttempt(ctx, g.InvitationID, g.AttemptHash)
+	if err != nil {
+		return err
+	}
+	if repeated {
+		return errRepeated
+	}
+	if err := s.use(ctx, tx, a.proof); err != nil {
+		return err
+	}
+	if err := s.cfg.Accounts.Insert(ctx, tx, account, g.OrganisationID); err != nil {
+		return err
+	}
+	if err := tx.InsertGuest(ctx, g); err != nil {
+		return err
+	}
+	if err := s.putMark(ctx, tx, g); err != nil {
+		return err
+	}
+	// Nobody has heard of a new account: there is nothing to publish.
+	if _, err := s.cfg.Sessions.SignInGuest(ctx, tx, &a.session); err != nil {
+		return err
+	}
+	return s.audit(ctx, tx, g.OrganisationID, actor{name: string(g.UserID), ip: a.session.Address}, "guest.create", g.UserID, map[string]any{
+		"invitation_id": g.InvitationID, "verified": g.Verified, "expires_ts": g.ExpiresTS,
+	})
+}
+
+// overtaken answers an attempt that came second: to the same attempt, which is answered again, or to another one.
+func (s *Server) overtaken(ctx context.Context, a *attempt) (any, error) {
+	made, err := s.cfg.Store.GetGuestByAttempt(ctx, a.found.ID, a.hash)
+	if err == nil {
+		return s.repeat(ctx, a, made)
+	}
+	if !errors.Is(err, store.ErrNotFound) {
+		return nil, fmt.Errorf("look up an attempt: %w", err)
+	}
+	if a.found.Invitation, err = s.cfg.Store.GetInvitation(ctx, a.found.ID); err != nil {
+		return nil, fmt.Errorf("load an invitation again: %w", err)
+	}
+	if err := s.judge(ctx, a.found); err != nil {
+		return nil, err
+	}
+	if a.found.state == invitations.Open {
+		return nil, fmt.Errorf("invitation %s is open and could not be used", a.found.ID)
+	}
+	return nil, a.found.refusal()
+}
+
+// repeat gives the answer of an attempt again that has made a guest, as long as the guest is here and has not signed out.
+func (s *Server) repeat(ctx context.Context, a *attempt, g store.Guest) (any, error) {
+	f := a.found
+	if f.state == invitations.Revoked || f.state == invitations.Member {
+		return nil, f.refusal()
+	}
+	if !g.Active(s.now()) {
+		f.state = invitations.Expired
+		return nil, f.refusal()
+	}
+	a.session.User, a.session.Until = g.UserID, g.ExpiresTS
+	exists := false
+	err := s.cfg.Store.Read(ctx, func(tx *store.Tx) (err error) {
+		exists, err = a.session.Exists(ctx, tx)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("look up the session of an attempt: %w", err)
+	}
+	if !exists {
+		f.state = invitations.Used
+		return nil, f.refusal()
+	}
+	return s.enter(ctx, a, g)
+}
+
+// comeBack gives the guest of a used invitation another session.
+func (s *Server) comeBack(ctx context.Context, a *attempt) (any, error) {
+	g := a.found.guest
+	a.session.User = g.UserID
+	err := s.cfg.Journal.Write(ctx, func(tx *store.Tx) ([]store.Update, error) {
+		var err error
+		if g, err = tx.LockGuest(ctx, g.UserID); err != nil {
+			return nil, err
+		}
+		if !g.Active(s.now()) {
+			return nil, errUsed
+		}
+		if err := tx.AdmitActive(ctx, g.OrganisationID); errors.Is(err, store.ErrNotActive) {
+			return nil, errUsed
+		} else if err != nil {
+			return nil, err
+		}
+		if again, err := a.session.Exists(ctx, tx); err != nil || again {
+			return nil, err
+		}
+		if err := s.use(ctx, tx, a.proof); err != nil {
+			return nil, err
+		}
+		a.session.Until = g.ExpiresTS
+		updates, err := s.cfg.Sessions.SignInGuest(ctx, tx, &a.session)
+		if err != nil {
+			return nil, err
+		}
+		if !g.Verified {
+			g.Verified = true
+			if err := tx.PutGuestVerified(ctx, g.UserID); err != nil {
+				return nil, err
+			}
+			if err := s.putMark(ctx, tx, g); err != nil {
+				return nil, err
+			}
+		}
+		return updates, s.audit(ctx, tx, g.OrganisationID, actor{name: string(g.UserID), ip: a.session.Address}, "guest.return", g.UserID, nil)
+	})
+	if errors.Is(err, errUsed) {
+		a.found.state = invitations.Expired
+		return nil, a.found.refusal()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("let a guest in again: %w", err)
+	}
+	if err := s.cfg.Rooms.PropagateProfile(ctx, g.UserID); err != nil {
+		return nil, fmt.Errorf("tell the rooms of %s: %w", g.UserID, err)
+	}
+	return s.enter(ctx, a, g)
+}
+
+// enter makes the guest a member of the room, if that has not happened, and answers the page.
+func (s *Server) enter(ctx context.Context, a *attempt, g store.Guest) (any, error) {
+	f := a.found
+	if err := s.admit(ctx, f, g); err != nil {
+		return nil, err
+	}
+	answer := redeemResponse{
+		UserID: g.UserID, AccessToken: a.session.Token(), DeviceID: a.session.Device, RoomID: f.RoomID, ExpiresTS: g.ExpiresTS,
+		HomeServer: g.UserID.Domain(), BaseURL: s.cfg.BaseURL, Role: g.Role,
+	}
+	name, err := s.cfg.Store.GetProfileField(ctx, g.UserID, "displayname")
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return nil, fmt.Errorf("load the name of %s: %w", g.UserID, err)
+	}
+	if err == nil {
+		if err := json.Unmarshal(name, &answer.DisplayName); err != nil {
+			return nil, fmt.Errorf("stored name of %s: %w", g.UserID, err)
+		}
+	}
+	return answer, nil
+}
+
+// admitTries is how often somebody is let in whom the room refuses: another request may be doing the same.
+const admitTries = 3
+
+// admit makes the guest a member. Who cannot become one, because the inviter may not invite any more, is no guest.
+func (s *Server) admit(ctx context.Context, f *found, g store.Guest) error {
+	var refusal error
+	for range admitTries {
+		m, err := s.cfg.Store.GetMembership(ctx, f.RoomNID, g.UserID)
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return fmt.Errorf("look up a guest's membership: %w", err)
+		}
+		switch m.Membership {
+		case "join":
+			return nil
+		case "leave", "ban":
+			// The guest was in the room, and is not to be any more.
+			f.state = invitations.Revoked
+			return f.refusal()
+		}
+		if refusal = s.cfg.Invitations.Admit(ctx, f.Invitation, g.UserID); !refused(refusal) {
+			return refusal
+		}
+	}
+	s.cfg.Log.Info("a guest could not be let in", "user", g.UserID, "room", f.RoomID, "err", refusal)
+	if err := s.end(ctx, g.UserID, actor{name: "server"}, "the invitation does not hold any more"); err != nil {
+		return err
+	}
+	f.state = invitations.Revoked
+	return f.refusal()
+}
+
+// domainOf is the domain of the account that an invitation makes: the inviter's, as long as it is the organisation's.
+func (s *Server) domainOf(ctx context.Context, inv *store.Invitation) (matrix.ServerName, error) {
+	d, err := s.cfg.Store.GetHostedDomain(ctx, inv.Inviter.Domain())
+	if err == nil && d.OrganisationID == inv.OrganisationID {
+		return d.ServerName, nil
+	}
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return "", fmt.Errorf("look up the inviter's domain: %w", err)
+	}
+	name, err := s.cfg.Store.GetOrganisationDomain(ctx, inv.OrganisationID)
+	if err != nil {
+		return "", fmt.Errorf("look up the organisation's domain: %w", err)
+	}
+	return name, nil
+}

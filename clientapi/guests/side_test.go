@@ -1,0 +1,185 @@
+package guests_test
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"database/sql"
+	"encoding/base64"
+	"net/http"
+	"testing"
+	"time"
+
+	_ "github.com/lib/pq"
+	"github.com/tidwall/gjson"
+
+	"github.com/roomline/roomline/internal/hstest"
+)
+
+func TestMain(m *testing.M) { hstest.Main(m) }
+
+const (
+	openPath   = "/_roomline/guest/v1/open"
+	codePath   = "/_roomline/guest/v1/code"
+	redeemPath = "/_roomline/guest/v1/redeem"
+)
+
+// side is a deployment with a host who has a room.
+type side struct {
+	*hstest.Deployment
+	db   *sql.DB
+	host *hstest.User
+	room string
+}
+
+func start(t *testing.T, opts hstest.Options) *side {
+	t.Helper()
+	d := hstest.Start(t, opts)
+	db, err := sql.Open("postgres", d.DSN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	s := &side{Deployment: d, db: db, host: d.User(t, "host")}
+	s.host.MustDo(t, http.MethodPut, hstest.Path("profile", s.host.ID, "displayname"), map[string]any{"displayname": "The Host"})
+	s.room = s.host.MustCreateRoom(t, map[string]any{"name": "Our Room", "preset": "private_chat"})
+	return s
+}
+
+func (s *side) exec(t *testing.T, query string, args ...any) {
+	t.Helper()
+	if _, err := s.db.Exec(query, args...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (s *side) number(t *testing.T, query string, args ...any) (n int64) {
+	t.Helper()
+	if err := s.db.QueryRow(query, args...).Scan(&n); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// invitation is what a test wants of one.
+type invitation struct {
+	by, room        string
+	medium, address string
+	role            string
+	uses            int
+	proof           bool
+	lifetime        time.Duration
+	expires, opens  time.Duration // from now
+	meeting         string
+}
+
+// invite makes an invitation, and returns its secret and its id.
+func (s *side) invite(t *testing.T, i invitation) (secret, id string) {
+	t.Helper()
+	var b [16]byte
+	rand.Read(b[:])
+	secret = base64.RawURLEncoding.EncodeToString(b[:])
+	s.Secret(secret, "an invitation's secret")
+	hash := sha256.Sum256(b[:])
+	id = rand.Text()
+	if i.by == "" {
+		i.by = s.host.ID
+	}
+	if i.room == "" {
+		i.room = s.room
+	}
+	if i.role == "" {
+		i.role = "participant"
+	}
+	if i.uses == 0 {
+		i.uses = 1
+	}
+	if i.lifetime == 0 {
+		i.lifetime = time.Hour
+	}
+	if i.expires == 0 {
+		i.expires = time.Hour
+	}
+	var opens int64
+	if i.opens != 0 {
+		opens = time.Now().Add(i.opens).UnixMilli()
+	}
+	var meeting any
+	if i.meeting != "" {
+		meeting = []byte(i.meeting)
+	}
+	s.exec(t, `
+		INSERT INTO invitations (invitation_id, organisation_id, room_nid, inviter, medium, address, secret_hash, language, role, proof, uses_allowed,
+			created_ts, expires_ts, guest_lifetime, opens_ts, meeting)
+		SELECT $1, u.organisation_id, r.room_nid, u.user_id, $4, $5, $6, 'en', $7, $8, $9, $10, $11, $12, $13, $14
+		FROM users u, rooms r WHERE u.user_id = $2 AND r.room_id = $3`,
+		id, i.by, i.room, i.medium, i.address, hash[:], i.role, i.proof, i.uses, time.Now().UnixMilli(), time.Now().Add(i.expires).UnixMilli(),
+		i.lifetime.Milliseconds(), opens, meeting)
+	return secret, id
+}
+
+func newAttempt() string {
+	var b [16]byte
+	rand.Read(b[:])
+	return base64.RawURLEncoding.EncodeToString(b[:])
+}
+
+// ask sends a request without a token.
+func (s *side) ask(t *testing.T, process int, method, path string, body any) hstest.Response {
+	t.Helper()
+	r, err := s.Do(context.Background(), process, "", method, path, body)
+	if err != nil {
+		t.Fatalf("%s %s: %v", method, path, err)
+	}
+	return r
+}
+
+// guest redeems an invitation.
+func (s *side) guest(t *testing.T, i invitation) *hstest.User {
+	t.Helper()
+	secret, _ := s.invite(t, i)
+	return s.redeemed(t, s.ask(t, 0, "POST", redeemPath, map[string]any{"secret": secret, "name": "Anna", "attempt": newAttempt()}))
+}
+
+// redeemed is the guest whom an answer makes.
+func (s *side) redeemed(t *testing.T, r hstest.Response) *hstest.User {
+	t.Helper()
+	if r.Status != 200 {
+		t.Fatalf("redeem: %s", r)
+	}
+	s.Secret(r.JSON().Get("access_token").String(), "an access token")
+	return s.Session(hstest.NewUser(r.JSON().Get("user_id").String(), r.JSON().Get("device_id").String(), r.JSON().Get("access_token").String()))
+}
+
+// member is somebody's member event in the room, as the host sees it.
+func (s *side) member(t *testing.T, user string) gjson.Result {
+	t.Helper()
+	return s.host.MustDo(t, http.MethodGet, hstest.Path("rooms", s.room, "state", "m.room.member", user)+"?format=event", nil)
+}
+
+// until asks again and again until something holds.
+func until(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !holds(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("it did not happen: %s", what)
+		}
+	}
+}
+
+// gone waits until a guest has left the room and ended.
+func (s *side) gone(t *testing.T, g *hstest.User) {
+	t.Helper()
+	until(t, "the guest ends", func() bool {
+		return s.number(t, `SELECT count(*) FROM guests WHERE user_id = $1 AND ended_ts IS NOT NULL`, g.ID) == 1
+	})
+	if m := s.member(t, g.ID).Get("content.membership").String(); m != "leave" && m != "ban" {
+		t.Errorf("a guest who has ended is %q", m)
+	}
+	for p := range s.Processes() {
+		g.On(p).MustFail(t, 401, "M_UNKNOWN_TOKEN", "GET", hstest.Path("account", "whoami"), nil)
+	}
+	if n := s.number(t, `SELECT count(*) FROM devices WHERE user_id = $1`, g.ID); n != 0 {
+		t.Errorf("a guest who has ended has %d devices", n)
+	}
+}

@@ -1,0 +1,27 @@
+package main
+
+import (
+	"context"
+	"io/fs"
+
+	"github.com/roomline/roomline/clientapi/guests"
+	guestpage "github.com/roomline/roomline/clientapi/guests/web"
+	"github.com/roomline/roomline/internal/httpapi"
+)
+
+// newGuests makes the part that lets people from outside in. It comes after accounts and invitations.
+func (a *app) newGuests(sealKey [32]byte) (*guests.Server, error) {
+	page, err := fs.Sub(guestpage.Dist, "dist")
+	if err != nil {
+		return nil, err
+	}
+	return guests.New(guests.Config{
+		Store: a.store, Journal: a.journal, Accounts: a.accounts, Sessions: a.sessions, People: a.people, Rooms: a.rooms, Invitations: a.invitations,
+		Clock: a.clock, Log: a.log, Key: derivedKey(sealKey, "sessions of guests"), BaseURL: a.cfg.PublicBaseURL, Page: page,
+	})
+}
+
+// registerGuest makes a visitor.
+func (a *app) registerGuest(ctx context.Context, c *httpapi.Call, deviceName string) (any, error) {
+	return a.guests.Register(ctx, c, hostedDomains(a.cfg)[0], deviceName)
+}

@@ -1,0 +1,28 @@
+package limits
+
+import "time"
+
+// Guests: people from outside who came by an invitation.
+const (
+	// GuestName bounds the name that a guest chooses, in bytes, without what the server adds to it.
+	GuestName = 100
+
+	// GuestDevices is how many sessions a guest has: the one of the link, and one more for who changes from the phone to the desk.
+	GuestDevices = 2
+
+	// GuestGrace is how long a guest stays after the end of a meeting.
+	GuestGrace = time.Hour
+
+	// GuestUpload, GuestQuota and GuestFiles bound what a guest uploads: a file, all files in bytes, and
+	// their number. Pictures of a day's work, and no film.
+	GuestUpload = 25 << 20
+	GuestQuota  = 100 << 20
+	GuestFiles  = 200
+
+	// GuestAccountData bounds what a guest's clients keep on the server.
+	GuestAccountData = 1 << 20
+
+	// VisitorLifetime is how long a guest stays whom nobody has invited, Visitors how many of them an organisation has at a time.
+	VisitorLifetime = 24 * time.Hour
+	Visitors        = 1000
+)

@@ -1,0 +1,217 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+
+	"github.com/roomline/roomline/internal/matrix"
+)
+
+// Guest is what an account has whose User.Guest is set.
+type Guest struct {
+	UserID         matrix.UserID
+	OrganisationID int64
+	// InvitationID is empty for visitors, and after the invitation was removed.
+	InvitationID string
+	// Inviter is empty for visitors, and after the inviter was erased.
+	Inviter matrix.UserID
+	// Medium and Address are empty where the guest came by a link that names nobody.
+	Medium, Address string
+	// Verified says that the guest gave a code that was sent to the address.
+	Verified bool
+	// Role is one of the constants below.
+	Role string
+	// AttemptHash is SHA-256 of what the browser calls its attempt.
+	AttemptHash []byte
+	CreatedTS   matrix.Timestamp
+	// ExpiresTS is when the guest can do nothing any more.
+	ExpiresTS matrix.Timestamp
+	// EndedTS is when the guest had left every room, 0 before.
+	EndedTS matrix.Timestamp
+	// LinkedTo is the account that the guest has become, or empty.
+	LinkedTo matrix.UserID
+}
+
+// Roles of guests.
+const (
+	GuestParticipant = "participant"
+	// GuestObserver may not send.
+	GuestObserver = "observer"
+	// GuestVisitor was invited by nobody (client-server v1.19 §guest-access).
+	GuestVisitor = "visitor"
+)
+
+// Active reports whether the guest can still do something.
+func (g Guest) Active(now matrix.Timestamp) bool { return g.EndedTS == 0 && g.ExpiresTS > now }
+
+const guestColumns = `g.user_id, g.organisation_id, coalesce(g.invitation_id, ''), g.inviter, g.medium, g.address, g.verified, g.role,
+	g.attempt_hash, g.created_ts, g.expires_ts, coalesce(g.ended_ts, 0), coalesce(g.linked_to, '')`
+
+func scanGuest(scan func(...any) error) (Guest, error) {
+	var g Guest
+	err := scan(&g.UserID, &g.OrganisationID, &g.InvitationID, &g.Inviter, &g.Medium, &g.Address, &g.Verified, &g.Role,
+		&g.AttemptHash, &g.CreatedTS, &g.ExpiresTS, &g.EndedTS, &g.LinkedTo)
+	return g, err
+}
+
+func scanGuestRow(rows *sql.Rows) (Guest, error) { return scanGuest(rows.Scan) }
+
+// InsertGuest stores what a new account of a guest has.
+func (tx *Tx) InsertGuest(ctx context.Context, g Guest) error {
+	_, err := tx.exec(ctx, `
+		INSERT INTO guests (user_id, organisation_id, invitation_id, inviter, medium, address, verified, role, attempt_hash, created_ts, expires_ts)
+		VALUES ($1, $2, nullif($3, ''), $4, $5, $6, $7, $8, $9, $10, $11)`,
+		string(g.UserID), g.OrganisationID, g.InvitationID, string(g.Inviter), g.Medium, g.Address, g.Verified, g.Role, g.AttemptHash,
+		int64(g.CreatedTS), int64(g.ExpiresTS))
+	return err
+}
+
+// GetGuest returns a guest, or ErrNotFound.
+func (s *Store) GetGuest(ctx context.Context, user matrix.UserID) (Guest, error) {
+	return scanGuest(s.queryRow(ctx, `SELECT `+guestColumns+` FROM guests g WHERE g.user_id = $1`, string(user)).Scan)
+}
+
+// LockGuest returns a guest and keeps everybody else from changing it until the transaction ends.
+func (tx *Tx) LockGuest(ctx context.Context, user matrix.UserID) (Guest, error) {
+	return scanGuest(tx.queryRow(ctx, `SELECT `+guestColumns+` FROM guests g WHERE g.user_id = $1 FOR UPDATE`, string(user)).Scan)
+}
+
+const guestByAttempt = `SELECT ` + guestColumns + ` FROM guests g WHERE g.invitation_id = $1 AND g.attempt_hash = $2`
+
+// GetGuestByAttempt returns the guest whom an attempt at an invitation has made, or ErrNotFound.
+func (s *Store) GetGuestByAttempt(ctx context.Context, invitation string, attempt []byte) (Guest, error) {
+	return scanGuest(s.queryRow(ctx, guestByAttempt, invitation, attempt).Scan)
+}
+
+// HasGuestAttempt reports whether an attempt at an invitation has made a guest.
+func (tx *Tx) HasGuestAttempt(ctx context.Context, invitation string, attempt []byte) (bool, error) {
+	var has bool
+	err := tx.queryRow(ctx, `SELECT EXISTS (`+guestByAttempt+`)`, invitation, attempt).Scan(&has)
+	return has, err
+}
+
+// GetGuestOfInvitation returns the guest of an invitation who is here still, the first one of several, or ErrNotFound.
+func (s *Store) GetGuestOfInvitation(ctx context.Context, invitation string, now matrix.Timestamp) (Guest, error) {
+	return scanGuest(s.queryRow(ctx, `
+		SELECT `+guestColumns+` FROM guests g WHERE g.invitation_id = $1 AND g.ended_ts IS NULL AND g.expires_ts > $2
+		ORDER BY g.created_ts, g.user_id LIMIT 1`, invitation, int64(now)).Scan)
+}
+
+// HasSession reports whether a device has a session with this access token.
+func (tx *Tx) HasSession(ctx context.Context, user matrix.UserID, device matrix.DeviceID, access []byte) (bool, error) {
+	var has bool
+	err := tx.queryRow(ctx, `
+		SELECT EXISTS (SELECT FROM sessions WHERE user_id = $1 AND device_id = $2 AND access_token_hash = $3)`,
+		string(user), string(device), access).Scan(&has)
+	return has, err
+}
+
+// PutGuestExpiry changes when a guest ends, and the guest's sessions with it.
+func (tx *Tx) PutGuestExpiry(ctx context.Context, user matrix.UserID, expires matrix.Timestamp) error {
+	if _, err := tx.exec(ctx, `UPDATE guests SET expires_ts = $2 WHERE user_id = $1`, string(user), int64(expires)); err != nil {
+		return err
+	}
+	_, err := tx.exec(ctx, `UPDATE sessions SET access_expires_ts = $2 WHERE user_id = $1`, string(user), int64(expires))
+	return err
+}
+
+// PutGuestVerified notes that a guest has shown to have the address.
+func (tx *Tx) PutGuestVerified(ctx context.Context, user matrix.UserID) error {
+	_, err := tx.exec(ctx, `UPDATE guests SET verified = true WHERE user_id = $1`, string(user))
+	return err
+}
+
+// PutGuestLinked notes which account a guest has become.
+func (tx *Tx) PutGuestLinked(ctx context.Context, user, account matrix.UserID) error {
+	_, err := tx.exec(ctx, `UPDATE guests SET linked_to = $2 WHERE user_id = $1`, string(user), string(account))
+	return err
+}
+
+// PutGuestEnded notes that a guest has left every room.
+func (tx *Tx) PutGuestEnded(ctx context.Context, user matrix.UserID, now matrix.Timestamp) error {
+	_, err := tx.exec(ctx, `UPDATE guests SET ended_ts = coalesce(ended_ts, $2) WHERE user_id = $1`, string(user), int64(now))
+	return err
+}
+
+// ListDueGuests returns guests whose time is over and who have not left yet, those first who have been so for longest, without some, at most limit.
+func (s *Store) ListDueGuests(ctx context.Context, now matrix.Timestamp, without []matrix.UserID, limit int) ([]Guest, error) {
+	rows, err := s.query(ctx, `
+		SELECT `+guestColumns+` FROM guests g WHERE g.ended_ts IS NULL AND g.expires_ts <= $1 AND g.user_id <> ALL ($2) ORDER BY g.expires_ts LIMIT $3`,
+		int64(now), stringArray(without), limit)
+	return scanAll(rows, err, scanGuestRow)
+}
+
+// GetNextGuestExpiry returns when the next guest's time is over after a moment, 0 if there is none.
+func (s *Store) GetNextGuestExpiry(ctx context.Context, after matrix.Timestamp) (matrix.Timestamp, error) {
+	var next matrix.Timestamp
+	err := s.queryRow(ctx, `SELECT coalesce(min(expires_ts), 0) FROM guests WHERE ended_ts IS NULL AND expires_ts > $1`, int64(after)).Scan(&next)
+	return next, err
+}
+
+// LostGuest is a guest who has nothing to stand on any more, and why.
+type LostGuest struct {
+	UserID matrix.UserID
+	Why    string
+}
+
+// ListLostGuests returns guests whose time is not over and who have to go all the same: the organisation is not active, the invitation was revoked,
+// the account was closed, a room that they are in belongs to an organisation that theirs is not linked with any more, or they are in
+// no room any more. Who has not been in a room yet is not lost before young. At most limit.
+func (s *Store) ListLostGuests(ctx context.Context, now, young matrix.Timestamp, limit int) ([]LostGuest, error) {
+	rows, err := s.query(ctx, `
+		SELECT user_id, why FROM (
+			SELECT g.user_id, CASE
+				WHEN o.state <> 'active' THEN 'organisation'
+				WHEN u.deactivated_ts IS NOT NULL THEN 'account'
+				WHEN i.ended = 'revoked' THEN 'invitation'
+				WHEN NOT EXISTS (SELECT FROM memberships m WHERE m.user_id = g.user_id AND m.membership IN ('join', 'invite'))
+					AND g.role <> 'visitor'
+					AND (g.created_ts < $1 OR EXISTS (SELECT FROM memberships m WHERE m.user_id = g.user_id)) THEN 'rooms'
+				WHEN EXISTS (
+					SELECT FROM memberships m JOIN rooms r USING (room_nid)
+					WHERE m.user_id = g.user_id AND m.membership = 'join' AND r.organisation_id <> g.organisation_id
+						AND NOT EXISTS (SELECT FROM organisation_sharings l WHERE l.viewer_id = g.organisation_id AND l.owner_id = r.organisation_id)) THEN 'link'
+				ELSE '' END AS why
+			FROM guests g JOIN users u ON u.user_id = g.user_id JOIN organisations o ON o.organisation_id = g.organisation_id
+			LEFT JOIN invitations i ON i.invitation_id = g.invitation_id
+			WHERE g.ended_ts IS NULL AND g.expires_ts > $2
+		) x WHERE why <> '' LIMIT $3`, int64(young), int64(now), limit)
+	return scanAll(rows, err, func(rows *sql.Rows) (LostGuest, error) {
+		var l LostGuest
+		err := rows.Scan(&l.UserID, &l.Why)
+		return l, err
+	})
+}
+
+// ListRoomGuests returns the guests who are in a room or invited to it, the first first.
+func (s *Store) ListRoomGuests(ctx context.Context, room int64) ([]Guest, error) {
+	rows, err := s.query(ctx, `
+		SELECT `+guestColumns+` FROM memberships m JOIN guests g ON g.user_id = m.user_id
+		WHERE m.room_nid = $1 AND m.membership IN ('join', 'invite') ORDER BY g.created_ts, g.user_id`, room)
+	return scanAll(rows, err, scanGuestRow)
+}
+
+// ListGuests returns guests of an organisation, newest first, from the one before the given on (0, "": from the newest), at most limit.
+func (s *Store) ListGuests(ctx context.Context, org int64, before matrix.Timestamp, beforeUser matrix.UserID, limit int) ([]Guest, error) {
+	rows, err := s.query(ctx, `
+		SELECT `+guestColumns+` FROM guests g
+		WHERE g.organisation_id = $1 AND ($2::bigint = 0 OR (g.created_ts, g.user_id) < ($2, $3)) ORDER BY g.created_ts DESC, g.user_id DESC LIMIT $4`,
+		org, int64(before), string(beforeUser), limit)
+	return scanAll(rows, err, scanGuestRow)
+}
+
+// ListGuestsOfAddress returns the guests of an organisation who came by an address and have not left.
+func (s *Store) ListGuestsOfAddress(ctx context.Context, org int64, medium, address string) ([]Guest, error) {
+	rows, err := s.query(ctx, `
+		SELECT `+guestColumns+` FROM guests g
+		WHERE g.organisation_id = $1 AND g.medium = $2 AND g.address = $3 AND g.ended_ts IS NULL ORDER BY g.created_ts, g.user_id`, org, medium, address)
+	return scanAll(rows, err, scanGuestRow)
+}
+
+// CountVisitors returns how many visitors an organisation has, counting to limit.
+func (tx *Tx) CountVisitors(ctx context.Context, org int64, limit int) (int, error) {
+	var n int
+	err := tx.queryRow(ctx, `
+		SELECT count(*) FROM (SELECT FROM guests WHERE organisation_id = $1 AND role = 'visitor' AND ended_ts IS NULL LIMIT $2) x`, org, limit).Scan(&n)
+	return n, err
+}

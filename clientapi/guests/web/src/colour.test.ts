@@ -14,9 +14,9 @@ test("whatever an organisation's colour is, it can be read", () => {
     for (const r of parts) for (const g of parts) for (const b of parts) {
         const brand = brandProperties(`#${r}${g}${b}`);
         for (const [scheme, surface] of [["light", "#ffffff"], ["dark", "#181c25"]] as const) {
-            const [fill, on, text] = [brand[`--brand-fill-${scheme}`]!, brand[`--brand-on-${scheme}`]!, brand[`--brand-text-${scheme}`]!];
+            const [fill, on, text, edge] = ["fill", "on", "text", "edge"].map((part) => brand[`--brand-${part}-${scheme}`]!) as [string, string, string, string];
             assert.ok(contrast(fill, on) >= 4.5, `#${r}${g}${b}: ${on} on ${fill}`);
-            assert.ok(contrast(fill, surface) >= 3, `#${r}${g}${b}: ${fill} on ${surface}`);
+            assert.ok(contrast(edge, surface) >= 3, `#${r}${g}${b}: ${edge} around ${fill} on ${surface}`);
             assert.ok(contrast(text, surface) >= 4.5, `#${r}${g}${b}: ${text} on ${surface}`);
         }
     }

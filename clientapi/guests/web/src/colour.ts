@@ -45,13 +45,15 @@ export function brandProperties(hex: string | undefined): Record<string, string>
     const properties: Record<string, string> = {};
     // Backgrounds of tokens.css that the accent is seen on.
     for (const [scheme, toward, surfaces] of [["light", black, ["#ffffff", "#f4f5f8", "#e3e6ed"]], ["dark", white, ["#181c25", "#0f1218", "#2d3342"]]] as const) {
-        // A button has to be seen (3 : 1 against what is around it), and what is written on it read.
-        const fill = readable(colour, toward, 3, surfaces[0], surfaces[1]);
+        const text = readable(colour, toward, 4.5, ...surfaces);
         const [light, dark] = ["#ffffff", "#0a0f1c"];
-        const on = contrast(fill, light) >= 4.5 || contrast(fill, light) >= contrast(fill, dark) ? light : dark;
-        properties[`--brand-fill-${scheme}`] = contrast(fill, on) >= 4.5 ? fill : readable(parse(fill)!, on === light ? black : white, 4.5, on);
+        const on = contrast(hex!, light) >= 4.5 || contrast(hex!, light) >= contrast(hex!, dark) ? light : dark;
+        const fill = readable(colour, on === light ? black : white, 4.5, on);
+        properties[`--brand-fill-${scheme}`] = fill;
         properties[`--brand-on-${scheme}`] = on;
-        properties[`--brand-text-${scheme}`] = readable(colour, toward, 4.5, ...surfaces);
+        properties[`--brand-text-${scheme}`] = text;
+        // Around a fill that hardly stands out from what is behind it.
+        properties[`--brand-edge-${scheme}`] = surfaces.slice(0, 2).every((surface) => contrast(fill, surface) >= 3) ? fill : text;
     }
     return properties;
 }

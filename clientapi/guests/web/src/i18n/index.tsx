@@ -53,7 +53,7 @@ export function translation(language: Language): Translation {
             const text = typeof entry === "string" ? entry : entry[plurals.select(Number(values?.count)) === "one" ? "one" : "other"];
             return values ? text.replace(/\{(\w+)\}/g, (whole, name: string) => String(values[name] ?? whole)) : text;
         },
-        date: (ts, options = { dateStyle: "full", timeStyle: "short" }) => new Intl.DateTimeFormat(language, options).format(ts),
+        date: (ts, options = { weekday: "long", day: "numeric", month: "long", hour: "numeric", minute: "2-digit" }) => new Intl.DateTimeFormat(language, options).format(ts),
         ago(ts, now = Date.now()) {
             const relative = new Intl.RelativeTimeFormat(language, { numeric: "auto" });
             const minutes = Math.round((ts - now) / 60_000);

@@ -67,7 +67,7 @@ function Early({ invitation, onRetry }: { readonly invitation: Invitation; onRet
         <Message icon="clock" title={t("early.title")} organisation={invitation.organisation}>
             {what && <p className="what">{what}</p>}
             {invitation.meeting && <MeetingTime meeting={invitation.meeting} />}
-            <p>{t("early.text", { date: date(opens, { dateStyle: "medium", timeStyle: "short" }) })}</p>
+            <p>{t("early.text", { date: date(opens) })}</p>
             <p className="countdown" role="timer">{duration(left)}</p>
         </Message>
     );

@@ -1,4 +1,4 @@
-import { type ReactNode, useEffect, useRef } from "react";
+import { type ReactNode, useEffect, useRef, useState } from "react";
 
 import { isLanguage, languages, useTranslation } from "../i18n/index.tsx";
 import type { Organisation } from "../session.ts";
@@ -14,11 +14,10 @@ interface FrameProps {
 
 /** The screens before a room: whose they are, one card, and the choice of language. */
 export function Frame({ organisation, children, footer }: FrameProps) {
-    const { t } = useTranslation();
     return (
         <div className="frame">
             <header className="frame-head">
-                {organisation ? <Brand organisation={organisation} /> : <span className="brand-name">{t("app.name")}</span>}
+                <Brand organisation={organisation} />
             </header>
             <main id="main" className="card">{children}</main>
             <footer className="frame-foot">
@@ -29,13 +28,15 @@ export function Frame({ organisation, children, footer }: FrameProps) {
     );
 }
 
-function Brand({ organisation }: { readonly organisation: Organisation }) {
+function Brand({ organisation }: { readonly organisation?: Organisation }) {
+    const { t } = useTranslation();
+    const [broken, setBroken] = useState(false);
     return (
         <div className="brand">
-            {organisation.logoUrl
-                ? <img className="brand-logo" src={organisation.logoUrl} alt="" />
-                : <span className="brand-letter" aria-hidden="true">{[...organisation.name][0]}</span>}
-            <span className="brand-name">{organisation.name}</span>
+            {organisation?.logoUrl && !broken
+                ? <img className="brand-logo" src={organisation.logoUrl} alt="" onError={() => setBroken(true)} />
+                : <span className="brand-letter" aria-hidden="true">{organisation ? [...organisation.name][0] : <Icon name="talk" />}</span>}
+            <span className="brand-name">{organisation?.name ?? t("app.name")}</span>
         </div>
     );
 }

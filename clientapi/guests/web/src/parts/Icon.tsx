@@ -20,6 +20,7 @@ const shapes = {
     search: <><circle cx="10.5" cy="10.5" r="6.5" /><path d="M15.5 15.500L20.5 20.5" /></>,
     settings: <><circle cx="12" cy="12" r="3" /><path d="M12 3.500v2.500m0 12v2.500M3.5 12H6m12 0h2.500M6 6l1.800 1.800m8.400 8.400L18 18M18 6l-1.800 1.800M7.800 16.200L6 18" /></>,
     tabs: <><rect x="3.5" y="7.5" width="13" height="11" rx="2.5" /><path d="M8 4.500h10A2.5 2.5 0 0 1 20.5 7v8" /></>,
+    talk: <path d="M4 8.5A3.5 3.5 0 0 1 7.5 5h9A3.5 3.5 0 0 1 20 8.5v5a3.5 3.5 0 0 1-3.5 3.5H11l-4 3.2V17A3.5 3.5 0 0 1 4 13.5z" />,
     warning: <><path d="M12 4L2.800 19.500h18.400z" /><path d="M12 10v4.500m0 2.500v.1" /></>,
 } satisfies Record<string, ReactNode>;
 

@@ -7,6 +7,7 @@ export default defineConfig({
     build: {
         outDir: "build",
         emptyOutDir: true,
+        manifest: "manifest.json",
         target: "es2022",
         assetsInlineLimit: 0, // a data: address would need a hole in the Content-Security-Policy
         modulePreload: { polyfill: false },

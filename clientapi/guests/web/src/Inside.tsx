@@ -69,13 +69,14 @@ function RoomsAndRoom({ client, session, onSignOut }: { readonly client: MatrixC
         setRoomId(undefined);
     };
     const me = client.getUserId()!;
+    const narrow = useNarrow();
     return (
         <div className={roomId ? "member open" : "member"}>
             <Rooms client={client} open={roomId} onOpen={open} onSignOut={onSignOut} />
             <div className="member-room">
                 {roomId
                     ? (
-                        <RoomView key={roomId} client={client} session={session} roomId={roomId} organisation={session.guest?.organisation} onBack={close}
+                        <RoomView key={roomId} client={client} session={session} roomId={roomId} organisation={session.guest?.organisation} onBack={narrow ? close : undefined}
                             onInvite={!session.guest && client.getRoom(roomId)?.canInvite(me) ? () => setInviting(true) : undefined}
                             onEnded={close} onSignOut={onSignOut} />
                     )
@@ -84,6 +85,18 @@ function RoomsAndRoom({ client, session, onSignOut }: { readonly client: MatrixC
             {inviting && roomId && <InviteDialog client={client} roomId={roomId} onClose={() => setInviting(false)} />}
         </div>
     );
+}
+
+/** Whether there is space for the list or the room only, as in member.css. */
+function useNarrow(): boolean {
+    const [query] = useState(() => matchMedia("(max-width: 48rem)"));
+    const [narrow, setNarrow] = useState(query.matches);
+    useEffect(() => {
+        const update = () => setNarrow(query.matches);
+        query.addEventListener("change", update);
+        return () => query.removeEventListener("change", update);
+    }, [query]);
+    return narrow;
 }
 
 const openRoom = (state: unknown): string | undefined => (state as { room?: string } | null)?.room;

@@ -50,7 +50,7 @@ export function InvitationScreen({ link: opened, invitation, onRedeemed, onState
         }
     };
     const newCode = () => attempt("sending", async () => {
-        setLink(await sendCode(link));
+        setLink(await sendCode(link, language));
         setStep("code");
     });
     const join = (code?: string) => attempt("joining", async () => {
@@ -68,8 +68,8 @@ export function InvitationScreen({ link: opened, invitation, onRedeemed, onState
 
     if (step === "code") {
         return (
-            <CodeStep invitation={invitation} link={link} wrong={wrong} busy={busy} needsName={invitation.state === "used" && name.trim() === ""}
-                name={name} onName={setName} onCode={(code) => void join(code)} onWrong={setWrong} onSend={() => void newCode()} />
+            <CodeStep invitation={invitation} link={link} wrong={wrong} busy={busy}
+                onCode={(code) => void join(code)} onWrong={setWrong} onSend={() => void newCode()} />
         );
     }
     if (busy === "joining") return <Waiting text={t("invitation.joining")} organisation={invitation.organisation} />;
@@ -141,9 +141,6 @@ interface CodeStepProps {
     readonly link: Link;
     readonly wrong?: Wrong;
     readonly busy: "" | "sending" | "joining";
-    readonly needsName: boolean;
-    readonly name: string;
-    onName(name: string): void;
     onCode(code: string): void;
     onWrong(wrong: Wrong): void;
     onSend(): void;
@@ -152,10 +149,9 @@ interface CodeStepProps {
 const codeInterval = 30; // seconds between two codes
 
 /** Asks for the code that was sent to the address of the invitation. */
-function CodeStep({ invitation, link, wrong, busy, needsName, name, onName, onCode, onWrong, onSend }: CodeStepProps) {
+function CodeStep({ invitation, link, wrong, busy, onCode, onWrong, onSend }: CodeStepProps) {
     const { t } = useTranslation();
     const [code, setCode] = useState("");
-    const [asksName] = useState(needsName);
     const input = useRef<HTMLInputElement>(null);
     const attempts = link.proof?.sendAttempt ?? 0;
     useEffect(() => {
@@ -169,12 +165,10 @@ function CodeStep({ invitation, link, wrong, busy, needsName, name, onName, onCo
         event.preventDefault();
         if (busy) return;
         const digits = code.replace(/\D/g, "");
-        if (asksName && name.trim() === "") return onWrong({ where: "name", key: "name.missing" });
         if (digits.length !== 6) {
             input.current?.focus();
             return onWrong({ where: "code", key: "code.short" });
         }
-        if (asksName) rememberName(name.trim());
         onCode(digits);
     };
     const address = invitation.hint ?? "…";
@@ -186,7 +180,6 @@ function CodeStep({ invitation, link, wrong, busy, needsName, name, onName, onCo
                 <p className="muted">{t(invitation.medium === "msisdn" ? "code.sent.phone" : "code.sent.email", { address })}</p>
             </div>
             <form className="form" noValidate onSubmit={submit}>
-                {asksName && <Field label={t("name.label")} error={text("name")} autoComplete="name" maxLength={100} value={name} required onChange={({ target }) => onName(target.value)} />}
                 <Field ref={input} label={t("code.label")} error={text("code")} className="code" autoComplete="one-time-code" inputMode="numeric"
                     pattern="[0-9 ]*" maxLength={7} value={code} required onChange={({ target }) => setCode(target.value)} />
                 <Failure text={text("form")} />

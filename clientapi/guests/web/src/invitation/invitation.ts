@@ -74,11 +74,11 @@ function ownAddress(url: string | undefined): string | undefined {
 }
 
 /** Has a code sent to the address of an invitation; the link then carries what proves it. */
-export async function sendCode(link: Link): Promise<Link> {
+export async function sendCode(link: Link, language: string): Promise<Link> {
     const clientSecret = link.proof?.clientSecret ?? random();
     const sendAttempt = (link.proof?.sendAttempt ?? 0) + 1;
     const { sid } = await request<{ sid: string }>("POST", "/_roomline/guest/v1/code", {
-        secret: link.secret, client_secret: clientSecret, send_attempt: sendAttempt,
+        secret: link.secret, client_secret: clientSecret, send_attempt: sendAttempt, language,
     });
     const proving = { ...link, proof: { sid, clientSecret, sendAttempt } };
     keepLink(proving);

@@ -107,6 +107,7 @@ function OpenRoom({ client, session, room, onBack, onInvite, onEnded, onSignOut 
     const settings = useNotifySettings();
     const connected = useConnected(client);
     useEnd(room, me, onEnded);
+    useResending(client, room, connected);
 
     const announce = useCallback((text: string) => setSaid((before) => (before === text ? `${text}\u00a0` : text)), []);
     const scope = useMemo<RoomScope>(() => ({
@@ -115,7 +116,8 @@ function OpenRoom({ client, session, room, onBack, onInvite, onEnded, onSignOut 
     useArrivals(client, room, (event) => announce(t("room.says", { who: senderName(event, room), what: summary(event, t).slice(0, 300) })));
     useNotifications(client, room, settings, (event) => `${senderName(event, room)}: ${summary(event, t)}`.slice(0, 200));
 
-    const writable = maySend(client, room);
+    const observes = (session.guest as { role?: string } | undefined)?.role === "observer";
+    const writable = maySend(client, room) && !observes;
     const noCrypto = room.hasEncryptionStateEvent() && !client.getCrypto();
     const mayReact = writable && room.currentState.maySendEvent("m.reaction", me);
     const actions = useMemo<MessageActions>(() => ({
@@ -158,26 +160,28 @@ function OpenRoom({ client, session, room, onBack, onInvite, onEnded, onSignOut 
 
     return (
         <RoomContext value={scope}>
-            <div className={membersOpen ? "rl-room rl-with-members" : "rl-room"}>
-                <main id="main" tabIndex={-1} className="rl-chat" {...drop.handlers}>
-                    <Header settings={settings} membersOpen={membersOpen} toggleMembers={() => setMembersOpen(!membersOpen)} back={onBack} invite={onInvite}
-                        leave={session.guest ? undefined : () => setOver({ kind: "leave" })} signOut={onSignOut} />
-                    {!connected && <p className="rl-offline" role="status"><span className="spinner" />{t("room.offline")}</p>}
-                    <Timeline ref={timeline} actions={actions} marker={marker} />
-                    <Typing room={room} client={client} />
-                    {problem && (
-                        <p className="rl-problem" role="alert"><Icon name="warning" /><span>{problem}</span>
-                            <button type="button" className="icon-button" onClick={() => setProblem("")} aria-label={t("app.close")}><Icon name="close" /></button></p>
-                    )}
-                    {noCrypto ? (
-                        <p className="rl-silent"><Icon name="lock" /><span>{t("room.crypto.reload")}</span><button type="button" className="button" onClick={() => location.reload()}>{t("room.reload")}</button></p>
-                    ) : writable ? (
-                        <Composer draftKey={`${storePrefix(session)}/draft/${room.roomId}`} mode={mode} setMode={setMode} editLast={editLast} addFiles={addFiles}
-                            sendVoice={sendVoice} pickEmoji={pickEmoji} uploads={uploads.list} cancelUpload={uploads.cancel} retryUpload={uploads.retry} sent={sent} />
-                    ) : <Silent room={room} me={me} />}
-                    {drop.over && writable && <div className="rl-drop" aria-hidden="true"><Icon name="attach" /><b>{t("room.drop")}</b></div>}
-                </main>
-                {membersOpen && <Members close={() => setMembersOpen(false)} invite={onInvite} />}
+            <div className="rl-frame">
+                <div className={membersOpen ? "rl-room rl-with-members" : "rl-room"}>
+                    <main id="main" tabIndex={-1} className="rl-chat" {...drop.handlers}>
+                        <Header settings={settings} membersOpen={membersOpen} toggleMembers={() => setMembersOpen(!membersOpen)} back={onBack} invite={onInvite}
+                            leave={session.guest ? undefined : () => setOver({ kind: "leave" })} signOut={onSignOut} />
+                        {!connected && <p className="rl-offline" role="status"><span className="spinner" />{t("room.offline")}</p>}
+                        <Timeline ref={timeline} actions={actions} marker={marker} />
+                        <Typing room={room} client={client} />
+                        {problem && (
+                            <p className="rl-problem" role="alert"><Icon name="warning" /><span>{problem}</span>
+                                <button type="button" className="icon-button" onClick={() => setProblem("")} aria-label={t("app.close")}><Icon name="close" /></button></p>
+                        )}
+                        {noCrypto ? (
+                            <p className="rl-silent"><Icon name="lock" /><span>{t("room.crypto.reload")}</span><button type="button" className="button" onClick={() => location.reload()}>{t("room.reload")}</button></p>
+                        ) : writable ? (
+                            <Composer draftKey={`${storePrefix(session)}/draft/${room.roomId}`} mode={mode} setMode={setMode} editLast={editLast} addFiles={addFiles}
+                                sendVoice={sendVoice} pickEmoji={pickEmoji} uploads={uploads.list} cancelUpload={uploads.cancel} retryUpload={uploads.retry} sent={sent} />
+                        ) : <Silent room={room} me={me} observes={observes} />}
+                        {drop.over && writable && <div className="rl-drop" aria-hidden="true"><Icon name="attach" /><b>{t("room.drop")}</b></div>}
+                    </main>
+                    {membersOpen && <Members close={() => setMembersOpen(false)} invite={onInvite} />}
+                </div>
             </div>
             <div className="visually-hidden" role="status" aria-live="polite">{said}</div>
             <Suspense fallback={null}>
@@ -225,6 +229,17 @@ function useUnseenFailures(client: MatrixClient, room: Room, editFailed: () => v
     }, [client, room]);
 }
 
+/** Sends what failed for want of a network when it is back. */
+function useResending(client: MatrixClient, room: Room, connected: boolean) {
+    useEffect(() => {
+        if (!connected) return;
+        for (const event of room.getPendingEvents()) {
+            const refused = (event.error as { errcode?: string } | null)?.errcode;
+            if (event.status === EventStatus.NOT_SENT && !refused) void client.resendEvent(event, room).catch(() => {});
+        }
+    }, [client, room, connected]);
+}
+
 /** Files that are dragged over the room. */
 function useDrop(add: (files: Iterable<File>) => void) {
     const [depth, setDepth] = useState(0);
@@ -254,9 +269,9 @@ function Typing({ client, room }: { client: MatrixClient; room: Room }) {
 }
 
 /** Why one can't write here. */
-function Silent({ room, me }: { room: Room; me: string }) {
+function Silent({ room, me, observes }: { room: Room; me: string; observes: boolean }) {
     const { t } = useTranslation();
-    const observer = guestMark(room.getMember(me))?.role === "observer";
+    const observer = observes || guestMark(room.getMember(me))?.role === "observer";
     const words = room.currentState.getStateEvents("m.room.tombstone", "") ? t("room.silent.replaced")
         : room.getMyMembership() !== "join" ? t("room.silent.left") : observer ? t("room.silent.observer") : t("room.silent.power");
     return <p className="rl-silent"><Icon name="lock" /><span>{words}</span></p>;

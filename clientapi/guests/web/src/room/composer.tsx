@@ -1,6 +1,6 @@
 // Where one writes: text, files, voice messages.
 
-import { lazy, Suspense, useContext, useEffect, useLayoutEffect, useRef, useState, type KeyboardEvent, type ReactNode } from "react";
+import { lazy, Suspense, useCallback, useContext, useEffect, useLayoutEffect, useRef, useState, type KeyboardEvent, type ReactNode } from "react";
 import type { MatrixEvent } from "matrix-js-sdk";
 
 import { useTranslation } from "../i18n/index.tsx";
@@ -24,16 +24,15 @@ const canRecord = typeof MediaRecorder !== "undefined" && !!navigator.mediaDevic
 /** Tells the room that I am writing, and that I no longer am. */
 function useTypingNotice() {
     const { client, room } = useContext(RoomContext);
-    const told = useRef(0);
-    const typing = (now: boolean) => {
+    const told = useRef(0), last = useRef<Promise<unknown>>(Promise.resolve());
+    const typing = useCallback((now: boolean) => {
         if (now && Date.now() - told.current < typingAgain) return;
         if (!now && told.current === 0) return;
         told.current = now ? Date.now() : 0;
-        client.sendTyping(room.roomId, now, now ? typingFor : 0).catch(() => {});
-    };
-    useEffect(() => () => {
-        if (told.current) client.sendTyping(room.roomId, false, 0).catch(() => {});
+        // One after the other: the last one to arrive is what holds.
+        last.current = last.current.then(() => client.sendTyping(room.roomId, now, now ? typingFor : 0)).catch(() => {});
     }, [client, room]);
+    useEffect(() => () => typing(false), [typing]);
     return typing;
 }
 

@@ -108,6 +108,7 @@ export const de: RoomTexts = {
     "room.secret.before": "Gesendet, bevor Sie beigetreten sind: auf diesem Gerät nicht lesbar.",
     "room.secret.decrypting": "Wird entschlüsselt …",
     "room.secret.device": "Gesendet, bevor es dieses Gerät gab: diese Nachricht kann hier nicht gelesen werden.",
+    "room.secret.many": { one: "Eine Nachricht aus der Zeit vor diesem Gerät kann hier nicht gelesen werden.", other: "{count} Nachrichten aus der Zeit vor diesem Gerät können hier nicht gelesen werden." },
     "room.secret.unverified": "Der Absender zeigt diese Nachricht nur bestätigten Geräten.",
     "room.secret.waiting": "Diese Nachricht konnte auf diesem Gerät nicht gelesen werden. Sie erscheint, sobald ihr Schlüssel da ist.",
     "room.send": "Senden",

@@ -107,6 +107,7 @@ export const en = {
     "room.secret.before": "Sent before you joined: it is not for this device.",
     "room.secret.decrypting": "Decrypting…",
     "room.secret.device": "Sent before this device was there: this message cannot be read here.",
+    "room.secret.many": { one: "One message from before this device was there cannot be read here.", other: "{count} messages from before this device was there cannot be read here." },
     "room.secret.unverified": "The sender shows this message to verified devices only.",
     "room.secret.waiting": "This message could not be read on this device. It is shown once its key comes.",
     "room.send": "Send",

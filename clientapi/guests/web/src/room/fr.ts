@@ -108,6 +108,7 @@ export const fr: RoomTexts = {
     "room.secret.before": "Envoyé avant votre arrivée : illisible sur cet appareil.",
     "room.secret.decrypting": "Déchiffrement…",
     "room.secret.device": "Envoyé avant que cet appareil existe : ce message ne peut pas être lu ici.",
+    "room.secret.many": { one: "Un message antérieur à cet appareil ne peut pas être lu ici.", other: "{count} messages antérieurs à cet appareil ne peuvent pas être lus ici." },
     "room.secret.unverified": "L’expéditeur ne montre ce message qu’aux appareils vérifiés.",
     "room.secret.waiting": "Ce message n’a pas pu être lu sur cet appareil. Il s’affichera quand sa clé arrivera.",
     "room.send": "Envoyer",

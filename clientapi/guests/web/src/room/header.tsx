@@ -69,11 +69,11 @@ function Menu({ settings, invite, leave, signOut }: { settings: NotifySettings; 
                         </button>
                     )}
                     <button type="button" role="switch" aria-checked={sound} onClick={() => settings.setSound(!sound)}>
-                        <Icon name="play" /><span>{t("room.sound")}</span><span className="rl-switch" aria-hidden="true" />
+                        <Icon name="sound" /><span>{t("room.sound")}</span><span className="rl-switch" aria-hidden="true" />
                     </button>
                     <hr />
-                    {leave && <button type="button" onClick={() => { close(); leave(); }}><Icon name="leave" />{t("room.leave")}</button>}
-                    <button type="button" onClick={() => { close(); signOut(); }}><Icon name="close" />{t("room.signout")}</button>
+                    {leave && <button type="button" onClick={() => { close(); leave(); }}><Icon name="close" />{t("room.leave")}</button>}
+                    <button type="button" onClick={() => { close(); signOut(); }}><Icon name="leave" />{t("room.signout")}</button>
                 </div>
             )}
         </div>

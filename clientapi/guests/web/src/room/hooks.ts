@@ -157,13 +157,20 @@ export function useTyping(client: MatrixClient, room: Room): RoomMember[] {
 
 /** Whether the server is reached. */
 export function useConnected(client: MatrixClient): boolean {
-    const [lost, setLost] = useState(false);
+    const [lost, setLost] = useState(false), [offline, setOffline] = useState(!navigator.onLine);
     useEffect(() => {
         const look = (state: SyncState) => setLost(state === SyncState.Reconnecting || state === SyncState.Error);
+        const network = () => setOffline(!navigator.onLine);
         client.on(ClientEvent.Sync, look);
-        return () => void client.off(ClientEvent.Sync, look);
+        addEventListener("online", network);
+        addEventListener("offline", network);
+        return () => {
+            client.off(ClientEvent.Sync, look);
+            removeEventListener("online", network);
+            removeEventListener("offline", network);
+        };
     }, [client]);
-    return !lost;
+    return !lost && !offline;
 }
 
 /** Whether the page is seen. */

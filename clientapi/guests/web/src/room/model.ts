@@ -1,12 +1,15 @@
 // What a timeline shows: days, messages in groups, and lines about the room. Pure: events in, items out.
 
+import { DecryptionFailureCode } from "matrix-js-sdk/lib/crypto-api/index.js";
 import { Direction, type EventTimeline, type MatrixEvent, type Room } from "matrix-js-sdk";
 
 export type Item =
     | { kind: "day"; key: string; ts: number }
     | { kind: "unread"; key: string }
     | { kind: "message"; key: string; event: MatrixEvent; first: boolean }
-    | { kind: "state"; key: string; events: MatrixEvent[] };
+    | { kind: "state"; key: string; events: MatrixEvent[] }
+    /** Messages from before this device, or before one joined, which nobody can read here. */
+    | { kind: "secret"; key: string; events: MatrixEvent[] };
 
 const messages = new Set(["m.room.message", "m.room.encrypted", "m.sticker", "m.poll.start", "org.matrix.msc3381.poll.start"]);
 const lines = new Set(["m.room.member", "m.room.name", "m.room.topic", "m.room.avatar", "m.room.encryption", "m.room.create",
@@ -47,6 +50,13 @@ export function loadedEvents(room: Room): MatrixEvent[] {
     return loadedTimelines(room).flatMap((timeline) => timeline.getEvents());
 }
 
+const lost = new Set<DecryptionFailureCode | null>([
+    DecryptionFailureCode.HISTORICAL_MESSAGE_USER_NOT_JOINED, DecryptionFailureCode.HISTORICAL_MESSAGE_NO_KEY_BACKUP,
+    DecryptionFailureCode.HISTORICAL_MESSAGE_BACKUP_UNCONFIGURED,
+]);
+
+const isLost = (event: MatrixEvent) => event.isDecryptionFailure() && lost.has(event.decryptionFailureReason);
+
 const together = 5 * 60_000;
 
 const dayOf = (ts: number) => new Date(ts).toDateString();
@@ -68,7 +78,12 @@ export function timelineItems(events: MatrixEvent[], pending: MatrixEvent[], me:
                 marked = true;
                 before = undefined;
             }
-            if (message) {
+            if (message && isLost(event)) {
+                const last = items.at(-1);
+                if (last?.kind === "secret") last.events.push(event);
+                else items.push({ kind: "secret", key: event.getId()!, events: [event] });
+                before = undefined;
+            } else if (message) {
                 const first = !before || before.getSender() !== event.getSender() || event.getTs() - before.getTs() > together;
                 items.push({ kind: "message", key: eventKey(event), event, first });
                 before = event;

@@ -108,6 +108,7 @@ export const nl: RoomTexts = {
     "room.secret.before": "Verzonden voordat u binnenkwam: niet leesbaar op dit apparaat.",
     "room.secret.decrypting": "Ontsleutelen…",
     "room.secret.device": "Verzonden voordat dit apparaat er was: dit bericht kan hier niet worden gelezen.",
+    "room.secret.many": { one: "Eén bericht van voor dit apparaat kan hier niet worden gelezen.", other: "{count} berichten van voor dit apparaat kunnen hier niet worden gelezen." },
     "room.secret.unverified": "De afzender toont dit bericht alleen aan geverifieerde apparaten.",
     "room.secret.waiting": "Dit bericht kon op dit apparaat niet worden gelezen. Het verschijnt zodra de sleutel er is.",
     "room.send": "Verzenden",

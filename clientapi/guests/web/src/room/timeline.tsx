@@ -29,6 +29,17 @@ interface Bounds {
 
 const nobody: RoomMember[] = [];
 
+/** A key near a place that stays with its item: a day's divider moves up when more of the day is loaded. */
+function keyAt(items: Item[], place: number): string | undefined {
+    return (items.slice(place).find((item) => item.kind !== "day" && item.kind !== "unread") ?? items[place])?.key;
+}
+
+function withDivider(items: Item[], place: number): number {
+    let from = place;
+    while (from > 0 && (items[from - 1]!.kind === "day" || items[from - 1]!.kind === "unread")) from--;
+    return from;
+}
+
 /** Who read how far: under the last message that each has read. */
 function readersByKey(room: Room, me: string, events: MatrixEvent[], items: Item[]): Map<string, RoomMember[]> {
     const keys = new Map<MatrixEvent, string>();
@@ -107,14 +118,14 @@ export function Timeline({ ref, actions, marker }: { ref: Ref<TimelineHandle>; a
         items.forEach((item, i) => {
             map.set(item.key, i);
             if (item.kind === "message") map.set(item.event.getId()!, i);
-            if (item.kind === "state") for (const e of item.events) map.set(e.getId()!, i);
+            if (item.kind === "state" || item.kind === "secret") for (const e of item.events) map.set(e.getId()!, i);
         });
         return map;
     }, [items]);
     const readers = useMemo(() => readersByKey(room, me, events, items), [room, me, events, items, receipts, members]);
 
     const to = bounds.to === undefined ? items.length : (places.get(bounds.to) ?? items.length - 1) + 1;
-    const from = Math.max(0, Math.min(to - 1, bounds.from === undefined ? to - atFirst : places.get(bounds.from) ?? to - atFirst));
+    const from = withDivider(items, Math.max(0, Math.min(to - 1, bounds.from === undefined ? to - atFirst : places.get(bounds.from) ?? to - atFirst)));
 
     const rows = () => [...(content.current?.children ?? [])].filter((e): e is HTMLElement => e instanceof HTMLElement && !!e.dataset.key);
 
@@ -147,14 +158,14 @@ export function Timeline({ ref, actions, marker }: { ref: Ref<TimelineHandle>; a
             if (from > 0) {
                 const start = Math.max(0, from - step);
                 const end = Math.min(to, start + most);
-                setBounds({ from: items[start]?.key, to: end < items.length && !stick.current ? items[end - 1]?.key : undefined });
+                setBounds({ from: keyAt(items, start), to: end < items.length && !stick.current ? keyAt(items, end - 1) : undefined });
             } else if (more && !busy && !failed) {
                 void older();
             }
         }
         if (bounds.to !== undefined && s.scrollHeight - s.scrollTop - s.clientHeight < near) {
             const end = Math.min(items.length, to + step);
-            setBounds({ from: items[Math.max(from, end - most)]?.key, to: end < items.length ? items[end - 1]?.key : undefined });
+            setBounds({ from: keyAt(items, Math.max(from, end - most)), to: end < items.length ? keyAt(items, end - 1) : undefined });
         }
     };
 
@@ -192,7 +203,7 @@ export function Timeline({ ref, actions, marker }: { ref: Ref<TimelineHandle>; a
         if (place < from || place >= to) {
             const start = Math.max(0, place - step), end = Math.min(items.length, place + step);
             stick.current = false;
-            setBounds({ from: items[start]?.key, to: end < items.length ? items[end - 1]?.key : undefined });
+            setBounds({ from: keyAt(items, start), to: end < items.length ? keyAt(items, end - 1) : undefined });
             return;
         }
         const key = items[place]!.key;
@@ -342,6 +353,7 @@ function ItemView({ item, actions, active, tab, found, readers }: {
         case "day": return <h2 className="rl-day"><span>{dayWords(item.ts, t, date)}</span></h2>;
         case "unread": return <p className="rl-unread"><span>{t("room.unread")}</span></p>;
         case "state": return <Lines events={item.events} />;
+        case "secret": return <p className="rl-lost"><Icon name="lock" />{t("room.secret.many", { count: item.events.length })}</p>;
         case "message": return <Message event={item.event} first={item.first} active={active} tab={tab} found={found} readers={readers} actions={actions} />;
     }
 }

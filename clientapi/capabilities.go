@@ -5,6 +5,7 @@ import (
 
 	"github.com/roomline/roomline/clientapi/delayed"
 	"github.com/roomline/roomline/internal/httpapi"
+	"github.com/roomline/roomline/roomserver"
 )
 
 type capabilitiesResponse struct {
@@ -22,8 +23,10 @@ type capabilities struct {
 	ForgetForcedUponLeave capability              `json:"m.forget_forced_upon_leave"`
 	DelayedEvents         delayed.Capability      `json:"org.matrix.msc4140.delayed_events"`
 	// Spec: MSC4452
-	PreviewURL        capability            `json:"io.element.msc4452.preview_url"`
-	AccountModeration *moderationCapability `json:"m.account_moderation,omitempty"`
+	PreviewURL capability `json:"io.element.msc4452.preview_url"`
+	// Deletion is who may delete what where a room does not say otherwise, so that clients offer only what is let through.
+	Deletion          roomserver.DeletionPolicy `json:"org.roomline.deletion"`
+	AccountModeration *moderationCapability     `json:"m.account_moderation,omitempty"`
 }
 
 type capability struct {
@@ -65,6 +68,10 @@ func (s *Server) getCapabilities(ctx context.Context, c *httpapi.Call) (any, err
 		ProfileFields:  profileFieldsCapability{Enabled: true},
 		GetLoginToken:  member,
 		DelayedEvents:  s.delayed.Capability(),
+	}
+	var err error
+	if answer.Deletion, err = s.rooms.DeletionPolicyOf(ctx, c.Requester.Org); err != nil {
+		return nil, err
 	}
 	if s.cfg.MayPreview != nil {
 		enabled, err := s.cfg.MayPreview(ctx, c.Requester.Org)

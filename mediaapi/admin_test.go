@@ -312,6 +312,10 @@ func TestPoliciesOfTheOrganisation(t *testing.T) {
 	member.MustJoin(t, room)
 
 	const deletion, media = roomline + "policies/deletion", roomline + "policies/media"
+	capability := func() string {
+		return member.MustDo(t, http.MethodGet, hstest.Path("capabilities"), nil).Get(`capabilities.org\.roomline\.deletion.text`).String()
+	}
+	mustEqual(t, "what clients are told before", capability(), "owner")
 	mustEqual(t, "nothing decided", admin.MustDo(t, http.MethodGet, deletion, nil).Get("value").Raw, "{}")
 	if text(member, room) == nil {
 		t.Fatal("members may delete text before anything is decided")
@@ -321,6 +325,7 @@ func TestPoliciesOfTheOrganisation(t *testing.T) {
 	if err := text(member, room); err != nil {
 		t.Fatalf("members may not delete text: %v", err)
 	}
+	mustEqual(t, "what clients are told", capability(), "sender")
 	admin.MustDo(t, http.MethodDelete, deletion, nil)
 	if text(member, room) == nil {
 		t.Fatal("members may delete text after the decision was taken back")

@@ -109,12 +109,12 @@ func (s *Server) redactionTarget(ctx context.Context, room Info, e NewEvent) (*t
 	if t.HasMedia, err = s.cfg.Store.HasMediaLink(ctx, found.Position); err != nil {
 		return nil, fmt.Errorf("find the media of an event: %w", err)
 	}
-	t.Policy, err = s.deletionPolicy(ctx, room.OrganisationID)
+	t.Policy, err = s.DeletionPolicyOf(ctx, room.OrganisationID)
 	return t, err
 }
 
-// deletionPolicy is what holds in an organisation: its own decisions, and for the rest the configuration's.
-func (s *Server) deletionPolicy(ctx context.Context, org int64) (DeletionPolicy, error) {
+// DeletionPolicyOf is what holds in an organisation: its own decisions, and for the rest the configuration's.
+func (s *Server) DeletionPolicyOf(ctx context.Context, org int64) (DeletionPolicy, error) {
 	value, err := s.cfg.Store.GetPolicy(ctx, org, DeletionPolicyName)
 	if err != nil {
 		return DeletionPolicy{}, fmt.Errorf("load the deletion policy: %w", err)
@@ -258,7 +258,7 @@ func (s *Server) mayDelete(ctx context.Context, user matrix.UserID, e *store.Eve
 		return err
 	}
 	t := &target{Event: e, HasMedia: true}
-	if t.Policy, err = s.deletionPolicy(ctx, room.OrganisationID); err != nil {
+	if t.Policy, err = s.DeletionPolicyOf(ctx, room.OrganisationID); err != nil {
 		return err
 	}
 	if _, by := t.Policy.decide(t); by == BySender && t.StateKey != nil {

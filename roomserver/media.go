@@ -124,6 +124,10 @@ func (s *Server) maySeeLink(ctx context.Context, who Viewer, m *store.Media, l *
 	if l.UserID != "" {
 		return s.seesProfile(ctx, who, m.OrganisationID, l.UserID)
 	}
+	if l.RoomNID == 0 {
+		// The logo of the organisation.
+		return m.OrganisationID == who.OrganisationID, nil
+	}
 	sight, err := s.Visibility(ctx, l.RoomNID, who.User)
 	if err != nil {
 		return false, fmt.Errorf("find what %s may see: %w", who.User, err)

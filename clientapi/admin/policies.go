@@ -22,6 +22,9 @@ type Policy struct {
 	Name, Summary string
 	// Parse checks a decision. What it returns is stored.
 	Parse func(body []byte) (any, error)
+	// Decided is called in the transaction in which a decision is stored, or taken back, with what was stored and will be; nil where there is nothing. It may
+	// be nil.
+	Decided func(ctx context.Context, tx *store.Tx, organisation int64, before, now []byte) error
 	// Default is what holds where the organisation has decided nothing, a value of the type that Parse returns.
 	Default any
 }
@@ -158,8 +161,12 @@ func (s *Server) deletePolicy(ctx context.Context, c *httpapi.Call) (any, error)
 // PutPolicy stores what an organisation decides; nil takes the decision back.
 func (s *Server) PutPolicy(ctx context.Context, who Who, org int64, name string, body []byte) error {
 	var value []byte
+	var decided func(ctx context.Context, tx *store.Tx, organisation int64, before, now []byte) error
 	a := act{organisation: org, action: "policy.remove", target: name}
 	for i := range s.cfg.Policies {
+		if s.cfg.Policies[i].Name == name {
+			decided = s.cfg.Policies[i].Decided
+		}
 		if p := &s.cfg.Policies[i]; p.Name == name && body != nil {
 			policy, err := p.Parse(body)
 			if err != nil {
@@ -174,7 +181,18 @@ func (s *Server) PutPolicy(ctx context.Context, who Who, org int64, name string,
 	if body != nil && value == nil {
 		return matrix.NotFound("there is no such policy")
 	}
-	return s.change(ctx, who, func(tx *store.Tx) (act, []store.Update, error) { return a, nil, tx.PutPolicy(ctx, org, name, value) })
+	return s.change(ctx, who, func(tx *store.Tx) (act, []store.Update, error) {
+		if decided != nil {
+			before, err := tx.GetPolicy(ctx, org, name)
+			if err != nil {
+				return act{}, nil, err
+			}
+			if err := decided(ctx, tx, org, before, value); err != nil {
+				return act{}, nil, err
+			}
+		}
+		return a, nil, tx.PutPolicy(ctx, org, name, value)
+	})
 }
 
 // Quotas.

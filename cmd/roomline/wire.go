@@ -22,6 +22,7 @@ import (
 	"github.com/roomline/roomline/clientapi/accounts"
 	"github.com/roomline/roomline/clientapi/admin"
 	"github.com/roomline/roomline/clientapi/auth"
+	"github.com/roomline/roomline/clientapi/branding"
 	"github.com/roomline/roomline/clientapi/contacts"
 	"github.com/roomline/roomline/clientapi/guests"
 	"github.com/roomline/roomline/clientapi/invitations"
@@ -71,6 +72,7 @@ type app struct {
 	people      *accounts.Server
 	scim        *scim.Server
 	guests      *guests.Server
+	branding    *branding.Server
 	outbox      *outbox.Server
 	// outbound asks push gateways, application services and OpenID providers.
 	outbound *http.Client
@@ -163,6 +165,7 @@ func newApp(ctx context.Context, cfg *config.Config, st *store.Store, sealKey [3
 	if a.contacts, err = a.newContacts(cfg, sealKey); err != nil {
 		return nil, err
 	}
+	a.branding = a.newBranding()
 	if a.outbox, err = a.newOutbox(sealKey); err != nil {
 		return nil, err
 	}
@@ -223,6 +226,7 @@ func (a *app) policies() []admin.Policy {
 			outbox.ParsePolicy, a.outbox.DefaultPolicy()),
 		admin.PolicyOf(invitations.PolicyName, "Who may invite people from outside, how, for how long, and what becomes of guests.",
 			invitations.ParsePolicy, invitations.DefaultPolicy()),
+		a.brandingPolicy(),
 	}
 }
 
@@ -328,7 +332,8 @@ func (a *app) tables(services []config.Service) [][]httpapi.Route {
 		switch service {
 		case config.ServeClient:
 			tables = append(tables, a.client.Routes(), a.sync.Routes(), a.media.Routes(), a.appservices.Routes(), a.admin.Routes(), a.contacts.Routes(), a.scim.Routes(),
-				a.outbox.Routes(), a.invitations.Routes(), a.guests.Routes())
+				a.outbox.Routes(), a.invitations.Routes(), a.guests.Routes(), a.branding.Routes(),
+			)
 			if !slices.Contains(services, config.ServeFederation) {
 				tables = append(tables, federation.OpenIDRoutes(a.store, a.clock))
 			}

@@ -6,8 +6,10 @@ import (
 	"testing"
 
 	"github.com/roomline/roomline/appservices"
+	"github.com/roomline/roomline/appservices/telephony/inbox"
 	"github.com/roomline/roomline/clientapi"
 	"github.com/roomline/roomline/clientapi/admin"
+	"github.com/roomline/roomline/clientapi/branding"
 	"github.com/roomline/roomline/clientapi/contacts"
 	"github.com/roomline/roomline/clientapi/guests"
 	"github.com/roomline/roomline/clientapi/invitations"
@@ -32,6 +34,8 @@ func routes() []httpapi.Route {
 	all = append(all, (&outbox.Server{}).Routes()...)
 	all = append(all, (&invitations.Server{}).Routes()...)
 	all = append(all, (&guests.Server{}).Routes()...)
+	all = append(all, (&branding.Server{}).Routes()...)
+	all = append(all, (&inbox.Inbox{}).Routes()...)
 	return append(all, federation.Routes(nil, nil, nil)...)
 }
 
@@ -48,6 +52,12 @@ var extra = map[string]string{
 	"GET /_roomline/client/v1/contacts/{contactId}":    "private contacts for the app",
 	"PUT /_roomline/client/v1/contacts/{contactId}":    "private contacts for the app",
 	"DELETE /_roomline/client/v1/contacts/{contactId}": "private contacts for the app",
+
+	"GET /_roomline/guest/v1/logo/{organisation}": "an organisation's logo, in mails and on the page for guests",
+	"GET /_roomline/dev/inbox":                    "the development inbox, with --dev only",
+	"GET /_roomline/dev/inbox.json":               "the development inbox",
+	"GET /_roomline/dev/inbox/{id}/mail":          "the development inbox",
+	"GET /_roomline/dev/inbox/{id}/source":        "the development inbox",
 
 	"GET /_roomline/sso/callback": "where OpenID providers send the browser back to",
 

@@ -242,6 +242,41 @@ func (tx *Tx) PutProfileMedia(ctx context.Context, user matrix.UserID, before, n
 	return err
 }
 
+// PutLogo makes media hang on an organisation as its logo, in place of what did before; nil stands for none. Everybody will see it: it has to be the
+// organisation's own, and nothing that was said in a room, else it is ErrNotFound. A link without a room and a user is that of a logo.
+func (tx *Tx) PutLogo(ctx context.Context, org int64, before, now *matrix.ContentURI, at matrix.Timestamp) error {
+	if now != nil {
+		n, err := tx.exec(ctx, `
+			WITH logo AS (
+				SELECT server_name, media_id FROM media m
+				WHERE server_name = $1 AND media_id = $2 AND organisation_id = $3 AND quarantined_by IS NULL AND object_key IS NOT NULL
+					AND (expires_ts IS NOT NULL OR EXISTS (SELECT FROM media_links l WHERE l.server_name = $1 AND l.media_id = $2))
+					AND NOT EXISTS (SELECT FROM media_links l WHERE l.server_name = $1 AND l.media_id = $2 AND l.room_nid > 0)
+				FOR NO KEY UPDATE OF m
+			), linked AS (
+				INSERT INTO media_links (server_name, media_id) SELECT server_name, media_id FROM logo ON CONFLICT DO NOTHING
+			)
+			UPDATE media SET expires_ts = NULL, kind = CASE kind WHEN '' THEN 'avatar' ELSE kind END
+			FROM logo WHERE media.server_name = logo.server_name AND media.media_id = logo.media_id`, string(now.Server), now.MediaID, org)
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			return ErrNotFound
+		}
+	}
+	if before == nil {
+		return nil
+	}
+	_, err := tx.exec(ctx, `
+		WITH lost AS (
+			DELETE FROM media_links WHERE server_name = $1 AND media_id = $2 AND room_nid = 0 AND position = 0 AND user_id = '' RETURNING server_name, media_id
+		)
+		INSERT INTO media_unlinked (server_name, media_id, event_id, redacted_by, unlinked_ts)
+		SELECT server_name, media_id, '', '', $3 FROM lost ON CONFLICT DO NOTHING`, string(before.Server), before.MediaID, int64(at))
+	return err
+}
+
 // Quarantine withholds media from everybody, or gives it back when by is empty. It reports how many were changed. Protected media is
 // left alone.
 func (s *Store) Quarantine(ctx context.Context, org int64, uris []matrix.ContentURI, by matrix.UserID) (n int64, err error) {
@@ -281,7 +316,7 @@ type MediaFilter struct {
 	Before     matrix.Timestamp
 	LargerThan int64
 	Kinds      []string
-	// KeepProfiles leaves out what hangs on a profile or is a room's avatar, KeepProtected what is protected.
+	// KeepProfiles leaves out what hangs on a profile, or is a room's avatar or an organisation's logo, KeepProtected what is protected.
 	KeepProfiles, KeepProtected bool
 	// Server is the server that the URI names; Hosted and Remote choose what was uploaded here and what was fetched from others.
 	Server         matrix.ServerName
@@ -293,7 +328,7 @@ const mediaFilter = ` m.organisation_id = $1 AND ($2 = '' OR m.user_id = $2)
 	AND ($4::bigint = 0 OR m.created_ts < $4) AND ($5::bigint = 0 OR m.size > $5)
 	AND ($6::text[] IS NULL OR m.kind = ANY ($6))
 	AND NOT ($7 AND EXISTS (SELECT FROM media_links l LEFT JOIN events e ON e.position = l.position AND l.position > 0
-		WHERE l.server_name = m.server_name AND l.media_id = m.media_id AND (l.user_id <> '' OR e.type IN ('m.room.avatar', 'm.room.member'))))
+		WHERE l.server_name = m.server_name AND l.media_id = m.media_id AND (l.room_nid = 0 OR e.type IN ('m.room.avatar', 'm.room.member'))))
 	AND NOT ($8 AND m.protected)
 	AND ($9 = '' OR m.server_name = $9)
 	AND (NOT ($10 OR $11) OR EXISTS (SELECT FROM hosted_domains h WHERE h.server_name = m.server_name) = $10)`

@@ -25,7 +25,7 @@ func (a *app) newInvitations(cfg *config.Config, sealKey [32]byte) (*invitations
 		Enqueue: func(ctx context.Context, tx *store.Tx, d invitations.Draft) (int64, error) {
 			return a.outbox.Enqueue(ctx, tx, outbox.Draft(d))
 		},
-		Cancel: a.outbox.Cancel,
+		Cancel: a.outbox.Cancel, Brand: a.branding.Brand,
 		// Guests are made later.
 		LinkGuest: func(ctx context.Context, org int64, medium, address string, user matrix.UserID) error {
 			return a.guests.LinkGuest(ctx, org, medium, address, user)

@@ -411,12 +411,15 @@ PUT /_roomline/dav/addressbooks/{user}/{book}/{object} | | BEGIN:VCARD\nVERSION:
 PUT /_roomline/dav/addressbooks/{user}/{book}/{object} | | BEGIN:VCARD\nVERSION:3.0\nUID:{contactId}\nFN:x\nEND:VCARD\n | user={myUser},book=organisation,object={personObject}
 DELETE /_roomline/dav/addressbooks/{user}/{book}/{object}
 DELETE /_roomline/dav/addressbooks/{user}/{book}/{object} | | | user={myUser}
+
+! GET /_roomline/guest/v1/logo/{organisation}: a logo is for everybody
 `
 
 // pathValues are what stands in a path where no identifier does.
 var pathValues = map[string]string{
 	"eventType": "m.room.message", "txnId": "{txn}", "stateKey": "", "relType": "m.thread", "receiptType": "m.read", "fileName": "x.txt",
 	"idpId": "x", "name": "media", "protocol": "irc", "networkId": "x", "urn": "x", "$": "", "file": "x", "folder": "x",
+	"organisation": "{organisationId}",
 }
 
 // request is a line of requests.

@@ -51,7 +51,10 @@ func (s *Server) join(ctx context.Context, c *httpapi.Call, room matrix.RoomID, 
 	if err := checkReason(req.Reason); err != nil {
 		return nil, err
 	}
-	if !isAbsent(req.ThirdPartySigned) && s.cfg.Invitations != nil {
+	if !isAbsent(req.ThirdPartySigned) {
+		if s.cfg.Invitations == nil {
+			return nil, matrix.Forbidden("third_party_signed: this server has no third-party invites")
+		}
 		if err := s.cfg.Invitations.ThirdPartySigned(ctx, c.Requester, room, req.ThirdPartySigned); err != nil {
 			return nil, err
 		}

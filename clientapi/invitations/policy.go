@@ -59,8 +59,14 @@ type Policy struct {
 	Language string `json:"language,omitempty"`
 	// GuestData is what becomes of a guest's data when the guest's time is over: keep, or erase.
 	GuestData string `json:"guest_data,omitempty"`
-	// StandardGuests opens the specification's way of becoming a guest, without an invitation.
-	StandardGuests *bool `json:"standard_guests,omitempty"`
+	// GuestGrace is how long guests of a meeting may stay after its end, in ms.
+	GuestGrace *int64 `json:"guest_grace_ms,omitempty"`
+	// GuestUploadSize is the largest file of a guest, in bytes; GuestQuota and GuestFiles bound all files of one together.
+	GuestUploadSize *int64 `json:"guest_upload_size,omitempty"`
+	GuestQuota      *int64 `json:"guest_quota,omitempty"`
+	GuestFiles      *int64 `json:"guest_files,omitempty"`
+	// GuestAccess opens the specification's way of becoming a guest, without an invitation.
+	GuestAccess *bool `json:"guest_access,omitempty"`
 }
 
 // DefaultPolicy is what holds where an organisation has decided nothing. Every field is set.
@@ -70,7 +76,8 @@ func DefaultPolicy() Policy {
 		Who: Everyone, Email: new(true), Phone: new(true), Links: new(true),
 		LinkLifetime: new(3 * day), LinkLifetimeMax: new(limits.InvitationLink.Milliseconds()), LinkUsesMax: new(100),
 		GuestLifetime: new(7 * day), GuestLifetimeMax: new(90 * day), Proof: new(false),
-		Language: "en", GuestData: Keep, StandardGuests: new(false),
+		Language: "en", GuestData: Keep, GuestGrace: new(time.Hour.Milliseconds()),
+		GuestUploadSize: new(int64(25 << 20)), GuestQuota: new(int64(100 << 20)), GuestFiles: new(int64(200)), GuestAccess: new(false),
 	}
 }
 
@@ -101,6 +108,16 @@ func ParsePolicy(body []byte) (Policy, error) {
 		if f.value != nil && (*f.value < limits.InvitationShortest.Milliseconds() || *f.value > f.most.Milliseconds()) {
 			return Policy{}, matrix.BadJSON("%s must be between %d and %d", f.name, limits.InvitationShortest.Milliseconds(), f.most.Milliseconds())
 		}
+	}
+	for name, n := range map[string]*int64{
+		"guest_grace_ms": p.GuestGrace, "guest_upload_size": p.GuestUploadSize, "guest_quota": p.GuestQuota, "guest_files": p.GuestFiles,
+	} {
+		if n != nil && (*n < 0 || *n > limits.MaxInteger) {
+			return Policy{}, matrix.BadJSON("%s must not be negative", name)
+		}
+	}
+	if n := p.GuestGrace; n != nil && *n > limits.GuestStay.Milliseconds() {
+		return Policy{}, matrix.BadJSON("guest_grace_ms must be at most %d", limits.GuestStay.Milliseconds())
 	}
 	if n := p.LinkUsesMax; n != nil && (*n < 1 || *n > limits.InvitationUses) {
 		return Policy{}, matrix.BadJSON("link_uses_max must be between 1 and %d", limits.InvitationUses)

@@ -49,7 +49,7 @@ func (s *Server) Routes() []httpapi.Route {
 		{get, one, ratelimit.Read, s.getInvitation, httpapi.Doc{
 			Summary: "An invitation.", Who: "its inviter, and who is in its room", Response: answer{}}},
 		{remove, one, ratelimit.Room, s.deleteInvitation, httpapi.Doc{
-			Summary: "Revoke an invitation: nobody gets in by it any more. Guests who have come by it stay.", Who: "its inviter, and who may remove people from the room"}},
+			Summary: "Revoke an invitation: nobody gets in by it any more, and guests who have come by it end.", Who: "its inviter, and who may remove people from the room"}},
 		{post, one + "/resend", ratelimit.Room, s.resendInvitation, httpapi.Doc{
 			Summary: "Send an invitation again, with another link; the one from before is dead. The answer has the link if there is no address.", Who: "its inviter", Response: answer{}}},
 		{get, admin, ratelimit.Read, managers(s.adminList), httpapi.Doc{

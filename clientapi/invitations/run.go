@@ -161,7 +161,7 @@ func (s *Server) newAddress(ctx context.Context, t *store.NewThreePID) error {
 	if s.cfg.LinkGuest == nil {
 		return nil
 	}
-	return s.cfg.LinkGuest(ctx, t.OrganisationID, t.Medium, t.Address, t.UserID)
+	return s.cfg.LinkGuest(ctx, t.UserID, t.OrganisationID, t.Medium, t.Address)
 }
 
 // toMember exchanges a third-party invite for an invite of the account. Whom the room or the account itself does not want to be invited is not,

@@ -49,6 +49,7 @@ func commands() []command {
 		{"link refuse", "--organisation DOMAIN LINK", "refuse a link that another organisation proposes", refuseLink},
 		{"link gives", "--organisation DOMAIN [--gives LIST] LINK", "change what an organisation gives to a linked one", putLinkGives},
 		{"link revoke", "--organisation DOMAIN LINK", "end a link, or take a proposal back", revokeLink},
+		{"invite", "--room ROOM --as USER [--language LL] [--for DURATION] ADDRESS | --link [--uses N]", "ask somebody outside into a room: by e-mail, by phone, or by a link", invite},
 		{"database restored", "", "say that the database was put back from a copy of its files", databaseRestored},
 		{"media check", "[--hash]", "compare the database and the media store", checkMedia},
 		{"media repair", "[--hash] [--all]", "remove what nobody needs, and give up what is lost", repairMedia},

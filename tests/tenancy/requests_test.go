@@ -378,6 +378,10 @@ POST /_roomline/client/v1/contacts/profile | | {"name":"x"}
 ! POST /_roomline/client/v1/contacts/profile: the server has no certificate
 GET /_roomline/client/v1/contacts/profile/{link} | | | link={deleteId}
 ! GET /_roomline/client/v1/contacts/profile/{link}: it takes a secret
+POST /_roomline/client/v1/rooms/{roomId}/invitations | | {}
+POST /_roomline/client/v1/invitations/{invitationId}/resend | | {}
+GET /_roomline/admin/v1/invitations | room_id={roomId}
+GET /_roomline/admin/v1/invitations | inviter={userId}
 PROPFIND /.well-known/carddav | | <propfind xmlns="DAV:"><prop><displayname/><owner/><current-user-principal/><sync-token/></prop></propfind>
 ! PROPFIND /.well-known/carddav: it is about the server
 PROPFIND /_roomline/dav | | <propfind xmlns="DAV:"><prop><displayname/><owner/><current-user-principal/><sync-token/></prop></propfind>

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	_ "github.com/lib/pq"
 	"github.com/tidwall/gjson"
@@ -36,7 +37,7 @@ type deployment struct {
 
 func start(t *testing.T) *deployment {
 	t.Helper()
-	dep := hstest.Start(t, hstest.Options{})
+	dep := hstest.Start(t, hstest.Options{Configure: func(_ int, config map[string]any) { config["public_base_url"] = "https://guests.test" }})
 	db, err := sql.Open("postgres", dep.DSN)
 	if err != nil {
 		t.Fatal(err)
@@ -257,8 +258,11 @@ func (s *side) room(t *testing.T, number int, request map[string]any) map[string
 	delay := u.MustDo(t, http.MethodPut, "/_matrix/client/unstable/org.matrix.msc4140"+strings.TrimPrefix(hstest.Path("rooms", id, "delayed_event", "m.room.message", u.TxnID()), "/_matrix/client/v3"),
 		map[string]any{"delay_ms": 3_600_000, "content": map[string]any{"msgtype": "m.text", "body": canary}})
 	u.MustDo(t, http.MethodPut, "/_matrix/client/unstable/io.element.msc4306"+strings.TrimPrefix(hstest.Path("rooms", id, "thread", event, "subscription"), "/_matrix/client/v3"), map[string]any{})
+	invitation := u.MustDo(t, http.MethodPost, "/_roomline/client/v1/rooms/"+id+"/invitations", map[string]any{"meeting": map[string]any{
+		"uid": canary, "title": "Meeting " + canary, "timezone": "Europe/Brussels", "start_ts": time.Now().UnixMilli(), "end_ts": time.Now().Add(time.Hour).UnixMilli()}})
 	return map[string]string{
-		"roomId": id, "roomIdOrAlias": id, "roomAlias": fmt.Sprintf("#room%d:%s", number, theirs), "eventId": event,
+		"invitationId": invitation.Get("invitation_id").String(),
+		"roomId":       id, "roomIdOrAlias": id, "roomAlias": fmt.Sprintf("#room%d:%s", number, theirs), "eventId": event,
 		"serverName": server, "mediaId": media, "delayId": delay.Get("delay_id").String(),
 	}
 }
@@ -272,7 +276,7 @@ func missing(subject map[string]string) map[string]string {
 	none := map[string]string{}
 	for name, value := range subject {
 		switch name {
-		case "roomId", "eventId", "mediaId", "avatarId", "delayId", "deviceId", "filterId", "deletedRoomId", "blockedRoomId", "groupId", "deleteId":
+		case "roomId", "eventId", "mediaId", "avatarId", "delayId", "deviceId", "filterId", "deletedRoomId", "blockedRoomId", "groupId", "deleteId", "invitationId":
 			none[name] = another(value)
 		case "userId", "guestId", "ownerId", "scimId":
 			none[name] = "@z" + value[2:]

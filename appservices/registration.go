@@ -102,9 +102,11 @@ const (
 	GrantContacts = "contacts"
 	// GrantPuppet lets it act as people of its namespaces that it did not make. Only the operator gives it.
 	GrantPuppet = "puppet"
+	// GrantTelephony gives it the messages of all organisations to mailboxes and phones, to send them. It has to belong to the whole deployment.
+	GrantTelephony = "telephony"
 )
 
-var grants = []string{GrantPeople, GrantDirectory, GrantContacts, GrantPuppet}
+var grants = []string{GrantPeople, GrantDirectory, GrantContacts, GrantPuppet, GrantTelephony}
 
 func anyMatches(list []Namespace, id string) bool {
 	return slices.ContainsFunc(list, func(n Namespace) bool { return n.Matches(id) })

@@ -1,6 +1,7 @@
 package invitations
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -9,6 +10,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
+	"strings"
 
 	"github.com/roomline/roomline/internal/httpapi"
 	"github.com/roomline/roomline/internal/limits"
@@ -51,6 +54,10 @@ func (s *Server) First(ctx context.Context, who *httpapi.Requester, list []Reque
 			return nil, err
 		}
 	}
+	slices.SortFunc(list, func(a, b Request) int {
+		return cmp.Or(strings.Compare(a.Medium, b.Medium), strings.Compare(a.Address, b.Address))
+	})
+	list = slices.CompactFunc(list, func(a, b Request) bool { return a.Medium == b.Medium && a.Address == b.Address })
 	if err := s.rehearse(ctx, who, list); err != nil {
 		return nil, err
 	}

@@ -2,6 +2,7 @@ package invitations
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -60,11 +61,7 @@ func (s *Server) withdrawn(ctx context.Context, e *store.Event) error {
 	if i.Ended != "" || i.Uses >= i.UsesAllowed || e.Sender == i.Inviter && roomserver.SignedWith(event.Content(e.JSON), s.publicKey) {
 		return nil
 	}
-	sender, err := s.cfg.Store.GetUser(ctx, e.Sender)
-	if err != nil {
-		return fmt.Errorf("look up who withdrew an invitation: %w", err)
-	}
-	return s.end(ctx, &httpapi.Requester{User: sender.UserID, Org: sender.OrganisationID}, &i, store.InvitationRevoked)
+	return s.end(ctx, &httpapi.Requester{User: e.Sender}, &i, store.InvitationRevoked)
 }
 
 // work looks for work again and again.
@@ -127,12 +124,21 @@ func (s *Server) settleAll(ctx context.Context, list []store.Invitation) (failed
 	return failed
 }
 
-// newAddresses looks at the addresses that accounts have got.
+// newAddresses looks at the addresses that accounts have got. A directory may have brought thousands.
 func (s *Server) newAddresses(ctx context.Context) (failed error) {
 	list, err := s.cfg.Store.ListNewThreePIDs(ctx, atOnce)
-	if err != nil {
-		return err
+	for err == nil && failed == nil && len(list) > 0 {
+		failed = s.lookAt(ctx, list)
+		if len(list) < atOnce {
+			break
+		}
+		list, err = s.cfg.Store.ListNewThreePIDs(ctx, atOnce)
 	}
+	return errors.Join(err, failed)
+}
+
+// lookAt looks at addresses. One that fails does not keep the others waiting, and is looked at again.
+func (s *Server) lookAt(ctx context.Context, list []store.NewThreePID) (failed error) {
 	for i := range list {
 		if err := s.newAddress(ctx, &list[i]); err != nil {
 			failed = err

@@ -68,7 +68,7 @@ func (s *Server) inRoom(ctx context.Context, room roomserver.Info, i *store.Invi
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return "", fmt.Errorf("look up the inviter: %w", err)
 	}
-	if err != nil || inviter.Deactivated() || inviter.Locked {
+	if err != nil || inviter.Deactivated() || inviter.Locked || inviter.Suspended {
 		return Revoked, nil
 	}
 	third, err := s.cfg.Rooms.ThirdParty(ctx, room, i.Inviter, i.ID, s.publicKey)

@@ -1,6 +1,7 @@
 package event
 
 import (
+	"crypto/ed25519"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
@@ -368,6 +369,56 @@ func TestThirdPartyInviteCannotLiftABan(t *testing.T) {
 	r.set(alice, typeMember, bob, `{"membership":"ban"}`)
 	if err := r.check(alice, typeMember, text(bob), content); err == nil {
 		t.Error("a banned user was invited")
+	}
+}
+
+func TestThirdPartyInviteNeedsASignatureByOneOfItsKeys(t *testing.T) {
+	t.Parallel()
+	const alice, bob, carol = "@alice:hs.example", "@bob:hs.example", "@carol:hs.example"
+	_, other, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	public, otherPublic := b64(testKey[32:]), b64(other[32:])
+	urlSafe := strings.NewReplacer("+", "-", "/", "_").Replace(public)
+	sign := func(key ed25519.PrivateKey, keyID, object string) json.RawMessage {
+		signed, err := gomatrixserverlib.SignJSON("id.example", gomatrixserverlib.KeyID(keyID), key, []byte(object))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return signed
+	}
+	const plain = `{"mxid":"@bob:hs.example","token":"token"}`
+	right := sign(testKey, "ed25519:0", plain)
+	for _, c := range []struct {
+		name, invite string
+		signed       json.RawMessage
+		allowed      bool
+	}{
+		{"both kinds of keys", `{"public_key":"` + public + `","public_keys":[{"public_key":"` + public + `"}]}`, right, true},
+		{"public_key alone", `{"public_key":"` + public + `"}`, right, true},
+		{"one of public_keys", `{"public_key":"` + otherPublic + `","public_keys":[{"public_key":"` + otherPublic + `"},{"public_key":"` + public + `"}]}`, right, true},
+		{"the URL-safe alphabet", `{"public_key":"` + urlSafe + `"}`, right, true},
+		{"what else was signed counts", `{"public_key":"` + public + `"}`, sign(testKey, "ed25519:0", `{"mxid":"@bob:hs.example","sender":"@alice:hs.example","token":"token"}`), true},
+		{"another key", `{"public_key":"` + otherPublic + `"}`, right, false},
+		{"no key", `{}`, right, false},
+		{"keys that are none", `{"public_key":7,"public_keys":"x"}`, right, false},
+		{"a short key", `{"public_key":"AAAA"}`, right, false},
+		{"no signature", `{"public_key":"` + public + `"}`, json.RawMessage(plain), false},
+		{"a signature of another kind", `{"public_key":"` + public + `"}`, json.RawMessage(strings.Replace(string(right), "ed25519:0", "rsa:0", 1)), false},
+		{"for somebody else", `{"public_key":"` + public + `"}`, sign(testKey, "ed25519:0", `{"mxid":"@carol:hs.example","token":"token"}`), false},
+		{"another token", `{"public_key":"` + public + `"}`, sign(testKey, "ed25519:0", `{"mxid":"@bob:hs.example","token":"other"}`), false},
+		{"changed afterwards", `{"public_key":"` + public + `"}`, json.RawMessage(strings.Replace(string(right), `"token":`, `"x":"y","token":`, 1)), false},
+	} {
+		r := newRoom(t, "12", `{"room_version":"12"}`)
+		for _, u := range []string{alice, carol} {
+			r.set(u, typeMember, u, `{"membership":"join"}`)
+		}
+		r.set(alice, typeThirdPartyInvite, "token", c.invite)
+		content := string(canonical(t, map[string]any{"membership": "invite", "third_party_invite": map[string]any{"display_name": "b", "signed": c.signed}}))
+		if err := r.check(alice, typeMember, text(bob), content); (err == nil) != c.allowed {
+			t.Errorf("%s: allowed is %v, want %v (%v)", c.name, err == nil, c.allowed, err)
+		}
 	}
 }
 

@@ -324,7 +324,7 @@ func (s *Server) removeGuestAsAdmin(ctx context.Context, c *httpapi.Call) (any, 
 
 // LinkGuest makes the guests who came by an address the account that has it now: the account is asked into their rooms and joins them, and the
 // guests end. After an error it is called again.
-func (s *Server) LinkGuest(ctx context.Context, organisation int64, medium, address string, user matrix.UserID) error {
+func (s *Server) LinkGuest(ctx context.Context, user matrix.UserID, organisation int64, medium, address string) error {
 	list, err := s.cfg.Store.ListGuestsOfAddress(ctx, organisation, medium, address)
 	if err != nil {
 		return fmt.Errorf("look for guests of an address: %w", err)

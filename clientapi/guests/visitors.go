@@ -48,7 +48,7 @@ func (s *Server) Register(ctx context.Context, c *httpapi.Call, domain matrix.Se
 	if err != nil {
 		return nil, err
 	}
-	if !*policy.StandardGuests {
+	if !*policy.GuestAccess {
 		return nil, matrix.NewError(http.StatusForbidden, matrix.ErrGuestAccessForbidden, "guests come by invitation only")
 	}
 	name, err := DisplayName("Guest")

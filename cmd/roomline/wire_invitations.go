@@ -27,8 +27,8 @@ func (a *app) newInvitations(cfg *config.Config, sealKey [32]byte) (*invitations
 		},
 		Cancel: a.outbox.Cancel, Brand: a.branding.Brand,
 		// Guests are made later.
-		LinkGuest: func(ctx context.Context, org int64, medium, address string, user matrix.UserID) error {
-			return a.guests.LinkGuest(ctx, org, medium, address, user)
+		LinkGuest: func(ctx context.Context, user matrix.UserID, org int64, medium, address string) error {
+			return a.guests.LinkGuest(ctx, user, org, medium, address)
 		},
 		// The client API is made later.
 		MayInvite: func(ctx context.Context, who *httpapi.Requester, users []matrix.UserID) error {

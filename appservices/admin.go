@@ -20,7 +20,7 @@ type Service struct {
 	OrganisationID int64          `json:"organisation_id"`
 	Everywhere     bool           `json:"everywhere"`
 	Grants         []string       `json:"grants"`
-	Source         string         `json:"source"` // file, or api
+	Source         string         `json:"source"` // file, api, or built in
 	CreatedBy      string         `json:"created_by,omitempty"`
 	Registration   any            `json:"registration"`
 	Delivery       *DeliveryState `json:"delivery,omitempty"`
@@ -152,6 +152,9 @@ func (s *Server) Describe(ctx context.Context, who Who, services []*Registration
 		}
 		if as.stored {
 			one.Source = "api"
+		}
+		if as.inProcess != nil {
+			one.Source, one.URL = "built in", ""
 		}
 		if d := byID[as.ID]; d != nil {
 			one.Delivery = &DeliveryState{

@@ -117,6 +117,12 @@ func (s *Server) ensureSender(ctx context.Context, as *Registration) error {
 		return err
 	}
 	as.organisation = domain.OrganisationID
+	if as.inProcess != nil {
+		// The name may have been somebody's before the server had this part.
+		if user, err := s.cfg.Store.GetUser(ctx, as.Sender); err == nil && !user.Machine {
+			as.Sender = matrix.UserID("@roomline-" + as.Sender.Localpart() + ":" + string(as.Sender.Domain()))
+		}
+	}
 	return s.cfg.Store.Write(ctx, func(tx *store.Tx) error {
 		_, err := tx.InsertUser(ctx, s.senderAccount(as))
 		return err

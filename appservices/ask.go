@@ -69,7 +69,10 @@ func (s *Server) askEither(ctx context.Context, as *Registration, path, legacy s
 
 // exchange sends a request and reads the answer.
 func (s *Server) exchange(ctx context.Context, client *http.Client, as *Registration, method, path string, body []byte) (answer, error) {
-	if as.URL == "" {
+	if as.inProcess != nil {
+		client = as.inProcess.client.Load()
+	}
+	if as.URL == "" || client == nil {
 		return answer{}, errNoURL
 	}
 	var reader io.Reader

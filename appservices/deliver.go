@@ -117,7 +117,7 @@ func (s *Server) assign(ctx context.Context, workers map[string]*worker) error {
 	}
 	var free []string
 	for _, as := range present.services {
-		if workers[as.ID] == nil && as.URL != "" {
+		if workers[as.ID] == nil && as.reachable() {
 			free = append(free, as.ID)
 		}
 	}

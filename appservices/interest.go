@@ -15,6 +15,7 @@ import (
 
 const (
 	typeMember   = "m.room.member"
+	typeMessage  = "m.room.message"
 	typeTyping   = "m.typing"
 	typeReceipt  = "m.receipt"
 	typePresence = "m.presence"
@@ -157,6 +158,15 @@ func (n *interest) concerns(nid int64) bool {
 		return true
 	}
 	return (r.named || anyMatches(n.as.Rooms, string(r.id))) && (n.as.Everywhere || r.ours != "")
+}
+
+// outside reports whether none of the application service's users is in a room that an event happens in, nor is it about one of them.
+func (n *interest) outside(e *store.Event) bool {
+	if e.Type == typeMember && e.StateKey != nil && n.as.Covers(matrix.UserID(*e.StateKey)) {
+		return false
+	}
+	r := n.rooms[e.RoomNID]
+	return r == nil || r.ghost == ""
 }
 
 // event reports whether an event is for the application service, and learns from it.

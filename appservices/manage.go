@@ -96,8 +96,8 @@ func (s *Server) compileFor(ctx context.Context, who Who, d document) (*Registra
 	as.ID = idOf(as)
 	if as.MayActAs(as.Sender, false) && !who.Operator {
 		for _, g := range as.Grants {
-			if g == GrantPuppet {
-				return nil, matrix.Forbidden("only the operator gives the grant %s", GrantPuppet)
+			if g == GrantPuppet || g == GrantTelephony {
+				return nil, matrix.Forbidden("only the operator gives the grant %s", g)
 			}
 		}
 	}

@@ -59,6 +59,8 @@ type Registration struct {
 	organisation int64
 	document     document
 	createdBy    string
+	// inProcess is set for one that is part of the server.
+	inProcess *inProcess
 }
 
 // Namespace is a set of ids.
@@ -329,6 +331,9 @@ func (r *Registration) extend(raw any) (errs []error) {
 		}
 	}
 	r.Grants = e.Grants
+	if slices.Contains(e.Grants, GrantTelephony) && !r.Everywhere {
+		errs = append(errs, fmt.Errorf("roomline.grants: %s needs the organisation *", GrantTelephony))
+	}
 	if e.View != nil {
 		view, more := e.View.compile()
 		r.View, errs = view, append(errs, more...)

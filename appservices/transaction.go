@@ -152,7 +152,7 @@ func (b *builder) choose(entries []journal.Entry, to int64) (upTo int64, err err
 		if before && as.wantsDevices() && e.Type == typeMember && e.StateKey != nil {
 			b.left[matrix.UserID(*e.StateKey)] = true
 		}
-		if !mine || as.View != nil && !as.View.shows(e.Type) {
+		if !mine || as.View != nil && (!as.View.shows(e.Type) || n.outside(e) && !as.View.showsOutside(e)) {
 			continue
 		}
 		b.events = append(b.events, e)

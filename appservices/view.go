@@ -9,8 +9,11 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/tidwall/gjson"
+
 	"github.com/roomline/roomline/internal/limits"
 	"github.com/roomline/roomline/internal/matrix"
+	"github.com/roomline/roomline/internal/store"
 )
 
 // View is the least that an application service needs: what it is told, and what it may do. It holds for transactions and for every answer to
@@ -24,6 +27,9 @@ type View struct {
 	acts                  map[string]bool
 	// sends are the types of events that it may send.
 	sends []string
+	// outside are the beginnings of messages that it is told of in rooms that none of its users is in, in lower case; nil: it is told of all
+	// that its namespaces name.
+	outside []string
 }
 
 // viewDocument is roomline.view of a registration.
@@ -37,6 +43,14 @@ type viewDocument struct {
 	DeviceData    bool                `json:"device_data"`
 	Act           []string            `json:"act"`
 	SendTypes     []string            `json:"send_types"`
+	// Outside narrows what is told of rooms that none of its users is in.
+	Outside *outsideDocument `json:"outside"`
+}
+
+// outsideDocument is roomline.view.outside.
+type outsideDocument struct {
+	// BodyPrefixes are how messages begin that are told, whatever the case of their letters: commands.
+	BodyPrefixes []string `json:"body_prefixes"`
 }
 
 // fieldRule says what is left of the content of some types.
@@ -82,6 +96,18 @@ func (d *viewDocument) compile() (*View, []error) {
 	if v.sends == nil {
 		v.sends = []string{"*"}
 	}
+	if d.Outside != nil {
+		v.outside = []string{}
+		if len(d.Outside.BodyPrefixes) > limits.ViewEntries {
+			errs = append(errs, fmt.Errorf("roomline.view.outside: has more than %d entries", limits.ViewEntries))
+		}
+		for i, prefix := range d.Outside.BodyPrefixes {
+			if prefix == "" {
+				errs = append(errs, fmt.Errorf("roomline.view.outside.body_prefixes[%d]: is empty", i))
+			}
+			v.outside = append(v.outside, strings.ToLower(prefix))
+		}
+	}
 	return v, errs
 }
 
@@ -123,6 +149,18 @@ func (v *View) shows(typ string) bool {
 		return v.ephemeral
 	}
 	return anyGlob(v.types, typ)
+}
+
+// showsOutside reports whether a message is told of a room that none of the application service's users is in.
+func (v *View) showsOutside(e *store.Event) bool {
+	if v.outside == nil {
+		return true
+	}
+	if e.Type != typeMessage || e.StateKey != nil {
+		return false
+	}
+	body := strings.ToLower(gjson.GetBytes(e.JSON, "content.body").String())
+	return slices.ContainsFunc(v.outside, func(prefix string) bool { return strings.HasPrefix(body, prefix) })
 }
 
 // showsRoom reports whether a room is told of.

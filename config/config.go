@@ -74,6 +74,9 @@ type Config struct {
 	// Appservices are bridges and bots that act for many users.
 	Appservices Appservices `yaml:"appservices"`
 
+	// Telephony is how invitations and codes get to mailboxes and phones.
+	Telephony Telephony `yaml:"telephony"`
+
 	// TURN is the relay for calls between two people whose devices can't reach each other.
 	TURN TURN `yaml:"turn"`
 
@@ -345,6 +348,168 @@ type Appservices struct {
 	Registrations []string `yaml:"registrations"`
 }
 
+// Telephony is how invitations and codes get to mailboxes and phones.
+type Telephony struct {
+	// Mode is in_process: every process of the server sends what is to be sent; external: roomline-telephony does, a program of its own at the
+	// telecom's side, whose registration has to be in appservices.registrations (roomline telephony registration prints one); or off: nothing
+	// is sent.
+	Mode TelephonyMode `yaml:"mode"`
+
+	// Media are what is sent: email, msisdn (short messages). Empty: what is configured below; with mode external, both.
+	Media []string `yaml:"media" example:"[email, msisdn]"`
+
+	// Email is mails. Without smtp.address none are sent, except in dev mode, where they can be read in the development inbox.
+	Email Email `yaml:"email"`
+
+	// SMS is short messages. In dev mode, without a transport, they can be read in the development inbox.
+	SMS SMS `yaml:"sms"`
+
+	// Limits are what the operator allows to be sent. Organisations may decide on less in their policy "messages".
+	Limits TelephonyLimits `yaml:"limits"`
+}
+
+// TelephonyMode says who sends.
+type TelephonyMode string
+
+// The modes.
+const (
+	TelephonyInProcess TelephonyMode = "in_process"
+	TelephonyExternal  TelephonyMode = "external"
+	TelephonyOff       TelephonyMode = "off"
+)
+
+// Email is mails.
+type Email struct {
+	// SMTP is the mail server that takes them.
+	SMTP SMTP `yaml:"smtp"`
+}
+
+// SMTP is a mail server.
+type SMTP struct {
+	// Address is its host:port; 587 is usual for starttls, 465 for implicit. Empty: no mails are sent.
+	Address string `yaml:"address" example:"mail.example.org:587"`
+
+	// TLS is starttls, implicit or none. none is for mail servers on this machine.
+	TLS string `yaml:"tls"`
+
+	// Username and password are for mail servers that want them.
+	Username string `yaml:"username"`
+
+	// Password belongs to username.
+	Password Secret `yaml:"password"`
+
+	// CAFile holds the certificate authorities (PEM) that the mail server's certificate is checked with, in place of the system's.
+	CAFile string `yaml:"ca_file"`
+
+	// From is the address that mails come from. Its domain should have SPF and DKIM records that allow the mail server. It is needed with address.
+	From string `yaml:"from" example:"invitations@example.org"`
+
+	// ReplyTo is where answers go to mails that come from nobody in particular, such as codes. Empty: from.
+	ReplyTo string `yaml:"reply_to"`
+}
+
+// SMS is short messages.
+type SMS struct {
+	// Transport is smpp, for a short message centre; webhook, for a gateway that is asked by HTTP; or empty: no short messages are sent.
+	Transport string `yaml:"transport"`
+
+	// Window is for how long a short message is not sent a second time when it is not known whether the network took it, because
+	// the connection broke or the bridge died.
+	Window time.Duration `yaml:"window"`
+
+	// Currency is that of all amounts, as ISO 4217 has it.
+	Currency string `yaml:"currency"`
+
+	// Price is what a short message costs, an amount such as 0.075. A long message is several.
+	Price string `yaml:"price"`
+
+	// Prices are what one costs to numbers that begin so, with the country code and without a plus; the longest beginning counts.
+	Prices map[string]string `yaml:"prices" example:"{\"32\": \"0.05\", \"33\": \"0.06\"}"`
+}
+
+// TelephonyLimits are what the operator allows to be sent.
+type TelephonyLimits struct {
+	// BudgetPerDay is what an organisation may spend on short messages on a day of UTC. 0: none are sent.
+	BudgetPerDay string `yaml:"budget_per_day"`
+
+	// BudgetMost is up to what an organisation may decide on a larger budget by itself.
+	BudgetMost string `yaml:"budget_most"`
+
+	// Countries (ISO 3166 alpha-2) are the only ones to whose numbers organisations may have short messages sent. Empty: all; an organisation
+	// that has decided nothing sends to its default_region alone.
+	Countries []string `yaml:"countries" example:"[BE, FR, NL, LU]"`
+
+	// DenyPrefixes are beginnings of numbers, with the country code, that get nothing. Numbers that cost whoever calls them more, satellites and
+	// voice over IP get nothing in any case.
+	DenyPrefixes []string `yaml:"deny_prefixes" example:"[\"3290\"]"`
+
+	// NumberPause is how long an organisation has to wait before it sends a number another message of the same kind.
+	NumberPause time.Duration `yaml:"number_pause"`
+
+	// PerAddressPerDay is how many invitations an organisation may send to an address.
+	PerAddressPerDay int `yaml:"per_address_per_day"`
+
+	// PerAddressEverywhere is how many all organisations together may send to it.
+	PerAddressEverywhere int `yaml:"per_address_everywhere"`
+
+	// CodesPerAddressPerDay is how many codes an address gets.
+	CodesPerAddressPerDay int `yaml:"codes_per_address_per_day"`
+
+	// CodesPerHour is how many codes an organisation's people get together, by each medium.
+	CodesPerHour int `yaml:"codes_per_hour"`
+
+	// PerMemberPerHour is how many invitations a member may send, by each medium.
+	PerMemberPerHour int `yaml:"per_member_per_hour"`
+
+	// PerHour and per_day are how many an organisation may send, by each medium.
+	PerHour int `yaml:"per_hour"`
+
+	// PerDay is how many an organisation may send in a day.
+	PerDay int `yaml:"per_day"`
+
+	// PerDomainPerHour is how many invitations an organisation may send to mailboxes of one domain.
+	PerDomainPerHour int `yaml:"per_domain_per_hour"`
+
+	// PerBlockPerHour is to how many numbers an organisation may send something that differ in their last three digits only. Who has the
+	// numbers of a whole block and has them invited is paid for it.
+	PerBlockPerHour int `yaml:"per_block_per_hour"`
+
+	// RedeemedPercent of the last redeemed_of invitations by short message that are older than redeemed_after have to be used; otherwise the organisation's are
+	// paused, until one of its owners lets them go on.
+	RedeemedPercent int `yaml:"redeemed_percent"`
+
+	// RedeemedOf is of how many. 0: they are never paused.
+	RedeemedOf int `yaml:"redeemed_of"`
+
+	// RedeemedAfter is how long people have to use one before it counts.
+	RedeemedAfter time.Duration `yaml:"redeemed_after"`
+}
+
+// Bridge is the configuration of roomline-telephony, the telephony bridge as a program of its own.
+type Bridge struct {
+	// Homeserver is where the bridge reaches the server.
+	Homeserver string `yaml:"homeserver" example:"https://matrix.example.org"`
+
+	// ASToken and hs_token are those of the bridge's registration.
+	ASToken Secret `yaml:"as_token"`
+
+	// HSToken is what the server shows when it tells the bridge of events.
+	HSToken Secret `yaml:"hs_token"`
+
+	// CAFile holds the certificate authorities (PEM) that the server's certificate is checked with, in place of the system's.
+	CAFile string `yaml:"ca_file"`
+
+	// Listen is the address that the bridge listens on: the server tells it of events there, and a gateway of receipts. It is the url of
+	// the registration. Empty: nothing is told.
+	Listen string `yaml:"listen" example:"127.0.0.1:8009"`
+
+	// Telephony is as in the configuration of the server; mode, media, prices and limits are the server's, and not read.
+	Telephony Telephony `yaml:"telephony"`
+
+	// Log is written to the standard error.
+	Log Log `yaml:"log"`
+}
+
 // TURN is the relay for calls between two.
 type TURN struct {
 	// URIs of the relay, such as turns:turn.example.org?transport=tcp. Empty: there is none.
@@ -598,6 +763,7 @@ func Defaults() *Config {
 		RateLimits:    RateLimits{Enabled: true},
 		Accounts:      Accounts{EraseMedia: true},
 		Federation:    Federation{Enabled: true},
+		Telephony:     defaultTelephony(),
 		TURN:          TURN{Lifetime: time.Hour},
 		ServerNotices: ServerNotices{DisplayName: "Server notices", RoomName: "Server notices"},
 		Presence:      Presence{Enabled: true},
@@ -609,6 +775,17 @@ func Defaults() *Config {
 		Deletion: Deletion{File: "sender", Text: "owner", Voice: "owner", Encrypted: "owner", EncryptedMedia: "sender"},
 		Log:      Log{Level: "info", Format: "text"},
 		DataDir:  "data",
+	}
+}
+
+func defaultTelephony() Telephony {
+	return Telephony{
+		Mode: TelephonyInProcess, Email: Email{SMTP: SMTP{TLS: "starttls"}}, SMS: SMS{Window: time.Minute, Currency: "EUR", Price: "0.10"},
+		Limits: TelephonyLimits{
+			BudgetPerDay: "20", BudgetMost: "200", NumberPause: time.Minute, PerAddressPerDay: 3, PerAddressEverywhere: 10, CodesPerAddressPerDay: 10,
+			CodesPerHour: 500, PerMemberPerHour: 20, PerHour: 200, PerDay: 1000, PerDomainPerHour: 100, PerBlockPerHour: 10,
+			RedeemedPercent: 20, RedeemedOf: 50, RedeemedAfter: 30 * time.Minute,
+		},
 	}
 }
 

@@ -39,27 +39,44 @@ func (e *FieldError) Error() string {
 // Load reads the file at path, adds the secrets of files and environment, and validates. All mistakes are reported at once, each
 // as a *FieldError.
 func Load(path string) (*Config, error) {
+	c := Defaults()
+	err := fill(path, c, func() complaints {
+		if c.Dev {
+			c.developmentDefaults()
+		}
+		return c.validate()
+	})
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// LoadBridge is Load for the telephony bridge.
+func LoadBridge(path string) (*Bridge, error) {
+	c := &Bridge{Telephony: defaultTelephony(), Log: Log{Level: "info", Format: "text"}}
+	if err := fill(path, c, c.validate); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// fill fills the configuration c, a pointer to a struct.
+func fill(path string, c any, validate func() complaints) error {
 	text, err := os.ReadFile(path)
 	if err != nil {
-		return nil, fmt.Errorf("configuration: %w", err)
+		return fmt.Errorf("configuration: %w", err)
 	}
 	d := &decoder{file: path, lines: map[string]int{}, secretFiles: map[string]string{}}
-	c := Defaults()
 	if d.parse(text, c); len(d.errs) > 0 {
-		return nil, errors.Join(d.errs...)
-	}
-	if c.Dev {
-		c.developmentDefaults()
+		return errors.Join(d.errs...)
 	}
 	d.readSecrets(c)
-	for _, e := range c.validate() {
+	for _, e := range validate() {
 		e.File, e.Line = path, d.lineOf(e.Field)
 		d.errs = append(d.errs, e)
 	}
-	if len(d.errs) > 0 {
-		return nil, errors.Join(d.errs...)
-	}
-	return c, nil
+	return errors.Join(d.errs...)
 }
 
 // ReadEnvironment sets the secrets that are in the environment. Load does it by itself.
@@ -96,7 +113,7 @@ func (d *decoder) lineOf(field string) int {
 	}
 }
 
-func (d *decoder) parse(text []byte, c *Config) {
+func (d *decoder) parse(text []byte, c any) {
 	var document yaml.Node
 	if err := yaml.Load(text, &document); err != nil {
 		if strings.TrimSpace(string(text)) == "" {
@@ -271,7 +288,7 @@ func variable(path string) string {
 }
 
 // readSecrets sets every secret that a file or the environment holds.
-func (d *decoder) readSecrets(c *Config) {
+func (d *decoder) readSecrets(c any) {
 	eachSecret(reflect.ValueOf(c).Elem(), "", func(path string, v reflect.Value) {
 		file, hasFile := d.secretFiles[path]
 		if hasFile && v.String() != "" {

@@ -42,6 +42,7 @@ func (c *Config) validate() complaints {
 	c.checkRateLimits(&l)
 	c.checkOIDC(&l)
 	c.checkMedia(&l)
+	c.Telephony.check(&l)
 	if s := c.AddressBooks.ProfileSigning; (s.Cert == "") != (s.Key == "") {
 		l.add("address_books.profile_signing", "needs both cert and key")
 	}

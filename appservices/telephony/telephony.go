@@ -12,3 +12,52 @@
 //
 // Start reading at Bridge.
 package telephony
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+)
+
+// Config of a Bridge.
+type Config struct {
+	// Homeserver is the server's address, Token the as_token of the bridge's registration.
+	Homeserver, Token string
+	// HTTP asks the server. Its own timeout has to be longer than a lease is waited for; none is best.
+	HTTP *http.Client
+	// Transports are by medium: email, msisdn.
+	Transports map[string]Transport
+	// HSToken is what the server shows when it tells of events, and Events takes a transaction of them, once it has been stored; nil for a bridge
+	// that has no bot.
+	HSToken string
+	Events  func(ctx context.Context, transaction []byte) error
+	Log     *slog.Logger
+	// Parallel is how many messages of a medium are sent at a time, 32 if 0.
+	Parallel int
+}
+
+// parallel is how many messages of a medium are sent at a time.
+const parallel = 32
+
+// New returns a Bridge.
+func New(cfg Config) (*Bridge, error) {
+	switch {
+	case cfg.Homeserver == "" || cfg.Token == "":
+		return nil, errors.New("telephony: the server's address or the as_token is missing")
+	case cfg.HTTP == nil || cfg.Log == nil:
+		return nil, errors.New("telephony: Config.HTTP or Config.Log is missing")
+	case len(cfg.Transports) == 0:
+		return nil, errors.New("telephony: nothing can be sent: neither e-mail nor short messages are configured")
+	}
+	if cfg.Parallel == 0 {
+		cfg.Parallel = parallel
+	}
+	b := &Bridge{cfg: cfg, server: client{url: cfg.Homeserver, token: cfg.Token, http: cfg.HTTP}}
+	for _, t := range cfg.Transports {
+		if r, ok := t.(Receiver); ok {
+			r.Receive(b.receipts)
+		}
+	}
+	return b, nil
+}

@@ -204,6 +204,8 @@ func configuration(p *process, opts Options) ([]byte, error) {
 		"registration": map[string]any{"mode": "open", "shared_secret": SharedSecret},
 		"rate_limits":  map[string]any{"enabled": false},
 		"accounts":     map[string]any{"self_deactivate": true},
+		// What is sent waits for the test to take it.
+		"telephony": map[string]any{"mode": "external"},
 		// Gateways and application services of tests are on this machine.
 		"outbound":     map[string]any{"allowed_addresses": []string{"127.0.0.0/8"}},
 		"signing_keys": map[string]any{"encryption_key": encryptionKey},

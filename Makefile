@@ -46,7 +46,7 @@ run: postgresql build ## build and start a server to try out; its data is in ./d
 	bin/roomline serve --dev
 
 .PHONY: test
-test: check bin-test page-test chromium clamav slapd vdirsyncer bin/minio bin/versitygw bin/mailpit tests/jssdk/node_modules tests/hydrogen/node_modules tests/bridge/node_modules ## everything that has to hold: check, then all tests
+test: check bin-test page-test chromium clamav slapd vdirsyncer bin/minio bin/versitygw bin/mailpit tests/jssdk/node_modules tests/hydrogen/node_modules tests/bridge/node_modules tests/smsc/node_modules ## everything that has to hold: check, then all tests
 	$(WITHPOSTGRES) $(GO) test -timeout 20m -parallel 4 $(TAGS) $(TESTFLAGS) $$($(GO) list ./... | grep -v /tests)
 	# Clients of others wait for what they expect as long as they see fit, which is too short beside other tests.
 	$(WITHPOSTGRES) $(GO) test -p 1 -timeout 20m -parallel 4 $(TAGS) $(TESTFLAGS) ./tests/...

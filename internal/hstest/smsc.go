@@ -119,7 +119,7 @@ func (s *SMSCServer) Receipts(t testing.TB, count int, state string) {
 	s.post(t, "/receipts", fmt.Sprintf(`{"count":%d,"state":%q}`, count, state))
 }
 
-// Do does one of drop, unbind, odd and garbage to all connections.
+// Do does one of again (the last receipt), drop, unbind, odd and garbage (to all connections).
 func (s *SMSCServer) Do(t testing.TB, what string) { t.Helper(); s.post(t, "/"+what, "{}") }
 
 // Seen is what has come in.

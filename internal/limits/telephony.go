@@ -7,8 +7,8 @@ const (
 	// SMSName bounds what people chose to be called, in a message that a stranger reads: no sentence fits.
 	SMSName = 30
 
-	// SMSParts bounds the parts of one message. A link of a usual length takes one, a long host two.
-	SMSParts = 4
+	// SMSParts bounds the parts of one message: no more than an invitation is paid for (InvitationParts). With a link of a usual length it takes one.
+	SMSParts = 3
 
 	// SMSReceipts is for how long receipts of parts are waited for, SMSReceiptsKept how many messages are remembered for them. Centres give up a
 	// message after three days, usually.

@@ -1,7 +1,7 @@
 // A short message centre for the tests: smsc.mjs --smpp PORT --control PORT --tls PORT --cert FILE --key FILE
 //
-// It speaks SMPP with a library of others. By HTTP on the control port a test says how it is to behave (POST /behave, /receipts, /drop, /forget)
-// and reads what came in (GET /seen).
+// It speaks SMPP with a library of others. By HTTP on the control port a test says how it is to behave (POST /behave, /receipts, /again, /drop, /unbind,
+// /odd, /garbage) and it reads what came in (GET /seen).
 import http from 'node:http';
 import fs from 'node:fs';
 import { parseArgs } from 'node:util';
@@ -44,6 +44,8 @@ function whole(p) {
   }
 }
 
+let lastReceipt;
+
 function receipt(owing, state = behaviour.receiptState) {
   const id = written(owing.id, behaviour.receiptIds);
   const text = `id:${id} sub:001 dlvrd:001 submit date:${now()} done date:${now()} stat:${state} err:000 text:`;
@@ -58,6 +60,7 @@ function receipt(owing, state = behaviour.receiptState) {
   }
   const receiver = [...sessions].find(s => s.receives);
   if (!receiver) { owed.push(owing); return; }
+  lastReceipt = pdu;
   receiver.deliver_sm(pdu, answer => seen.receiptAnswers.push(answer.command_status));
 }
 
@@ -113,6 +116,8 @@ function connected(session) {
 const control = {
   'POST /behave': body => { behaviour = { ...usual, ...body }; },
   'POST /receipts': body => owed.splice(0, body.count || owed.length).forEach(o => receipt(o, body.state)),
+  // The last receipt once more.
+  'POST /again': () => [...sessions].find(s => s.receives).deliver_sm({ ...lastReceipt }, answer => seen.receiptAnswers.push(answer.command_status)),
   'POST /drop': () => sessions.forEach(s => s.destroy()),
   'POST /unbind': () => sessions.forEach(s => s.unbind(() => {})),
   // An answer of a phone, and a PDU that no library knows.

@@ -49,10 +49,10 @@ const secretLength = 16
 type gateway struct {
 	cfg    Gateway
 	all    Config
-	report func(context.Context, outbox.Outcome) error
+	report func(context.Context, ...outbox.Outcome) error
 }
 
-func newGateway(cfg Gateway, all Config, report func(context.Context, outbox.Outcome) error) (*gateway, error) {
+func newGateway(cfg Gateway, all Config, report func(context.Context, ...outbox.Outcome) error) (*gateway, error) {
 	cfg.ReceiptSecret = cmp.Or(cfg.ReceiptSecret, cfg.Secret)
 	var errs []error
 	if u, err := url.Parse(cfg.URL); err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" {
@@ -266,6 +266,7 @@ func (g *gateway) takeReceipts(ctx context.Context, c *httpapi.Call) (any, error
 	if request.ID != "" {
 		request.Receipts = append(request.Receipts, request.gatewayReceipt)
 	}
+	var outcomes []outbox.Outcome
 	for _, r := range request.Receipts {
 		o := outbox.Outcome{Reference: gatewayReference(r.ID), State: outbox.State(r.State)}
 		if r.ID == "" || o.State != outbox.Delivered && o.State != outbox.Failed {
@@ -277,9 +278,11 @@ func (g *gateway) takeReceipts(ctx context.Context, c *httpapi.Call) (any, error
 				o.Problem = r.Problem
 			}
 		}
-		if err := g.report(ctx, o); err != nil {
-			return nil, matrix.Unavailable(limits.SMSReport)
-		}
+		outcomes = append(outcomes, o)
+	}
+	if err := g.report(ctx, outcomes...); err != nil {
+		g.all.Log.Warn("sms: receipts of the gateway could not be reported", "error", err)
+		return nil, matrix.Unavailable(limits.SMSReport)
 	}
 	return nil, nil
 }

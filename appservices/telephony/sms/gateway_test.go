@@ -188,8 +188,8 @@ func TestSignedReceipts(t *testing.T) {
 	if len(c.got("hook:c")) != 0 {
 		t.Error("a state that is no end was reported")
 	}
-	// When nobody takes it the gateway is told, and sends it again.
-	c.stop()
+	// When the server does not hear it the gateway is told, and sends it again.
+	c.hear(false)
 	if got := send(right, now, body, body); got != http.StatusServiceUnavailable {
 		t.Errorf("%d", got)
 	}

@@ -53,7 +53,7 @@ type smpp struct {
 	cfg      SMPP
 	all      Config
 	source   pdu.Address
-	report   func(context.Context, outbox.Outcome) error
+	report   func(context.Context, ...outbox.Outcome) error
 	receipts *tracker
 	window   chan struct{}
 	throttle time.Duration
@@ -67,7 +67,7 @@ type smpp struct {
 	next     time.Time     // when the next may be sent
 }
 
-func newSMPP(cfg SMPP, all Config, report func(context.Context, outbox.Outcome) error) (*smpp, error) {
+func newSMPP(cfg SMPP, all Config, report func(context.Context, ...outbox.Outcome) error) (*smpp, error) {
 	cfg.Timeout, cfg.EnquireLink = cmp.Or(cfg.Timeout, defaultTimeout), cmp.Or(cfg.EnquireLink, defaultEnquireLink)
 	cfg.Window = cmp.Or(cfg.Window, defaultWindow)
 	source, err := sourceAddress(all.Sender)

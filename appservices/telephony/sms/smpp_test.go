@@ -28,6 +28,7 @@ type connected struct {
 
 	mu       sync.Mutex
 	receipts []outbox.Outcome
+	deaf     bool
 }
 
 // connect starts a transport to a centre; change may change its configuration.
@@ -51,24 +52,31 @@ func connect(t *testing.T, centre *hstest.SMSCServer, change func(*Config)) *con
 
 func start(t *testing.T, transport *Transport) *connected {
 	c := &connected{Transport: transport, t: t}
+	transport.Receive(func(_ context.Context, receipts []outbox.Outcome) error {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if c.deaf {
+			return errors.New("the server is away")
+		}
+		c.receipts = append(c.receipts, receipts...)
+		return nil
+	})
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
 		_ = transport.Run(ctx)
 	}()
-	drained := make(chan struct{})
-	go func() {
-		defer close(drained)
-		for o := range transport.Receipts() {
-			c.mu.Lock()
-			c.receipts = append(c.receipts, o)
-			c.mu.Unlock()
-		}
-	}()
-	c.stop = sync.OnceFunc(func() { cancel(); <-ended; <-drained })
+	c.stop = sync.OnceFunc(func() { cancel(); <-ended })
 	t.Cleanup(c.stop)
 	return c
+}
+
+// hear says whether the server hears receipts.
+func (c *connected) hear(does bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.deaf = !does
 }
 
 // give sends a message and returns what became of it, and how often the server was told before.
@@ -260,26 +268,31 @@ func TestReceiptOfAnotherProcess(t *testing.T) {
 	}
 }
 
-// The centre sends a receipt again that nobody took.
-func TestReceiptIsTakenOnlyWhenTheBridgeHasIt(t *testing.T) {
+// The centre is told to send a receipt again that the server has not heard.
+func TestReceiptIsTakenOnlyWhenTheServerHasIt(t *testing.T) {
 	t.Parallel()
 	centre := hstest.SMSC(t)
-	centre.Behave(t, `{"receipts":"never"}`)
-	transport, err := New(Config{Sender: "Roomline", Log: slog.New(slog.DiscardHandler), SMPP: &SMPP{Address: centre.Address, SystemID: "roomline", Password: "secret", Timeout: time.Second}})
-	if err != nil {
-		t.Fatal(err)
+	centre.Behave(t, `{"receipts":"on request"}`)
+	c := connect(t, centre, func(cfg *Config) { cfg.Unicode = true })
+	handed := c.mustGive(long(1, "32470123456"))
+	centre.Receipts(t, 2, "DELIVRD")
+	centre.Await(t, "two answers", func(s hstest.SMSCSeen) bool { return len(s.ReceiptAnswers) == 2 })
+	c.hear(false)
+	centre.Receipts(t, 1, "DELIVRD")
+	seen := centre.Await(t, "an answer", func(s hstest.SMSCSeen) bool { return len(s.ReceiptAnswers) == 3 })
+	if seen.ReceiptAnswers[2] != 0x64 {
+		t.Errorf("answered %#x although the server has not heard the receipt", seen.ReceiptAnswers[2])
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan struct{})
-	go func() { defer close(ended); _ = transport.Run(ctx) }()
-	defer func() { cancel(); <-ended }()
-	centre.Behave(t, `{"receipts":"at once"}`)
-	if _, err := transport.Send(ctx, numbered(1, "32470123456"), func(string) error { return nil }); err != nil {
-		t.Fatal(err)
+	c.hear(true)
+	centre.Do(t, "again")
+	if o := c.await(handed.Reference); o.State != outbox.Delivered {
+		t.Errorf("%+v", o)
 	}
-	seen := centre.Await(t, "an answer", func(s hstest.SMSCSeen) bool { return len(s.ReceiptAnswers) == 1 })
-	if seen.ReceiptAnswers[0] != 0x64 {
-		t.Errorf("answered %#x although nobody took the receipt", seen.ReceiptAnswers[0])
+	// And once more: it is known.
+	centre.Do(t, "again")
+	seen = centre.Await(t, "answers", func(s hstest.SMSCSeen) bool { return len(s.ReceiptAnswers) == 5 })
+	if got := c.got(handed.Reference); len(got) != 1 || seen.ReceiptAnswers[4] != 0 {
+		t.Errorf("reported %d times, answered %v", len(got), seen.ReceiptAnswers)
 	}
 }
 
@@ -557,7 +570,7 @@ func FuzzRead(f *testing.F) {
 	f.Add([]byte("\x00\x00\x00\x30\x00\x00\x00\x05\x00\x00\x00\x00\x00\x00\x00\x01\x00\x01\x011\x00\x01\x012\x00\x04\x00\x00\x00\x00\x00\x00\x00\x00\x05id:1 "))
 	f.Add([]byte("\x00\x00\x00\x31\x00\x00\x00\x05\x00\x00\x00\x00\x00\x00\x00\x01\x00\x01\x011\x00\x01\x012\x00\x44\x00\x00\x00\x00\x00\x00\x00\x00\x06\x05\xff\x03\x01\x02\x03"))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		s := &smpp{receipts: newTracker(IDsAuto, time.Now), report: func(context.Context, outbox.Outcome) error { return nil }, cfg: SMPP{Timeout: time.Second}}
+		s := &smpp{receipts: newTracker(IDsAuto, time.Now), report: func(context.Context, ...outbox.Outcome) error { return nil }, cfg: SMPP{Timeout: time.Second}}
 		l := &link{conn: unheard{r: strings.NewReader(string(text))}, request: s.request, pending: map[int32]chan pdu.PDU{1: make(chan pdu.PDU, 1)}, done: make(chan struct{})}
 		l.read()
 		<-l.done

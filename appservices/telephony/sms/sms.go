@@ -17,7 +17,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"sync"
 	"time"
 
 	"github.com/roomline/roomline/appservices/telephony"
@@ -40,12 +39,10 @@ type Config struct {
 
 // Transport is a telephony.Receiver and a telephony.Runner.
 type Transport struct {
-	cfg      Config
-	network  network
-	receipts chan outbox.Outcome
-	closed   chan struct{}
-	// reporting is held by whoever writes to receipts.
-	reporting sync.RWMutex
+	cfg     Config
+	network network
+	// reports takes receipts; Receive sets it before anything runs.
+	reports func(ctx context.Context, receipts []outbox.Outcome) error
 }
 
 // network is a way into a telecom's network.
@@ -68,7 +65,7 @@ func New(cfg Config) (*Transport, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	t := &Transport{cfg: cfg, receipts: make(chan outbox.Outcome), closed: make(chan struct{})}
+	t := &Transport{cfg: cfg}
 	var err error
 	switch {
 	case (cfg.SMPP == nil) == (cfg.Gateway == nil):
@@ -84,15 +81,8 @@ func New(cfg Config) (*Transport, error) {
 	return t, nil
 }
 
-// Run keeps the connections to a centre until ctx ends. It is called once.
-func (t *Transport) Run(ctx context.Context) error {
-	err := t.network.run(ctx)
-	close(t.closed)
-	t.reporting.Lock()
-	defer t.reporting.Unlock()
-	close(t.receipts)
-	return err
-}
+// Run keeps the connections to a centre until ctx ends.
+func (t *Transport) Run(ctx context.Context) error { return t.network.run(ctx) }
 
 // Send implements telephony.Transport.
 func (t *Transport) Send(ctx context.Context, m *outbox.Message, sending func(reference string) error) (telephony.Handed, error) {
@@ -104,32 +94,23 @@ func (t *Transport) Send(ctx context.Context, m *outbox.Message, sending func(re
 	return t.network.send(ctx, m, text, sending)
 }
 
-// Receipts implements telephony.Receiver.
-func (t *Transport) Receipts() <-chan outbox.Outcome { return t.receipts }
+// Receive implements telephony.Receiver.
+func (t *Transport) Receive(report func(ctx context.Context, receipts []outbox.Outcome) error) {
+	t.reports = report
+}
 
 // Routes are what a gateway's receipts come to; none with a centre.
 func (t *Transport) Routes() []httpapi.Route { return t.network.routes() }
 
-// errStopped is that nobody takes receipts any more.
-var errStopped = errors.New("the bridge is stopping")
-
-// report hands an outcome over, and returns when the bridge has it. The network is told that a receipt has arrived after that only.
-func (t *Transport) report(ctx context.Context, o outbox.Outcome) error {
-	t.reporting.RLock()
-	defer t.reporting.RUnlock()
-	select {
-	case <-t.closed:
-		return errStopped
-	default:
+// report returns when the server has heard it. The network is told that its receipts have arrived after that only.
+func (t *Transport) report(ctx context.Context, receipts ...outbox.Outcome) error {
+	if t.reports == nil {
+		return errors.New("nobody takes receipts")
 	}
-	select {
-	case t.receipts <- o:
+	if len(receipts) == 0 {
 		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.closed:
-		return errStopped
-	case <-time.After(limits.SMSReport):
-		return errors.New("the bridge does not take receipts")
 	}
+	ctx, cancel := context.WithTimeout(ctx, limits.SMSReport)
+	defer cancel()
+	return t.reports(ctx, receipts)
 }

@@ -45,6 +45,7 @@ func TestTexts(t *testing.T) {
 		want string
 	}{
 		{invitation("en", "Anna", "Proximus"), "Invitation from Anna, Proximus. Tap to join, no account needed:\nhttps://matrix.example.org/i#" + secret},
+		{invitation("en", "Andre\u0301 Wolfeschlegelsteinhausenbergerdorff", ""), "Invitation from André Wolfeschlegelsteinhausen. Tap to join, no account needed:\nhttps://matrix.example.org/i#" + secret},
 		{invitation("xx", "", ""), "You are invited. Tap to join, no account needed:\nhttps://matrix.example.org/i#" + secret},
 		{invitation("fr", "Anna Vandenberghe-Debruyne", "Proximus"), "Invitation de Anna, Proximus. Touchez pour participer, sans compte :\nhttps://matrix.example.org/i#" + secret},
 		{meeting, "Besprechung am 01.12. 14:00 CET, Einladung von Zoe Durisova, Proximus. Tippen zum Teilnehmen:\nhttps://matrix.example.org/i#" + secret},

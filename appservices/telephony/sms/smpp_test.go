@@ -221,12 +221,15 @@ func TestReceiptsOfAllKinds(t *testing.T) {
 			t.Parallel()
 			centre := hstest.SMSC(t)
 			centre.Behave(t, "{"+behaviour+"}")
-			c := connect(t, centre, func(cfg *Config) { cfg.SMPP.TwoConnections = name == "first" })
+			first := name == "first"
+			c := connect(t, centre, func(cfg *Config) { cfg.SMPP.TwoConnections, cfg.Unicode = first, first })
 			for i, number := range []string{"32470123456", "32470123457", "32470123458"} {
-				if name == "first" {
+				m := numbered(int64(i), number)
+				if first {
 					centre.Await(t, "two binds", func(s hstest.SMSCSeen) bool { return len(s.Binds) == 2 })
+					m = long(int64(i), number)
 				}
-				handed := c.mustGive(numbered(int64(i), number))
+				handed := c.mustGive(m)
 				if o := c.await(handed.Reference); o.State != outbox.Delivered || handed.Reference == "" {
 					t.Errorf("%+v", o)
 				}
@@ -238,13 +241,15 @@ func TestReceiptsOfAllKinds(t *testing.T) {
 func TestReceiptThatIsNoEndIsNoNews(t *testing.T) {
 	t.Parallel()
 	centre := hstest.SMSC(t)
-	centre.Behave(t, `{"receipts":"on request"}`)
 	c := connect(t, centre, nil)
-	for i, state := range []string{"ENROUTE", "ACCEPTD", "UNKNOWN"} {
-		c.mustGive(numbered(int64(i), "32470123456"))
-		centre.Receipts(t, 0, state)
+	for _, style := range []string{"tlv", "text"} {
+		centre.Behave(t, `{"receipts":"on request","receiptStyle":"`+style+`"}`)
+		for i, state := range []string{"ENROUTE", "ACCEPTD", "UNKNOWN"} {
+			c.mustGive(numbered(int64(i), "32470123456"))
+			centre.Receipts(t, 0, state)
+		}
 	}
-	centre.Await(t, "three answers", func(s hstest.SMSCSeen) bool { return len(s.ReceiptAnswers) == 3 })
+	centre.Await(t, "six answers", func(s hstest.SMSCSeen) bool { return len(s.ReceiptAnswers) == 6 })
 	handed := c.mustGive(numbered(4, "32470123456"))
 	centre.Receipts(t, 0, "EXPIRED")
 	if o := c.await(handed.Reference); o.State != outbox.Failed || o.Problem != "expired" || len(c.receipts) != 1 {

@@ -49,7 +49,7 @@ var layers = []layer{
 }
 
 // lower stands for the packages of internal/ that a server is made of.
-const lower = "internal/{matrix,limits,strictjson,store,httpapi,journal,ratelimit,housekeeping,fedclient,outbound,people,seal,outbox}"
+const lower = "internal/{matrix,limits,strictjson,store,httpapi,journal,ratelimit,housekeeping,fedclient,outbound,people,seal,outbox,commands}"
 
 // standardOnly are the packages that import the standard library only.
 var standardOnly = []string{"internal/matrix", "internal/limits"}

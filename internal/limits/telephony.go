@@ -34,3 +34,26 @@ const (
 	// SMSSignature is how old a signed request of a gateway may be, and how far ahead its clock.
 	SMSSignature = 5 * time.Minute
 )
+
+// Commands to the bot of the telephony bridge (internal/commands, clientapi/invitations).
+const (
+	// CommandText bounds a message that is looked at, CommandAddresses the addresses in it.
+	CommandText      = 4 << 10
+	CommandAddresses = 20
+
+	// CommandID is how many letters of an invitation's id name it at least.
+	CommandID = 6
+
+	// CommandAge is how old a command may be: who wrote it expects no answer any more.
+	CommandAge = 10 * time.Minute
+
+	// CommandClaim is for how long one process may be busy with a command before another one does the rest.
+	CommandClaim = 45 * time.Second
+
+	// CommandKept is for how long the answers to commands are kept: as long as a command may come again.
+	CommandKept = 24 * time.Hour
+
+	// CommandRooms bounds the rooms among which one is looked for by its name, and CommandList the invitations that an answer lists.
+	CommandRooms = 5000
+	CommandList  = 20
+)

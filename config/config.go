@@ -413,6 +413,19 @@ type SMS struct {
 	// Transport is smpp, for a short message centre; webhook, for a gateway that is asked by HTTP; or empty: no short messages are sent.
 	Transport string `yaml:"transport"`
 
+	// Sender is what phones show: a name of up to 11 characters, a short code, or a number with a plus. It is needed with transport.
+	Sender string `yaml:"sender" example:"Roomline"`
+
+	// Unicode leaves names in the letters that they are written in. A message with a letter that phones' first alphabet does not have is twice as long,
+	// and costs as much more. Without it names are written in the letters that it has.
+	Unicode bool `yaml:"unicode"`
+
+	// SMPP is a short message centre that speaks SMPP 3.4.
+	SMPP SMPP `yaml:"smpp"`
+
+	// Webhook is a gateway that is asked by HTTP.
+	Webhook Webhook `yaml:"webhook"`
+
 	// Window is for how long a short message is not sent a second time when it is not known whether the network took it, because
 	// the connection broke or the bridge died.
 	Window time.Duration `yaml:"window"`
@@ -425,6 +438,61 @@ type SMS struct {
 
 	// Prices are what one costs to numbers that begin so, with the country code and without a plus; the longest beginning counts.
 	Prices map[string]string `yaml:"prices" example:"{\"32\": \"0.05\", \"33\": \"0.06\"}"`
+}
+
+// SMPP is a short message centre.
+type SMPP struct {
+	// Address is its host:port.
+	Address string `yaml:"address" example:"smsc.example.org:2775"`
+
+	// SystemID, password and system_type are what the bridge binds with.
+	SystemID string `yaml:"system_id" example:"roomline"`
+
+	// Password belongs to system_id.
+	Password Secret `yaml:"password"`
+
+	// SystemType is what some centres want to know of who binds.
+	SystemType string `yaml:"system_type"`
+
+	// TwoConnections binds a transmitter and a receiver, for centres that have no transceivers.
+	TwoConnections bool `yaml:"two_connections"`
+
+	// TLS encrypts the connection.
+	TLS bool `yaml:"tls"`
+
+	// CAFile holds the certificate authorities (PEM) that the centre's certificate is checked with, in place of the system's.
+	CAFile string `yaml:"ca_file"`
+
+	// Timeout is how long the centre may take to answer.
+	Timeout time.Duration `yaml:"timeout"`
+
+	// EnquireLink is how often it is asked whether it is there.
+	EnquireLink time.Duration `yaml:"enquire_link"`
+
+	// Window is how many requests may be unanswered at a time.
+	Window int `yaml:"window"`
+
+	// Rate is how many messages a second are sent. 0: as many as the centre takes.
+	Rate int `yaml:"rate"`
+
+	// ReceiptIDs says how receipts write the ids of messages: auto finds out, decimal if answers have them in hexadecimal digits, hex for the
+	// other way round.
+	ReceiptIDs string `yaml:"receipt_ids"`
+}
+
+// Webhook is a gateway for short messages.
+type Webhook struct {
+	// URL is where messages are posted to.
+	URL string `yaml:"url" example:"https://sms.example.org/messages"`
+
+	// Secret signs the requests, 16 characters at least.
+	Secret Secret `yaml:"secret"`
+
+	// ReceiptSecret signs the gateway's receipts, which come to /_roomline/telephony/v1/receipts. Empty: secret does.
+	ReceiptSecret Secret `yaml:"receipt_secret"`
+
+	// AllowedAddresses are addresses and networks (CIDR) where the gateway may be although they are not public.
+	AllowedAddresses []string `yaml:"allowed_addresses" example:"[10.20.0.0/16]"`
 }
 
 // TelephonyLimits are what the operator allows to be sent.
@@ -780,7 +848,10 @@ func Defaults() *Config {
 
 func defaultTelephony() Telephony {
 	return Telephony{
-		Mode: TelephonyInProcess, Email: Email{SMTP: SMTP{TLS: "starttls"}}, SMS: SMS{Window: time.Minute, Currency: "EUR", Price: "0.10"},
+		Mode: TelephonyInProcess, Email: Email{SMTP: SMTP{TLS: "starttls"}}, SMS: SMS{
+			Window: time.Minute, Currency: "EUR", Price: "0.10",
+			SMPP: SMPP{Timeout: 10 * time.Second, EnquireLink: 30 * time.Second, Window: 10, ReceiptIDs: "auto"},
+		},
 		Limits: TelephonyLimits{
 			BudgetPerDay: "20", BudgetMost: "200", NumberPause: time.Minute, PerAddressPerDay: 3, PerAddressEverywhere: 10, CodesPerAddressPerDay: 10,
 			CodesPerHour: 500, PerMemberPerHour: 20, PerHour: 200, PerDay: 1000, PerDomainPerHour: 100, PerBlockPerHour: 10,

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"net"
 	"regexp"
 	"slices"
@@ -27,6 +28,7 @@ func (t *Telephony) check(l *complaints) {
 	if !slices.Contains([]string{"", "smpp", "webhook"}, t.SMS.Transport) {
 		l.add("telephony.sms.transport", "must be smpp, webhook or empty, not %q", t.SMS.Transport)
 	}
+	t.SMS.check(l)
 	if w := t.SMS.Window; w < 10*time.Second || w > 24*time.Hour {
 		l.add("telephony.sms.window", "must be between 10 seconds and a day, not %s", w)
 	}
@@ -39,6 +41,45 @@ func (t *Telephony) check(l *complaints) {
 		}
 	}
 	t.Limits.check(l)
+}
+
+func (s *SMS) check(l *complaints) {
+	switch s.Transport {
+	case "smpp":
+		if _, port, err := net.SplitHostPort(s.SMPP.Address); err != nil || !isPort(port) {
+			l.add("telephony.sms.smpp.address", "must be host:port, not %q", s.SMPP.Address)
+		}
+		if s.SMPP.SystemID == "" {
+			l.add("telephony.sms.smpp.system_id", "is missing")
+		}
+	case "webhook":
+		if !isBaseURL(s.Webhook.URL) {
+			l.add("telephony.sms.webhook.url", "must be an http or https URL, not %q", s.Webhook.URL)
+		}
+		if len(s.Webhook.Secret) < 16 {
+			l.add("telephony.sms.webhook.secret", "must be 16 characters or more")
+		}
+		if n := len(s.Webhook.ReceiptSecret); n > 0 && n < 16 {
+			l.add("telephony.sms.webhook.receipt_secret", "must be 16 characters or more")
+		}
+	default:
+		return
+	}
+	if s.Sender == "" {
+		l.add("telephony.sms.sender", "is missing: what phones show")
+	}
+	p := &s.SMPP
+	if p.Timeout < time.Second || p.Timeout > 30*time.Second || p.EnquireLink < time.Second || p.Window < 1 || p.Window > 1000 || p.Rate < 0 {
+		l.add("telephony.sms.smpp", "timeout must be between 1s and 30s, enquire_link at least 1s, window between 1 and 1000, rate not negative")
+	}
+	if !slices.Contains([]string{"", "auto", "decimal", "hex"}, p.ReceiptIDs) {
+		l.add("telephony.sms.smpp.receipt_ids", "must be auto, decimal or hex, not %q", p.ReceiptIDs)
+	}
+	for i, network := range s.Webhook.AllowedAddresses {
+		if _, err := Network(network); err != nil {
+			l.add(fmt.Sprintf("telephony.sms.webhook.allowed_addresses[%d]", i), "must be an address or a network such as 10.20.0.0/16, not %q", network)
+		}
+	}
 }
 
 func (s *SMTP) check(l *complaints) {

@@ -56,6 +56,7 @@ func commands() []command {
 		{"appservice add", "FILE", "register an application service; - reads the standard input", addAppservice},
 		{"appservice list", "", "list the application services, and how far they have been told", listAppservices},
 		{"appservice remove", "ID", "end an application service", removeAppservice},
+		{"telephony registration", "[--url URL]", "print a registration for roomline-telephony, the telephony bridge as a program of its own", telephonyRegistration},
 		{"routes", "", "list every path that the server answers, and who may ask", listRoutes},
 		{"config check", "FILE", "say whether a configuration file is right, and what is wrong with it", checkConfig},
 		{"config example", "", "print a documented configuration file", printExample},

@@ -95,6 +95,10 @@ func runServer(ctx context.Context, cfg *config.Config, log *slog.Logger, out io
 		}
 	}
 	web.serve(a, health)
+	stopTelephony, err := a.startTelephony()
+	if err != nil {
+		return err
+	}
 	health.start(db.store, a.metrics)
 	log.Info("ready", "server", cfg.ServerName, "version", version(), "listeners", web.addresses(), "took", time.Since(began).Round(time.Millisecond))
 	if cfg.Dev {
@@ -108,6 +112,8 @@ func runServer(ctx context.Context, cfg *config.Config, log *slog.Logger, out io
 	}
 	health.stop()
 	a.sync.Stop()
+	stopTelephony()
+	a.outbox.Stop()
 	web.drain(drainTime)
 	return err
 }

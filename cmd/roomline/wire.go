@@ -32,6 +32,7 @@ import (
 	"github.com/roomline/roomline/clientapi/scim"
 	"github.com/roomline/roomline/clientapi/sso"
 	clientsync "github.com/roomline/roomline/clientapi/sync"
+	"github.com/roomline/roomline/cmd/internal/transports"
 	"github.com/roomline/roomline/config"
 	"github.com/roomline/roomline/internal/housekeeping"
 	"github.com/roomline/roomline/internal/httpapi"
@@ -74,15 +75,20 @@ type app struct {
 	guests      *guests.Server
 	branding    *branding.Server
 	outbox      *outbox.Server
+	registry    *appservices.Registry
+	// transports are what this process sends mails and short messages with.
+	transports transports.Set
 	// outbound asks push gateways, application services and OpenID providers.
 	outbound *http.Client
+	// sealKey is what every process makes its other keys of.
+	sealKey [32]byte
 	// listeners counts those that were made, to tell their metrics apart.
 	listeners int
 }
 
 // newApp puts the parts together in the order in which they depend on each other.
 func newApp(ctx context.Context, cfg *config.Config, st *store.Store, sealKey [32]byte, log *slog.Logger) (*app, error) {
-	a := &app{cfg: cfg, log: log, clock: matrix.SystemClock{}, store: st, metrics: newMetrics()}
+	a := &app{cfg: cfg, log: log, clock: matrix.SystemClock{}, store: st, metrics: newMetrics(), sealKey: sealKey}
 	domains := hostedDomains(cfg)
 	if err := st.EnsureHostedDomains(ctx, domains, matrix.TimestampOf(a.clock.Now())); err != nil {
 		return nil, err
@@ -109,6 +115,10 @@ func newApp(ctx context.Context, cfg *config.Config, st *store.Store, sealKey [3
 	if err != nil {
 		return nil, err
 	}
+	if err := addTelephony(registry, cfg, sealKey); err != nil {
+		return nil, err
+	}
+	a.registry = registry
 	if cfg.RateLimits.Enabled {
 		limiting := limiterConfig(cfg)
 		if err := ratelimit.Check(limiting.Classes); err != nil {
@@ -167,6 +177,9 @@ func newApp(ctx context.Context, cfg *config.Config, st *store.Store, sealKey [3
 	}
 	a.branding = a.newBranding()
 	if a.outbox, err = a.newOutbox(sealKey); err != nil {
+		return nil, err
+	}
+	if a.transports, err = a.newTransports(); err != nil {
 		return nil, err
 	}
 	if a.invitations, err = a.newInvitations(cfg, sealKey); err != nil {
@@ -332,7 +345,7 @@ func (a *app) tables(services []config.Service) [][]httpapi.Route {
 		switch service {
 		case config.ServeClient:
 			tables = append(tables, a.client.Routes(), a.sync.Routes(), a.media.Routes(), a.appservices.Routes(), a.admin.Routes(), a.contacts.Routes(), a.scim.Routes(),
-				a.outbox.Routes(), a.invitations.Routes(), a.guests.Routes(), a.branding.Routes(),
+				a.outbox.Routes(), a.invitations.Routes(), a.guests.Routes(), a.branding.Routes(), a.transports.Routes,
 			)
 			if !slices.Contains(services, config.ServeFederation) {
 				tables = append(tables, federation.OpenIDRoutes(a.store, a.clock))

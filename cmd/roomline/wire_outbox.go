@@ -2,10 +2,18 @@ package main
 
 import (
 	"context"
+	"encoding/base64"
 	"fmt"
+	"net/http"
 
+	"github.com/roomline/roomline/appservices"
+	"github.com/roomline/roomline/appservices/telephony"
 	"github.com/roomline/roomline/clientapi/outbox"
+	"github.com/roomline/roomline/cmd/internal/transports"
 	"github.com/roomline/roomline/config"
+	words "github.com/roomline/roomline/internal/commands"
+	"github.com/roomline/roomline/internal/httpapi"
+	"github.com/roomline/roomline/internal/matrix"
 	message "github.com/roomline/roomline/internal/outbox"
 )
 
@@ -79,4 +87,69 @@ func messageLimits(t *config.Telephony) (outbox.Limits, error) {
 		limits.Prices[begin] = price
 	}
 	return limits, nil
+}
+
+// telephonyID is what the telephony bridge inside the server is called.
+const telephonyID = "roomline-telephony"
+
+// telephonyEvents are what the bridge's bot is told of in rooms that it is in, telephonyActs what it may do there. Elsewhere it is told of
+// commands alone.
+var (
+	telephonyEvents = []string{"m.room.message", "m.room.member", "m.room.encryption", "m.room.encrypted"}
+	telephonyActs   = []string{"read", "send", "rooms", "profile"}
+)
+
+// telephonyTokens are those of the bridge inside the server, the same in every process.
+func telephonyTokens(sealKey [32]byte) (as, hs string) {
+	token := func(purpose string) string { return base64.RawURLEncoding.EncodeToString(derivedKey(sealKey, purpose)) }
+	return token("as_token of the telephony bridge"), token("hs_token of the telephony bridge")
+}
+
+// addTelephony registers the telephony bridge that is inside the server, if there is one.
+func addTelephony(registry *appservices.Registry, cfg *config.Config, sealKey [32]byte) error {
+	if cfg.Telephony.Mode != config.TelephonyInProcess || len(sentMedia(cfg)) == 0 {
+		return nil
+	}
+	as, hs := telephonyTokens(sealKey)
+	return registry.AddBuiltIn(appservices.BuiltIn{
+		ID: telephonyID, Localpart: "telephony", ASToken: as, HSToken: hs, Grants: []string{appservices.GrantTelephony},
+		EventTypes: telephonyEvents, Act: telephonyActs, BodyPrefixes: words.Prefixes(),
+	}, matrix.ServerName(cfg.ServerName))
+}
+
+// newTransports makes what this process sends with.
+func (a *app) newTransports() (transports.Set, error) {
+	if a.cfg.Telephony.Mode != config.TelephonyInProcess {
+		return transports.Set{}, nil
+	}
+	return transports.New(&a.cfg.Telephony, a.log)
+}
+
+// startTelephony runs the telephony bridge inside this process. stop lets it finish what it has begun.
+//
+// It asks this process's own handler, with the same requests as one elsewhere: there is one way for messages to leave.
+func (a *app) startTelephony() (stop func(), err error) {
+	if len(a.transports.ByMedium) == 0 {
+		return func() {}, nil
+	}
+	as, hs := telephonyTokens(a.sealKey)
+	bridge, err := telephony.New(telephony.Config{
+		Homeserver: "http://in-process.invalid", Token: as, HSToken: hs, Transports: a.transports.ByMedium, Log: a.log,
+		HTTP: &http.Client{Transport: httpapi.InProcess(a.handler([]config.Service{config.ServeClient}, nil))},
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := a.registry.Serve(telephonyID, bridge.Handler()); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := bridge.Run(ctx); err != nil {
+			a.log.Error("a part stopped", "part", "telephony", "error", err)
+		}
+	}()
+	return func() { cancel(); <-done }, nil
 }

@@ -97,6 +97,16 @@ func words(list string) map[string]bool {
 	return set
 }
 
+// Prefixes are how messages begin that may be commands.
+func Prefixes() []string {
+	var list []string
+	for word := range verbs {
+		list = append(list, "!"+word)
+	}
+	slices.Sort(list)
+	return list
+}
+
 // IsCommand reports whether a text begins as a command does everywhere.
 func IsCommand(text string) bool {
 	_, _, ok := begin(text, false)

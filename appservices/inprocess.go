@@ -19,8 +19,8 @@ type BuiltIn struct {
 	ASToken, HSToken string
 	Grants           []string
 	// EventTypes are what it is told of in rooms that it is in, and Act what it may do there; BodyPrefixes are how messages begin that it is
-	// told of wherever they are.
-	EventTypes, Act, BodyPrefixes []string
+	// told of wherever they are, as it is of OutsideTypes.
+	EventTypes, Act, BodyPrefixes, OutsideTypes []string
 }
 
 // inProcess is where a built-in application service is asked, once there is somebody to ask.
@@ -38,10 +38,10 @@ func (r *Registry) AddBuiltIn(b BuiltIn, domain matrix.ServerName) error {
 		ID: b.ID, URL: &url, ASToken: b.ASToken, HSToken: b.HSToken, SenderLocalpart: b.Localpart, RateLimited: &no, Namespaces: &namespaces{},
 		Roomline: map[string]any{"organisation": "*", "grants": b.Grants, "view": map[string]any{
 			"event_types": append([]string{}, b.EventTypes...), "act": append([]string{}, b.Act...),
-			"outside": map[string]any{"body_prefixes": append([]string{}, b.BodyPrefixes...)},
+			"outside": map[string]any{"body_prefixes": append([]string{}, b.BodyPrefixes...), "event_types": append([]string{}, b.OutsideTypes...)},
 		}},
 	}
-	if len(b.BodyPrefixes) > 0 {
+	if len(b.BodyPrefixes)+len(b.OutsideTypes) > 0 {
 		d.Namespaces.Rooms = []namespaceDocument{{Exclusive: &no, Regex: "!.*"}}
 	}
 	as, err := d.compile(domain)

@@ -27,9 +27,8 @@ type View struct {
 	acts                  map[string]bool
 	// sends are the types of events that it may send.
 	sends []string
-	// outside are the beginnings of messages that it is told of in rooms that none of its users is in, in lower case; nil: it is told of all
-	// that its namespaces name.
-	outside []string
+	// outside is what it is told of in rooms that none of its users is in; nil: of all that its namespaces name.
+	outside *outsideView
 }
 
 // viewDocument is roomline.view of a registration.
@@ -51,7 +50,12 @@ type viewDocument struct {
 type outsideDocument struct {
 	// BodyPrefixes are how messages begin that are told, whatever the case of their letters: commands.
 	BodyPrefixes []string `json:"body_prefixes"`
+	// EventTypes are told whatever they say.
+	EventTypes []string `json:"event_types"`
 }
+
+// outsideView is outsideDocument, with prefixes in lower case.
+type outsideView struct{ prefixes, types []string }
 
 // fieldRule says what is left of the content of some types.
 type fieldRule struct {
@@ -97,15 +101,15 @@ func (d *viewDocument) compile() (*View, []error) {
 		v.sends = []string{"*"}
 	}
 	if d.Outside != nil {
-		v.outside = []string{}
-		if len(d.Outside.BodyPrefixes) > limits.ViewEntries {
+		v.outside = &outsideView{types: d.Outside.EventTypes}
+		if len(d.Outside.BodyPrefixes)+len(d.Outside.EventTypes) > limits.ViewEntries {
 			errs = append(errs, fmt.Errorf("roomline.view.outside: has more than %d entries", limits.ViewEntries))
 		}
 		for i, prefix := range d.Outside.BodyPrefixes {
 			if prefix == "" {
 				errs = append(errs, fmt.Errorf("roomline.view.outside.body_prefixes[%d]: is empty", i))
 			}
-			v.outside = append(v.outside, strings.ToLower(prefix))
+			v.outside.prefixes = append(v.outside.prefixes, strings.ToLower(prefix))
 		}
 	}
 	return v, errs
@@ -151,16 +155,16 @@ func (v *View) shows(typ string) bool {
 	return anyGlob(v.types, typ)
 }
 
-// showsOutside reports whether a message is told of a room that none of the application service's users is in.
+// showsOutside reports whether an event is told of a room that none of the application service's users is in.
 func (v *View) showsOutside(e *store.Event) bool {
-	if v.outside == nil {
+	if v.outside == nil || anyGlob(v.outside.types, e.Type) {
 		return true
 	}
 	if e.Type != typeMessage || e.StateKey != nil {
 		return false
 	}
 	body := strings.ToLower(gjson.GetBytes(e.JSON, "content.body").String())
-	return slices.ContainsFunc(v.outside, func(prefix string) bool { return strings.HasPrefix(body, prefix) })
+	return slices.ContainsFunc(v.outside.prefixes, func(prefix string) bool { return strings.HasPrefix(body, prefix) })
 }
 
 // showsRoom reports whether a room is told of.

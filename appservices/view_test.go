@@ -1,9 +1,11 @@
 package appservices
 
 import (
+	"net/http"
 	"testing"
 
 	"github.com/roomline/roomline/internal/matrix"
+	"github.com/roomline/roomline/internal/store"
 )
 
 func viewOf(t *testing.T, d viewDocument) *View {
@@ -59,5 +61,60 @@ func TestNamespacesKnowWhereToLook(t *testing.T) {
 		if err != nil || n.from != want[0] && n.from != "@" || n.from == want[0] && n.to != want[1] {
 			t.Errorf("%s: from %q to %q, %v; want %q", expression, n.from, n.to, err, want)
 		}
+	}
+}
+
+func TestViewShowsCommandsAloneOfRoomsOfOthers(t *testing.T) {
+	t.Parallel()
+	v := viewOf(t, viewDocument{EventTypes: []string{"*"}, Outside: &outsideDocument{BodyPrefixes: []string{"!Invite"}, EventTypes: []string{"x.state"}}})
+	key := ""
+	for text, want := range map[string]bool{
+		`{"body":"!invite anna@example.com"}`: true, `{"body":"!INVITE x"}`: true, `{"body":"* !invite x"}`: false, `{"body":"hello !invite"}`: false,
+		`{"body":1}`: false, `{}`: false, `{"body":"hello","formatted_body":"!invite"}`: false,
+	} {
+		e := store.Event{Type: "m.room.message", JSON: []byte(`{"content":` + text + `}`)}
+		if got := v.showsOutside(&e); got != want {
+			t.Errorf("%s: %v", text, got)
+		}
+		e.StateKey = &key
+		if v.showsOutside(&e) {
+			t.Errorf("a state event: %s", text)
+		}
+	}
+	for typ, want := range map[string]bool{"x.state": true, "m.room.member": false, "m.room.encrypted": false} {
+		if got := v.showsOutside(&store.Event{Type: typ, StateKey: &key, JSON: []byte(`{"content":{"body":"!invite"}}`)}); got != want {
+			t.Errorf("%s: %v", typ, got)
+		}
+	}
+	if all := viewOf(t, viewDocument{EventTypes: []string{"*"}}); !all.showsOutside(&store.Event{Type: "a"}) {
+		t.Error("without outside not everything is told")
+	}
+}
+
+func TestTheBuiltInServiceIsNotToldBeforeItIsThere(t *testing.T) {
+	t.Parallel()
+	r, err := Load(nil, "x.test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := BuiltIn{ID: "bridge", Localpart: "telephony", ASToken: "secret-as-token", HSToken: "secret-hs-token", Grants: []string{GrantTelephony}, BodyPrefixes: []string{"!invite"}}
+	if err := r.AddBuiltIn(b, "x.test"); err != nil {
+		t.Fatal(err)
+	}
+	as := r.ofToken("secret-as-token")
+	if as == nil || as.Sender != "@telephony:x.test" || !as.Everywhere || as.reachable() {
+		t.Fatalf("registered as %+v", as)
+	}
+	if err := r.Serve("bridge", http.NotFoundHandler()); err != nil || !as.reachable() {
+		t.Fatalf("served: %v", err)
+	}
+	if r.Serve("other", http.NotFoundHandler()) == nil {
+		t.Error("something that is not there is served")
+	}
+	if err := r.AddBuiltIn(b, "x.test"); err == nil {
+		t.Error("twice the same")
+	}
+	if _, err := parse([]byte(`{"id":"x","url":null,"as_token":"12345678","hs_token":"87654321","sender_localpart":"x","namespaces":{},"roomline":{"organisation":"1","grants":["telephony"]}}`), "x.test"); err == nil {
+		t.Error("a bridge of one organisation gets the messages of all")
 	}
 }

@@ -413,18 +413,18 @@ type SMS struct {
 	// Transport is smpp, for a short message centre; webhook, for a gateway that is asked by HTTP; or empty: no short messages are sent.
 	Transport string `yaml:"transport"`
 
-	// Sender is what phones show: a name of up to 11 characters, a short code, or a number with a plus. It is needed with transport.
-	Sender string `yaml:"sender" example:"Roomline"`
+	// Sender is what phones show: a name of up to 11 letters and digits, a short code, or a number with a plus. It is needed with a transport.
+	Sender string `yaml:"sender" example:"Example"`
 
-	// Unicode leaves names in the letters that they are written in. A message with a letter that phones' first alphabet does not have is twice as long,
-	// and costs as much more. Without it names are written in the letters that it has.
+	// Unicode leaves names in the letters that people write them in. Otherwise they are written in Latin letters of the GSM alphabet, so that a
+	// message fits into one part.
 	Unicode bool `yaml:"unicode"`
 
-	// SMPP is a short message centre that speaks SMPP 3.4.
+	// SMPP is for the transport smpp: a short message centre that speaks SMPP 3.4.
 	SMPP SMPP `yaml:"smpp"`
 
-	// Webhook is a gateway that is asked by HTTP.
-	Webhook Webhook `yaml:"webhook"`
+	// Webhook is for the transport webhook: a gateway (docs/sms.md says what it has to do).
+	Webhook SMSWebhook `yaml:"webhook"`
 
 	// Window is for how long a short message is not sent a second time when it is not known whether the network took it, because
 	// the connection broke or the bridge died.
@@ -442,57 +442,57 @@ type SMS struct {
 
 // SMPP is a short message centre.
 type SMPP struct {
-	// Address is its host:port.
+	// Address is its host:port; 2775 is usual, 3550 with tls.
 	Address string `yaml:"address" example:"smsc.example.org:2775"`
 
-	// SystemID, password and system_type are what the bridge binds with.
-	SystemID string `yaml:"system_id" example:"roomline"`
-
-	// Password belongs to system_id.
-	Password Secret `yaml:"password"`
-
-	// SystemType is what some centres want to know of who binds.
-	SystemType string `yaml:"system_type"`
-
-	// TwoConnections binds a transmitter and a receiver, for centres that have no transceivers.
-	TwoConnections bool `yaml:"two_connections"`
-
-	// TLS encrypts the connection.
+	// TLS encrypts the connection. Without it, texts and numbers are readable on the way.
 	TLS bool `yaml:"tls"`
 
 	// CAFile holds the certificate authorities (PEM) that the centre's certificate is checked with, in place of the system's.
 	CAFile string `yaml:"ca_file"`
 
+	// SystemID is the name that the centre knows this server by.
+	SystemID string `yaml:"system_id"`
+
+	// Password belongs to system_id: at most 8 characters.
+	Password Secret `yaml:"password"`
+
+	// SystemType is for centres that ask for one.
+	SystemType string `yaml:"system_type"`
+
+	// TwoConnections binds a transmitter and a receiver, for centres that have no transceiver.
+	TwoConnections bool `yaml:"two_connections"`
+
 	// Timeout is how long the centre may take to answer.
 	Timeout time.Duration `yaml:"timeout"`
 
-	// EnquireLink is how often it is asked whether it is there.
+	// EnquireLink is the time between two questions whether the centre is there.
 	EnquireLink time.Duration `yaml:"enquire_link"`
 
-	// Window is how many requests may be unanswered at a time.
+	// Window is how many requests of a process may be unanswered.
 	Window int `yaml:"window"`
 
-	// Rate is how many messages a second are sent. 0: as many as the centre takes.
+	// Rate is how many short messages a process sends in a second. 0: as many as there are.
 	Rate int `yaml:"rate"`
 
-	// ReceiptIDs says how receipts write the ids of messages: auto finds out, decimal if answers have them in hexadecimal digits, hex for the
-	// other way round.
+	// ReceiptIDs is how receipts write what answers call a message: auto; decimal, if answers write the same number in hexadecimal digits; or hex,
+	// the other way round.
 	ReceiptIDs string `yaml:"receipt_ids"`
 }
 
-// Webhook is a gateway for short messages.
-type Webhook struct {
-	// URL is where messages are posted to.
-	URL string `yaml:"url" example:"https://sms.example.org/messages"`
+// SMSWebhook is a gateway that is asked by HTTP.
+type SMSWebhook struct {
+	// URL is what messages are posted to.
+	URL string `yaml:"url" example:"https://gateway.example.org/messages"`
 
-	// Secret signs the requests, 16 characters at least.
+	// Secret signs what is posted: at least 16 characters.
 	Secret Secret `yaml:"secret"`
 
-	// ReceiptSecret signs the gateway's receipts, which come to /_roomline/telephony/v1/receipts. Empty: secret does.
+	// ReceiptSecret signs the receipts that the gateway posts to /_roomline/telephony/v1/receipts. Empty: secret.
 	ReceiptSecret Secret `yaml:"receipt_secret"`
 
-	// AllowedAddresses are addresses and networks (CIDR) where the gateway may be although they are not public.
-	AllowedAddresses []string `yaml:"allowed_addresses" example:"[10.20.0.0/16]"`
+	// AllowedNetworks are networks (CIDR) that the gateway may be in although they are not public.
+	AllowedNetworks []string `yaml:"allowed_networks" example:"[10.20.0.0/16]"`
 }
 
 // TelephonyLimits are what the operator allows to be sent.

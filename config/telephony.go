@@ -1,8 +1,8 @@
 package config
 
 import (
-	"fmt"
 	"net"
+	"net/netip"
 	"regexp"
 	"slices"
 	"strings"
@@ -28,7 +28,6 @@ func (t *Telephony) check(l *complaints) {
 	if !slices.Contains([]string{"", "smpp", "webhook"}, t.SMS.Transport) {
 		l.add("telephony.sms.transport", "must be smpp, webhook or empty, not %q", t.SMS.Transport)
 	}
-	t.SMS.check(l)
 	if w := t.SMS.Window; w < 10*time.Second || w > 24*time.Hour {
 		l.add("telephony.sms.window", "must be between 10 seconds and a day, not %s", w)
 	}
@@ -40,10 +39,15 @@ func (t *Telephony) check(l *complaints) {
 			l.add("telephony.sms.prices."+begin, "must be the beginning of a number, such as 32, with an amount such as 0.075")
 		}
 	}
+	t.SMS.checkTransport(l)
 	t.Limits.check(l)
 }
 
-func (s *SMS) check(l *complaints) {
+// checkTransport checks what the transport needs; sms.New says more.
+func (s *SMS) checkTransport(l *complaints) {
+	if s.Transport != "" && s.Sender == "" {
+		l.add("telephony.sms.sender", "is missing")
+	}
 	switch s.Transport {
 	case "smpp":
 		if _, port, err := net.SplitHostPort(s.SMPP.Address); err != nil || !isPort(port) {
@@ -52,32 +56,30 @@ func (s *SMS) check(l *complaints) {
 		if s.SMPP.SystemID == "" {
 			l.add("telephony.sms.smpp.system_id", "is missing")
 		}
+		if !slices.Contains([]string{"auto", "decimal", "hex"}, s.SMPP.ReceiptIDs) {
+			l.add("telephony.sms.smpp.receipt_ids", "must be auto, decimal or hex, not %q", s.SMPP.ReceiptIDs)
+		}
+		// Three parts have to be answered before the server takes the message for lost.
+		if t := s.SMPP.Timeout; t < time.Second || t > 12*time.Second {
+			l.add("telephony.sms.smpp.timeout", "must be between 1 and 12 seconds, not %s", t)
+		}
+		if e := s.SMPP.EnquireLink; e < time.Second || e > time.Hour {
+			l.add("telephony.sms.smpp.enquire_link", "must be between a second and an hour, not %s", e)
+		}
+		if s.SMPP.Window < 1 || s.SMPP.Window > 1000 || s.SMPP.Rate < 0 || s.SMPP.Rate > 10_000 {
+			l.add("telephony.sms.smpp.window", "must be between 1 and 1000, and rate between 0 and 10000")
+		}
 	case "webhook":
 		if !isBaseURL(s.Webhook.URL) {
 			l.add("telephony.sms.webhook.url", "must be an http or https URL, not %q", s.Webhook.URL)
 		}
 		if len(s.Webhook.Secret) < 16 {
-			l.add("telephony.sms.webhook.secret", "must be 16 characters or more")
+			l.add("telephony.sms.webhook.secret", "must have at least 16 characters")
 		}
-		if n := len(s.Webhook.ReceiptSecret); n > 0 && n < 16 {
-			l.add("telephony.sms.webhook.receipt_secret", "must be 16 characters or more")
-		}
-	default:
-		return
-	}
-	if s.Sender == "" {
-		l.add("telephony.sms.sender", "is missing: what phones show")
-	}
-	p := &s.SMPP
-	if p.Timeout < time.Second || p.Timeout > 30*time.Second || p.EnquireLink < time.Second || p.Window < 1 || p.Window > 1000 || p.Rate < 0 {
-		l.add("telephony.sms.smpp", "timeout must be between 1s and 30s, enquire_link at least 1s, window between 1 and 1000, rate not negative")
-	}
-	if !slices.Contains([]string{"", "auto", "decimal", "hex"}, p.ReceiptIDs) {
-		l.add("telephony.sms.smpp.receipt_ids", "must be auto, decimal or hex, not %q", p.ReceiptIDs)
-	}
-	for i, network := range s.Webhook.AllowedAddresses {
-		if _, err := Network(network); err != nil {
-			l.add(fmt.Sprintf("telephony.sms.webhook.allowed_addresses[%d]", i), "must be an address or a network such as 10.20.0.0/16, not %q", network)
+		for _, network := range s.Webhook.AllowedNetworks {
+			if _, err := netip.ParsePrefix(network); err != nil {
+				l.add("telephony.sms.webhook.allowed_networks", "must be networks such as 10.20.0.0/16, not %q", network)
+			}
 		}
 	}
 }

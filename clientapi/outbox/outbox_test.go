@@ -206,12 +206,12 @@ func (w *world) askAs(t *testing.T, process int, who *httpapi.Requester, method,
 	return answer.Code, answer.Body.Bytes()
 }
 
-var telephony = []string{outbox.GrantTelephony}
+var bridges = []string{outbox.GrantTelephony}
 
 // lease takes messages from a process.
 func (w *world) lease(t *testing.T, process int, max int) []message.Message {
 	t.Helper()
-	status, body := w.ask(t, process, telephony, http.MethodPost, "/_roomline/telephony/v1/lease", map[string]any{"media": []string{"email", "msisdn"}, "max": max})
+	status, body := w.ask(t, process, bridges, http.MethodPost, "/_roomline/telephony/v1/lease", map[string]any{"media": []string{"email", "msisdn"}, "max": max})
 	var answer struct{ Messages []message.Message }
 	if err := json.Unmarshal(body, &answer); err != nil || status != http.StatusOK {
 		t.Fatalf("lease: %d %s", status, body)
@@ -227,7 +227,7 @@ type reported struct {
 // report reports outcomes to a process.
 func (w *world) report(t *testing.T, process int, outcomes ...message.Outcome) reported {
 	t.Helper()
-	status, body := w.ask(t, process, telephony, http.MethodPost, "/_roomline/telephony/v1/outcomes", map[string]any{"outcomes": outcomes})
+	status, body := w.ask(t, process, bridges, http.MethodPost, "/_roomline/telephony/v1/outcomes", map[string]any{"outcomes": outcomes})
 	var answer reported
 	if err := json.Unmarshal(body, &answer); err != nil || status != http.StatusOK {
 		t.Fatalf("outcomes: %d %s", status, body)

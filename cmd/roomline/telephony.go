@@ -28,7 +28,7 @@ func telephonyRegistration(c *call) error {
 		"namespaces": map[string]any{"users": []any{}, "aliases": []any{}, "rooms": []any{}},
 		"roomline": map[string]any{
 			"organisation": "*", "grants": []string{appservices.GrantTelephony},
-			"view": map[string]any{"event_types": telephonyEvents, "act": telephonyActs, "outside": map[string]any{"body_prefixes": words.Prefixes()}},
+			"view": map[string]any{"event_types": telephonyEvents, "act": telephonyActs, "outside": map[string]any{"body_prefixes": words.Prefixes(), "event_types": telephonyOutside}},
 		},
 	}
 	if *url != "" {

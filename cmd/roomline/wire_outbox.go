@@ -93,10 +93,11 @@ func messageLimits(t *config.Telephony) (outbox.Limits, error) {
 const telephonyID = "roomline-telephony"
 
 // telephonyEvents are what the bridge's bot is told of in rooms that it is in, telephonyActs what it may do there. Elsewhere it is told of
-// commands alone.
+// commands, and of what becomes of invitations: telephonyOutside.
 var (
-	telephonyEvents = []string{"m.room.message", "m.room.member", "m.room.encryption", "m.room.encrypted"}
-	telephonyActs   = []string{"read", "send", "rooms", "profile"}
+	telephonyEvents  = []string{"m.room.message", "m.room.member", "m.room.encryption", "m.room.encrypted", "org.roomline.invitation"}
+	telephonyOutside = []string{"org.roomline.invitation"}
+	telephonyActs    = []string{"read", "send", "rooms"}
 )
 
 // telephonyTokens are those of the bridge inside the server, the same in every process.
@@ -113,7 +114,7 @@ func addTelephony(registry *appservices.Registry, cfg *config.Config, sealKey [3
 	as, hs := telephonyTokens(sealKey)
 	return registry.AddBuiltIn(appservices.BuiltIn{
 		ID: telephonyID, Localpart: "telephony", ASToken: as, HSToken: hs, Grants: []string{appservices.GrantTelephony},
-		EventTypes: telephonyEvents, Act: telephonyActs, BodyPrefixes: words.Prefixes(),
+		EventTypes: telephonyEvents, Act: telephonyActs, BodyPrefixes: words.Prefixes(), OutsideTypes: telephonyOutside,
 	}, matrix.ServerName(cfg.ServerName))
 }
 

@@ -340,6 +340,23 @@ GET /_synapse/admin/v2/rooms/{roomId}/delete_status | | | roomId={deletedRoomId}
 POST /_synapse/admin/v1/rooms/{roomId}/make_room_admin | | {"user_id":"{userId}"}
 POST /_synapse/admin/v1/rooms/{roomId}/make_room_admin | | {"user_id":"{userId}"} | roomId={myRoom}
 
+GET /_roomline/admin/v1/messages
+GET /_roomline/admin/v1/messages | sender={userId}
+! GET /_roomline/admin/v1/messages: the side had nothing sent
+! GET /_roomline/admin/v1/messages/spending: it is about the asker's organisation
+POST /_roomline/admin/v1/messages/resume | | {}
+! POST /_roomline/admin/v1/messages/resume: it is about the asker's organisation
+DELETE /_roomline/operator/v1/messages/refusals/{medium}/{address} | | | medium=email
+! DELETE /_roomline/operator/v1/messages/refusals/{medium}/{address}: nobody has refused messages
+GET /_roomline/guest/v1/refuse/{token} | | | token={deleteId}
+POST /_roomline/guest/v1/refuse/{token} | | {} | token={deleteId}
+! GET /_roomline/guest/v1/refuse/{token}: it takes a secret
+! POST /_roomline/guest/v1/refuse/{token}: it takes a secret
+POST /_roomline/telephony/v1/lease | | {"media":["email","msisdn"],"max":100}
+! POST /_roomline/telephony/v1/lease: people may not
+POST /_roomline/telephony/v1/outcomes | | {"outcomes":[]}
+! POST /_roomline/telephony/v1/outcomes: people may not
+
 GET /_roomline/scim/v2/Users | count=200
 GET /_roomline/scim/v2/Users | filter=externalId eq "{externalId}"
 GET /_roomline/scim/v2/Users | filter=emails.value eq "{address}"

@@ -71,7 +71,7 @@ func newLogger(cfg config.Log, w io.Writer) *slog.Logger {
 
 // serve works until ctx ends.
 func serve(ctx context.Context, cfg *config.Bridge, log *slog.Logger) error {
-	set, err := transports.New(&cfg.Telephony, log)
+	set, err := transports.New(&cfg.Telephony, nil, log)
 	if err != nil {
 		return err
 	}

@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/base64"
 	"fmt"
+	"net"
 	"net/http"
+	"path/filepath"
 
 	"github.com/roomline/roomline/appservices"
 	"github.com/roomline/roomline/appservices/telephony"
@@ -123,7 +125,21 @@ func (a *app) newTransports() (transports.Set, error) {
 	if a.cfg.Telephony.Mode != config.TelephonyInProcess {
 		return transports.Set{}, nil
 	}
-	return transports.New(&a.cfg.Telephony, a.log)
+	var development *transports.Development
+	if a.cfg.Dev {
+		development = &transports.Development{
+			Dir: filepath.Join(a.cfg.DataDir, "inbox"), From: "invitations@" + hostOf(a.cfg.ServerName), BaseURL: a.cfg.PublicBaseURL,
+		}
+	}
+	return transports.New(&a.cfg.Telephony, development, a.log)
+}
+
+// hostOf is a server name without its port.
+func hostOf(serverName string) string {
+	if host, _, err := net.SplitHostPort(serverName); err == nil {
+		return host
+	}
+	return serverName
 }
 
 // startTelephony runs the telephony bridge inside this process. stop lets it finish what it has begun.

@@ -9,9 +9,12 @@ import (
 	"strconv"
 
 	"github.com/roomline/roomline/appservices/telephony"
+	"github.com/roomline/roomline/appservices/telephony/inbox"
 	"github.com/roomline/roomline/appservices/telephony/mail"
+	"github.com/roomline/roomline/appservices/telephony/sms"
 	"github.com/roomline/roomline/config"
 	"github.com/roomline/roomline/internal/httpapi"
+	"github.com/roomline/roomline/internal/matrix"
 	"github.com/roomline/roomline/internal/outbox"
 )
 
@@ -23,8 +26,14 @@ type Set struct {
 	Routes []httpapi.Route
 }
 
-// New makes what is configured.
-func New(t *config.Telephony, log *slog.Logger) (Set, error) {
+// Development says where messages are kept that are not sent, and read in a browser.
+type Development struct {
+	// Dir is the folder; From is whom mails are from, and BaseURL where the server is reached.
+	Dir, From, BaseURL string
+}
+
+// New makes what is configured. What is not goes into the development inbox, if there is one.
+func New(t *config.Telephony, development *Development, log *slog.Logger) (Set, error) {
 	set := Set{ByMedium: map[string]telephony.Transport{}}
 	if t.Email.SMTP.Address != "" {
 		m, err := newMail(&t.Email.SMTP, log)
@@ -40,7 +49,30 @@ func New(t *config.Telephony, log *slog.Logger) (Set, error) {
 		}
 		set.ByMedium[outbox.Msisdn], set.Routes = s, s.Routes()
 	}
+	if development != nil && len(set.ByMedium) < 2 {
+		if err := set.addInbox(development, log); err != nil {
+			return set, err
+		}
+	}
 	return set, nil
+}
+
+func (set *Set) addInbox(d *Development, log *slog.Logger) error {
+	writer, err := mail.NewWriter(mail.WriterConfig{From: d.From})
+	if err != nil {
+		return fmt.Errorf("development inbox: %w", err)
+	}
+	kept, err := inbox.New(inbox.Config{Dir: d.Dir, Mails: writer, SMS: sms.Render, BaseURL: d.BaseURL, Clock: matrix.SystemClock{}, Log: log})
+	if err != nil {
+		return err
+	}
+	for _, medium := range []string{outbox.Email, outbox.Msisdn} {
+		if set.ByMedium[medium] == nil {
+			set.ByMedium[medium] = kept
+		}
+	}
+	set.Routes = append(set.Routes, kept.Routes()...)
+	return nil
 }
 
 // authorities reads a file of certificate authorities; nil for no file.

@@ -1,0 +1,258 @@
+package tests
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"go.yaml.in/yaml/v4"
+
+	"github.com/roomline/roomline/internal/hstest"
+)
+
+// telecom is a mail server, a short message centre, and what the configuration says of them.
+type telecom struct {
+	mails *hstest.MailServer
+	smsc  *hstest.SMSCServer
+}
+
+func newTelecom(t *testing.T) *telecom {
+	t.Helper()
+	return &telecom{hstest.Mailpit(t, hstest.MailServerOptions{}), hstest.SMSC(t)}
+}
+
+// smsWindow is sms.window of the tests.
+const smsWindow = 10 * time.Second
+
+// section is the section telephony of a configuration, without limits that a test would reach.
+func (c *telecom) section(mode string) map[string]any {
+	return map[string]any{
+		"mode":  mode,
+		"email": map[string]any{"smtp": map[string]any{"address": c.mails.SMTP, "tls": "none", "from": "invitations@hs.test"}},
+		"sms": map[string]any{
+			"transport": "smpp", "sender": "Roomline", "window": smsWindow.String(),
+			"smpp": map[string]any{"address": c.smsc.Address, "system_id": c.smsc.SystemID, "password": c.smsc.Password},
+		},
+		"limits": map[string]any{
+			"per_member_per_hour": 100000, "per_hour": 100000, "per_day": 100000, "per_domain_per_hour": 100000, "per_block_per_hour": 100000,
+			"budget_per_day": "100000", "redeemed_of": 0,
+		},
+	}
+}
+
+func (c *telecom) start(t *testing.T, processes int, mode string) (*hstest.Deployment, *hstest.User, string) {
+	t.Helper()
+	dep := hstest.Start(t, hstest.Options{Processes: processes, Configure: func(_ int, cfg map[string]any) {
+		cfg["telephony"], cfg["public_base_url"] = c.section(mode), "https://chat.hs.test"
+	}})
+	dep.Operator(t).MustDo(t, http.MethodPut, "/_roomline/admin/v1/policies/messages", map[string]any{"countries": []string{"BE"}})
+	alice := dep.User(t, "alice")
+	return dep, alice, alice.MustCreateRoom(t, map[string]any{"name": "Plans"})
+}
+
+// mobile is a Belgian number, each in a block of its own.
+func mobile(n int) string { return fmt.Sprintf("32470%06d", n*1000%1_000_000+n/1000) }
+
+func mailbox(n int) string { return fmt.Sprintf("anna%d@example.com", n) }
+
+// inviteOutside asks somebody outside into a room and returns the invitation's id.
+func inviteOutside(t *testing.T, u *hstest.User, room, medium, address string) string {
+	t.Helper()
+	return u.MustDo(t, http.MethodPost, "/_roomline/client/v1/rooms/"+room+"/invitations", map[string]any{
+		"medium": medium, "address": address, "language": "fr",
+	}).Get("invitation_id").String()
+}
+
+func TestInvitationsReachMailboxAndPhone(t *testing.T) {
+	t.Parallel()
+	c := newTelecom(t)
+	c.smsc.Receipts(t, 1, "DELIVRD")
+	dep, alice, room := c.start(t, 2, "in_process")
+	mail := inviteOutside(t, alice, room, "email", mailbox(1))
+	text := inviteOutside(t, alice.On(1), room, "msisdn", "+"+mobile(1))
+	if got := c.mails.WaitForMail(t, mailbox(1)); !strings.Contains(got.Text, "https://chat.hs.test/i#") {
+		t.Errorf("the mail is %q", got.Text)
+	}
+	seen := c.smsc.Await(t, "the short message", func(s hstest.SMSCSeen) bool { return len(s.Texts) == 1 })
+	if !strings.Contains(seen.Texts[0].Text, "https://chat.hs.test/i#") || !strings.HasSuffix(seen.Texts[0].To, mobile(1)) {
+		t.Errorf("the short message is %+v", seen.Texts[0])
+	}
+	for id, want := range map[string]string{mail: "sent", text: "delivered"} {
+		eventually(t, "the inviter is told that it is "+want, func() bool {
+			return alice.MustDo(t, http.MethodGet, "/_roomline/client/v1/invitations/"+id, nil).Get("state").String() == want
+		})
+	}
+	log := dep.Operator(t).MustDo(t, http.MethodGet, "/_roomline/admin/v1/messages", nil)
+	if n := len(log.Get("messages").Array()); n != 2 || strings.Contains(log.Raw, "i#") {
+		t.Errorf("the log of messages: %s", log)
+	}
+	if spent := dep.Operator(t).MustDo(t, http.MethodGet, "/_roomline/admin/v1/messages/spending", nil); spent.Get("spent_today").String() != "0.10" && spent.Get("spent_today").String() != "0.20" {
+		t.Errorf("spending: %s", spent)
+	}
+	if code, out := dep.Command(t, 0, "appservice", "list"); code != 0 || !strings.Contains(out, "@telephony:hs.test") || !strings.Contains(out, "built in") {
+		t.Errorf("appservice list: %d %s", code, out)
+	}
+}
+
+// outsideBridge registers a telephony bridge of its own and starts it. It asks process.
+func (c *telecom) outsideBridge(t *testing.T, dep *hstest.Deployment, process int) *hstest.TelephonyBridge {
+	t.Helper()
+	text, err := exec.Command(hstest.Binary(t), "telephony", "registration").Output()
+	if err != nil {
+		t.Fatalf("telephony registration: %v", err)
+	}
+	var registration map[string]any
+	if err := yaml.Unmarshal(text, &registration); err != nil {
+		t.Fatal(err)
+	}
+	dep.Operator(t).MustDo(t, http.MethodPost, "/_roomline/operator/v1/appservices", registration)
+	for _, token := range []string{"as_token", "hs_token"} {
+		dep.Secret(registration[token].(string), "a token of the bridge")
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := listener.Addr().String()
+	listener.Close()
+	return hstest.Telephony(t, map[string]any{
+		"homeserver": dep.BaseURL(process), "as_token": registration["as_token"], "hs_token": registration["hs_token"], "listen": address,
+		"telephony": c.section("in_process"),
+	})
+}
+
+// TestTheOutboxSurvivesKills kills the bridge and the server with SIGKILL while invitations are sent: none is lost, and no short message comes
+// twice within the window.
+func TestTheOutboxSurvivesKills(t *testing.T) {
+	t.Parallel()
+	for _, mode := range []string{"in_process", "external"} {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			c := newTelecom(t)
+			dep, alice, room := c.start(t, 2, mode)
+			var bridge *hstest.TelephonyBridge
+			if mode == "external" {
+				bridge = c.outsideBridge(t, dep, 0)
+			}
+			arrivals := c.watch(t)
+			cycles, n := times(4, 100), 0
+			for cycle := range cycles {
+				for range 3 {
+					n++
+					inviteOutside(t, alice.On(n%2), room, "email", mailbox(n))
+					inviteOutside(t, alice.On(n%2), room, "msisdn", "+"+mobile(n))
+				}
+				time.Sleep(time.Duration(rand.IntN(80)) * time.Millisecond)
+				if bridge != nil && cycle%2 == 0 {
+					bridge.Kill9(t)
+					bridge.Restart(t)
+					continue
+				}
+				dep.Kill9(t, cycle/2%2)
+				dep.Restart(t, cycle/2%2)
+			}
+			c.allArrived(t, n)
+			again := arrivals.check(t)
+			t.Logf("%d kills, %d mails, %d short messages, %d of them again after the window", cycles, n, n, again)
+		})
+	}
+}
+
+// allArrived waits until every mail and every short message has come.
+func (c *telecom) allArrived(t *testing.T, n int) {
+	t.Helper()
+	// A lease of a bridge that was killed lapses, then a window, then a pause that grows.
+	within(t, 3*time.Minute, "every short message has come", func() bool {
+		come := map[string]bool{}
+		for _, text := range c.smsc.Seen(t).Texts {
+			come[strings.TrimPrefix(text.To, "+")] = true
+		}
+		return len(come) == n
+	})
+	within(t, 3*time.Minute, "every mail has come", func() bool {
+		for i := 1; i <= n; i++ {
+			if c.count(t, mailbox(i)) == 0 {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// within waits for something that takes its time.
+func within(t *testing.T, patience time.Duration, what string, condition func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !condition(); time.Sleep(200 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s did not happen within %s", what, patience)
+		}
+	}
+}
+
+// count is how many mails have come to an address.
+func (c *telecom) count(t *testing.T, to string) int {
+	t.Helper()
+	resp, err := http.Get("http://" + c.mails.API + "/api/v1/search?limit=5&query=" + "to:" + to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var found struct {
+		Messages []json.RawMessage `json:"messages"`
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&found); err != nil {
+		t.Fatal(err)
+	}
+	return len(found.Messages)
+}
+
+// arrivals are when short messages came, by number.
+type arrivals struct {
+	stop, done chan struct{}
+	times      map[string][]time.Time
+}
+
+// watch looks at the centre again and again, and notes what has come.
+func (c *telecom) watch(t *testing.T) *arrivals {
+	a := &arrivals{stop: make(chan struct{}), done: make(chan struct{}), times: map[string][]time.Time{}}
+	go func() {
+		defer close(a.done)
+		known := 0
+		for {
+			texts := c.smsc.Seen(t).Texts
+			for _, text := range texts[known:] {
+				a.times[text.To] = append(a.times[text.To], time.Now())
+			}
+			known = len(texts)
+			select {
+			case <-a.stop:
+				return
+			case <-time.After(50 * time.Millisecond):
+			}
+		}
+	}()
+	return a
+}
+
+// check says how many came again, and fails when one did within the window.
+func (a *arrivals) check(t *testing.T) (again int) {
+	t.Helper()
+	close(a.stop)
+	<-a.done
+	for to, times := range a.times {
+		for i := 1; i < len(times); i++ {
+			again++
+			// The window begins when the server hears that the message is on its way, a moment before it comes.
+			if gap := times[i].Sub(times[i-1]); gap < smsWindow/2 {
+				t.Errorf("%s got the short message twice within %s", to, gap)
+			}
+		}
+	}
+	return again
+}

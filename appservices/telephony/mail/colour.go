@@ -21,6 +21,9 @@ var (
 // WCAG 2.2, success criterion 1.4.3.
 const contrastText = 4.5
 
+// visibleEdge is the contrast below which a button ends nowhere.
+const visibleEdge = 1.2
+
 func parseColour(text string) colour {
 	var r, g, b uint8
 	if n, err := fmt.Sscanf(text, "#%02x%02x%02x", &r, &g, &b); n != 3 || err != nil || len(text) != 7 {

@@ -32,8 +32,8 @@ type letter struct {
 	For                              string // label of the organisation
 	Ignore, Refuse, RefuseURL        string
 	Colon, ColonEnd                  string // between label and name, and at the end of a line
-	// Colours: of the band above and the button, what is readable on it, links on light and dark ground, and the button's edge on dark ground.
-	Band, OnBand, LinkColour, LinkDark, Edge html.CSS
+	// Colours: of the band above and the button, what is readable on it, links and edges on light and dark ground.
+	Band, OnBand, LinkColour, LinkDark, Edge, EdgeDark html.CSS
 }
 
 // row is a name with its label, in one line or more, and what is to be said beside it.
@@ -50,7 +50,11 @@ func (w *Writer) letterOf(m *outbox.Message) (*letter, error) {
 	l := &letter{
 		Language: tag, Colon: lang.colon, ColonEnd: strings.TrimRight(lang.colon, " "), Organisation: Name(m.Brand.Name), For: lang.organisation, SentBy: lang.sentBy, Refuse: lang.refuse, LinkInstead: lang.linkInstead,
 		Band: html.CSS(band.String()), OnBand: html.CSS(band.on().String()),
-		LinkColour: html.CSS(band.legible(white, ink).String()), LinkDark: html.CSS(band.legible(night, white).String()), Edge: html.CSS(band.legible(night, white).String()),
+		LinkColour: html.CSS(band.legible(white, ink).String()), LinkDark: html.CSS(band.legible(night, white).String()), Edge: html.CSS(band.String()),
+	}
+	l.EdgeDark = l.LinkDark
+	if contrast(band, white) < visibleEdge {
+		l.Edge = l.LinkColour
 	}
 	if l.Organisation == "" {
 		l.Organisation = w.cfg.Host()
@@ -117,14 +121,18 @@ func (l *letter) invitation(lang *words, m *outbox.Message, location *time.Locat
 		if often := lang.recurrence(meeting.Recurrence); often != "" {
 			more = often + ", " + more
 		}
-		l.Rows = append(l.Rows, row{lang.when, when[0], when[1:], more})
+		l.Rows = append(l.Rows, row{lang.when, strings.ToUpper(when[0][:1]) + when[0][1:], when[1:], more})
 		l.about(lang.subjectAbout, title, lang.brief(start))
 		if room == title {
 			room = ""
 		}
 	} else {
 		l.about(lang.subjectFrom, inviter)
-		l.about(lang.subjectAbout, room)
+		if inviter == "" {
+			l.about(lang.subjectAbout, room)
+		} else {
+			l.about(lang.subjectRoom, room)
+		}
 	}
 	l.add(lang.from, inviter)
 	l.add(lang.room, room)

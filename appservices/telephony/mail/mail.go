@@ -16,10 +16,12 @@ package mail
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/base64"
 	"fmt"
 	netmail "net/mail"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	gomail "github.com/wneessen/go-mail"
 
@@ -119,7 +121,7 @@ func (w *Writer) headers(m *outbox.Message, l *letter, written *Mail) (*gomail.M
 	if inv := m.Invitation; inv != nil && plainAddress(inv.InviterEmail) {
 		msg.ReplyToMailAddress(&netmail.Address{Name: Name(inv.Inviter), Address: inv.InviterEmail})
 	}
-	msg.Subject(l.Subject)
+	msg.SetGenHeaderPreformatted(gomail.HeaderSubject, encodedWords(l.Subject))
 	msg.SetGenHeader(gomail.HeaderMessageID, written.ID)
 	msg.SetDateWithValue(w.cfg.Clock.Now())
 	msg.SetGenHeader("Content-Language", l.Language)
@@ -133,6 +135,23 @@ func (w *Writer) headers(m *outbox.Message, l *letter, written *Mail) (*gomail.M
 		}
 	}
 	return msg, nil
+}
+
+// encodedWords writes a subject in lines that are short enough, the first beside its name: mail programs show what is before a first line that is empty.
+//
+// Spec: RFC 2047 §2
+func encodedWords(subject string) string {
+	const most = 39 // bytes, which make 64 characters
+	var lines []string
+	for subject != "" {
+		end := min(most, len(subject))
+		for end < len(subject) && !utf8.RuneStart(subject[end]) {
+			end--
+		}
+		lines = append(lines, "=?UTF-8?B?"+base64.StdEncoding.EncodeToString([]byte(subject[:end]))+"?=")
+		subject = subject[end:]
+	}
+	return strings.Join(lines, "\r\n ")
 }
 
 // messageID names a message for good. It tells nobody how many there are.

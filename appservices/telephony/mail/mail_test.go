@@ -164,6 +164,14 @@ func check(t *testing.T, server *hstest.MailServer, kind, language string, m hst
 	header := func(name string) string { return strings.Join(m.Headers[name], "|") }
 	want("From", m.From.Address == "invitations@telco.example" && m.From.Name == "Peeters & Zonen via Telco Chat")
 	want("Content-Language", header("Content-Language") == language)
+	want("Subject", m.Subject != "" && !strings.Contains(m.Raw, "Subject:\r\n") && !strings.Contains(m.Raw, "Subject: \r\n") && m.Subject == strings.TrimSpace(m.Subject))
+	if subject, ok := map[string]string{
+		"invitation fr": "Invitation\u00a0: Anna Peeters – Project Zuid", "meeting de": "Einladung: Budget 2027, Di. 1. Dezember 2026, 14:00",
+		"changed nl": "Gewijzigd: Budget 2027, di 1 december 2026, 14:00", "cancellation en": "Cancelled: Budget 2027, Tue 1 December 2026, 14:00",
+		"login de": "Ihr Anmeldecode", "withdrawn fr": "Invitation retirée\u00a0: Anna Peeters – Project Zuid",
+	}[kind+" "+language]; ok {
+		want("the subject "+subject, m.Subject == subject)
+	}
 	want("Auto-Submitted", header("Auto-Submitted") == "auto-generated")
 	want("List-Unsubscribe", header("List-Unsubscribe") == "<"+refuseURL+">" && header("List-Unsubscribe-Post") == "List-Unsubscribe=One-Click")
 	want("Date", header("Date") == noon.Format(time.RFC1123Z))

@@ -82,7 +82,7 @@ func cut(text string, n int) string {
 	count := 0
 	for i := range text {
 		if count == n-1 && utf8.RuneCountInString(text[i:]) > 1 {
-			return strings.TrimSpace(text[:i]) + "…"
+			return strings.TrimRight(text[:i], " .,;:–-") + "…"
 		}
 		count++
 	}

@@ -20,8 +20,8 @@ type words struct {
 	cancelled    letterWords
 	withdrawn    letterWords
 	codes        map[string]letterWords // by purpose
-	// subjectFrom and subjectAbout join a subject with names.
-	subjectFrom, subjectAbout string
+	// subjectFrom joins a subject with who invites, subjectRoom that with the room; subjectAbout joins a subject with what it is about.
+	subjectFrom, subjectRoom, subjectAbout string
 
 	expires, personal string
 	linkInstead       string
@@ -94,7 +94,7 @@ var languages = map[string]*words{
 			"login":    {subject: "Your sign-in code", heading: "Your sign-in code", lead: "Enter this code to sign in.", button: "Sign in"},
 			"guest":    {subject: "Your code for the conversation", heading: "Your code for the conversation", lead: "Enter this code on the page that you opened from your invitation.", button: "Continue"},
 		},
-		subjectFrom: "%s from %s", subjectAbout: "%s: %s",
+		subjectFrom: "%s from %s", subjectRoom: "%s: %s", subjectAbout: "%s: %s",
 		expires: "The link works until %s.", personal: "It is meant for you alone: please do not forward this mail.",
 		linkInstead: "If the button does not work, copy this link into your browser:",
 		codeLabel:   "Code", codeMinutes: "The code works for %d minutes.",
@@ -147,7 +147,7 @@ var languages = map[string]*words{
 			"login":    {subject: "Votre code de connexion", heading: "Votre code de connexion", lead: "Saisissez ce code pour vous connecter.", button: "Se connecter"},
 			"guest":    {subject: "Votre code pour la conversation", heading: "Votre code pour la conversation", lead: "Saisissez ce code dans la page que vous avez ouverte depuis votre invitation.", button: "Continuer"},
 		},
-		subjectFrom: "%s de %s", subjectAbout: "%s\u00a0: %s",
+		subjectFrom: "%s\u00a0: %s", subjectRoom: "%s – %s", subjectAbout: "%s\u00a0: %s",
 		expires: "Le lien est valable jusqu’au %s.", personal: "Il vous est strictement personnel\u00a0: veuillez ne pas transférer ce message.",
 		linkInstead: "Si le bouton ne fonctionne pas, copiez ce lien dans votre navigateur\u00a0:",
 		codeLabel:   "Code", codeMinutes: "Le code est valable %d minutes.",
@@ -195,7 +195,7 @@ var languages = map[string]*words{
 			"login":    {subject: "Uw aanmeldcode", heading: "Uw aanmeldcode", lead: "Voer deze code in om u aan te melden.", button: "Aanmelden"},
 			"guest":    {subject: "Uw code voor het gesprek", heading: "Uw code voor het gesprek", lead: "Voer deze code in op de pagina die u vanuit uw uitnodiging hebt geopend.", button: "Verder"},
 		},
-		subjectFrom: "%s van %s", subjectAbout: "%s: %s",
+		subjectFrom: "%s van %s", subjectRoom: "%s: %s", subjectAbout: "%s: %s",
 		expires: "De link werkt tot %s.", personal: "Deze is alleen voor u bedoeld: stuur dit bericht niet door.",
 		linkInstead: "Werkt de knop niet? Kopieer dan deze link naar uw browser:",
 		codeLabel:   "Code", codeMinutes: "De code is %d minuten geldig.",
@@ -249,7 +249,7 @@ var languages = map[string]*words{
 			"login":    {subject: "Ihr Anmeldecode", heading: "Ihr Anmeldecode", lead: "Geben Sie diesen Code ein, um sich anzumelden.", button: "Anmelden"},
 			"guest":    {subject: "Ihr Code für die Unterhaltung", heading: "Ihr Code für die Unterhaltung", lead: "Geben Sie diesen Code auf der Seite ein, die Sie über Ihre Einladung geöffnet haben.", button: "Weiter"},
 		},
-		subjectFrom: "%s von %s", subjectAbout: "%s: %s",
+		subjectFrom: "%s von %s", subjectRoom: "%s: %s", subjectAbout: "%s: %s",
 		expires: "Der Link gilt bis %s.", personal: "Er ist nur für Sie bestimmt: Bitte leiten Sie diese E-Mail nicht weiter.",
 		linkInstead: "Falls die Schaltfläche nicht funktioniert, kopieren Sie diesen Link in Ihren Browser:",
 		codeLabel:   "Code", codeMinutes: "Der Code gilt %d Minuten lang.",

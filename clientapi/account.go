@@ -6,8 +6,10 @@ import (
 	"fmt"
 
 	"github.com/roomline/roomline/clientapi/auth"
+	"github.com/roomline/roomline/clientapi/verify"
 	"github.com/roomline/roomline/internal/httpapi"
 	"github.com/roomline/roomline/internal/matrix"
+	"github.com/roomline/roomline/internal/store"
 )
 
 // passwordOnly is the flow of those who have an account.
@@ -49,7 +51,7 @@ type changePasswordRequest struct {
 
 // changePassword gives the account another password. Unless told otherwise it signs all other devices out.
 //
-// Differs: without an access token the spec allows a reset by e-mail or phone; that is not offered, so a token is required.
+// Without an access token it is set anew by who has an address of the account; then all sessions end, whatever the client says of them.
 //
 // Spec: client-server v1.19 §password-management, POST /_matrix/client/v3/account/password
 func (s *Server) changePassword(ctx context.Context, c *httpapi.Call, req *changePasswordRequest) (any, error) {
@@ -59,6 +61,9 @@ func (s *Server) changePassword(ctx context.Context, c *httpapi.Call, req *chang
 	if err := s.accounts.CheckPassword(*req.NewPassword); err != nil {
 		return nil, fmt.Errorf("new_password: %w", err)
 	}
+	if c.Requester == nil {
+		return s.resetPassword(ctx, c, req)
+	}
 	proof, answer, err := s.confirm(ctx, c, "POST /account/password", req.Auth)
 	if proof == nil {
 		return answer, err
@@ -66,6 +71,52 @@ func (s *Server) changePassword(ctx context.Context, c *httpapi.Call, req *chang
 	return nil, s.accounts.SetPassword(ctx, auth.NewPassword{
 		User: c.Requester.User, Password: *req.NewPassword,
 		EndSessions: req.LogoutDevices == nil || *req.LogoutDevices, Keep: c.Requester.Device,
+	})
+}
+
+// addressStages are the stages in which an address is proved, as far as something can be sent to one.
+func (s *Server) addressStages() (stages []string) {
+	if s.verifier.Sends("email") {
+		stages = append(stages, auth.StageEmail)
+	}
+	if s.verifier.Sends("msisdn") {
+		stages = append(stages, auth.StageMsisdn)
+	}
+	return stages
+}
+
+// resetPassword is changePassword for who is not signed in.
+func (s *Server) resetPassword(ctx context.Context, c *httpapi.Call, req *changePasswordRequest) (any, error) {
+	var flows [][]string
+	for _, stage := range s.addressStages() {
+		flows = append(flows, []string{stage})
+	}
+	if flows == nil {
+		return nil, matrix.MissingToken()
+	}
+	proof, answer, err := s.interactive.Authenticate(ctx, auth.Challenge{
+		Operation: "POST /account/password by address", Flows: flows, Address: c.ClientAddr(), Purpose: verify.Password,
+	}, req.Auth)
+	if proof == nil {
+		return answer, err
+	}
+	found := proof.Validation
+	if found.UserID == "" {
+		return nil, authFailed(nil)
+	}
+	return nil, s.accounts.SetPassword(ctx, auth.NewPassword{
+		User: found.UserID, Password: *req.NewPassword, EndSessions: true, Action: "password.reset",
+		Also: func(ctx context.Context, tx *store.Tx, u store.User) error {
+			if err := s.verifier.Use(ctx, tx, found); err != nil {
+				return err
+			}
+			// Much may have happened since the code was sent.
+			has, err := tx.HasThreePID(ctx, u.UserID, found.Medium, found.Address)
+			if err == nil && !(has && mayReset(u)) {
+				err = authFailed(nil)
+			}
+			return err
+		},
 	})
 }
 
@@ -114,6 +165,6 @@ func (s *Server) deactivateAccount(ctx context.Context, c *httpapi.Call, req *de
 	if err := s.accounts.Deactivate(ctx, c.Requester.User, req.Erase); err != nil {
 		return nil, err
 	}
-	// Addresses were never bound at an identity server, so none is left there.
+	// The account's addresses are gone with it, so that nobody finds it by them.
 	return deactivateResponse{IDServerUnbindResult: "success"}, nil
 }

@@ -73,6 +73,11 @@ func (s *Server) getCapabilities(ctx context.Context, c *httpapi.Call) (any, err
 	if answer.Deletion, err = s.rooms.DeletionPolicyOf(ctx, c.Requester.Org); err != nil {
 		return nil, err
 	}
+	changes, err := s.changesThreePIDs(ctx, c.Requester)
+	if err != nil {
+		return nil, err
+	}
+	answer.ThreePIDChanges.Enabled = changes && s.verifier.Enabled()
 	if s.cfg.MayPreview != nil {
 		enabled, err := s.cfg.MayPreview(ctx, c.Requester.Org)
 		if err != nil {

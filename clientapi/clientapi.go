@@ -25,6 +25,7 @@ import (
 	"github.com/roomline/roomline/clientapi/push"
 	"github.com/roomline/roomline/clientapi/search"
 	"github.com/roomline/roomline/clientapi/sso"
+	"github.com/roomline/roomline/clientapi/verify"
 	"github.com/roomline/roomline/internal/httpapi"
 	"github.com/roomline/roomline/internal/journal"
 	"github.com/roomline/roomline/internal/limits"
@@ -95,6 +96,10 @@ type Config struct {
 	Invitations *invitations.Server
 	// MayDeactivate reports whether an organisation lets people close their own accounts; nil if none does.
 	MayDeactivate func(ctx context.Context, org int64) (bool, error)
+	// Verifier sends codes to addresses; one that sends none if nil. MayChangeThreePIDs reports whether somebody of an organisation may add
+	// and remove addresses; nil if nobody may.
+	Verifier           *verify.Verifier
+	MayChangeThreePIDs func(ctx context.Context, org int64, user matrix.UserID) (bool, error)
 	// PublicProfiles lets anybody look up profiles, without an access token.
 	PublicProfiles bool
 }
@@ -108,6 +113,7 @@ type Server struct {
 	accounts    *auth.Accounts
 	sessions    *auth.Sessions
 	interactive *auth.Interactive
+	verifier    *verify.Verifier
 	presence    *presence.Server
 	keys        *keys.Server
 	search      *search.Server
@@ -151,13 +157,23 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Push == nil {
 		cfg.Push = push.New(push.Config{Store: cfg.Store, Journal: cfg.Journal, Clock: cfg.Clock, Log: cfg.Log})
 	}
+	if cfg.Verifier == nil {
+		key := make([]byte, 32)
+		if _, err := io.ReadFull(cfg.Rand, key); err != nil {
+			return nil, fmt.Errorf("make a key: %w", err)
+		}
+		var err error
+		if cfg.Verifier, err = verify.New(verify.Config{Store: cfg.Store, Clock: cfg.Clock, Key: key}); err != nil {
+			return nil, err
+		}
+	}
 	deviceKeys, err := keys.New(keys.Config{Store: cfg.Store, Journal: cfg.Journal, Interactive: cfg.Interactive, Clock: cfg.Clock, Log: cfg.Log})
 	if err != nil {
 		return nil, err
 	}
 	s := &Server{
 		keys: deviceKeys, presence: cfg.Presence, push: cfg.Push, typists: newTypists(cfg.Store, cfg.Journal, cfg.Clock, cfg.Log),
-		cfg: cfg, store: cfg.Store, journal: cfg.Journal, rooms: cfg.Rooms, accounts: cfg.Accounts, sessions: cfg.Sessions, interactive: cfg.Interactive,
+		cfg: cfg, store: cfg.Store, journal: cfg.Journal, rooms: cfg.Rooms, accounts: cfg.Accounts, sessions: cfg.Sessions, interactive: cfg.Interactive, verifier: cfg.Verifier,
 		clock: cfg.Clock, rand: cfg.Rand, log: cfg.Log,
 	}
 	s.delayed = delayed.New(delayed.Config{

@@ -94,7 +94,7 @@ func (d *deployment) process() *process {
 	p.sessions = auth.NewSessions(auth.SessionConfig{Store: p.store, Journal: j, Clock: d.clock, Log: log, MaxDevices: d.maxDevices})
 	cfg := clientapi.Config{
 		MayDeactivate: func(context.Context, int64) (bool, error) { return true, nil },
-		Store:         p.store, Journal: j, Accounts: p.accounts, Sessions: p.sessions, Interactive: auth.NewInteractive(p.accounts),
+		Store:         p.store, Journal: j, Accounts: p.accounts, Sessions: p.sessions, Interactive: auth.NewInteractive(p.accounts, nil),
 		Clock: d.clock, Log: log, Limiter: limiter, MaxDelay: 24 * time.Hour, MaxScheduled: 100,
 		PropagateProfile: func(_ context.Context, user matrix.UserID) error { return p.note(&p.propagate, user) },
 		LeaveRooms:       func(_ context.Context, user matrix.UserID) error { return p.note(&p.left, user) },

@@ -8,6 +8,7 @@ import (
 	"net/http"
 
 	"github.com/roomline/roomline/clientapi/auth"
+	"github.com/roomline/roomline/clientapi/verify"
 	"github.com/roomline/roomline/internal/httpapi"
 	"github.com/roomline/roomline/internal/limits"
 	"github.com/roomline/roomline/internal/matrix"
@@ -100,12 +101,16 @@ func (s *Server) register(ctx context.Context, c *httpapi.Call, req *registerReq
 		stage = auth.StageRegistrationToken
 	}
 	proof, answer, err := s.interactive.Authenticate(ctx, auth.Challenge{
-		Operation: "POST /register", Flows: [][]string{{stage}}, Address: c.ClientAddr(),
+		Operation: "POST /register", Flows: s.registrationFlows(stage), Address: c.ClientAddr(), Purpose: verify.Register,
 	}, req.Auth)
 	if proof == nil {
 		return answer, err
 	}
 	account.RegistrationToken = proof.RegistrationToken
+	if found := proof.Validation; found.SID != "" {
+		account.Validation = found.SID
+		account.ThreePIDs = []store.ThreePID{{Medium: found.Medium, Address: found.Address}}
+	}
 	user, err := s.accounts.Create(ctx, account)
 	if err != nil {
 		return nil, err
@@ -117,6 +122,15 @@ func (s *Server) register(ctx context.Context, c *httpapi.Call, req *registerReq
 		return sessionResponse{UserID: user, HomeServer: user.Domain()}, nil
 	}
 	return s.signIn(ctx, c, user, device, &req.deviceRequest)
+}
+
+// registrationFlows are the stages of making an account, with an address or without.
+func (s *Server) registrationFlows(stage string) [][]string {
+	flows := [][]string{{stage}}
+	for _, address := range s.addressStages() {
+		flows = append(flows, []string{address, stage})
+	}
+	return flows
 }
 
 func (s *Server) mayRegister(c *httpapi.Call, req *registerRequest) error {

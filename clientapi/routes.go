@@ -4,6 +4,7 @@ import (
 	"net/http"
 
 	"github.com/roomline/roomline/clientapi/sso"
+	"github.com/roomline/roomline/clientapi/verify"
 	"github.com/roomline/roomline/internal/httpapi"
 	"github.com/roomline/roomline/internal/limits"
 	"github.com/roomline/roomline/internal/ratelimit"
@@ -53,8 +54,22 @@ func (s *Server) Routes() []httpapi.Route {
 		{post, "/_matrix/client/v3/register", nobody, ratelimit.Register, httpapi.OptionalJSON(s.register)},
 		{get, "/_matrix/client/v3/register/available", nobody, ratelimit.Probe, s.getUsernameAvailable},
 		{get, "/_matrix/client/v1/register/m.login.registration_token/validity", nobody, ratelimit.Probe, s.getRegistrationTokenValidity},
-		{post, "/_matrix/client/v3/account/password", token, ratelimit.Account, httpapi.JSON(s.changePassword)},
+		{post, "/_matrix/client/v3/register/email/requestToken", nobody, ratelimit.CodeCheck, httpapi.JSON(s.requestTokenToRegisterEmail)},
+		{post, "/_matrix/client/v3/register/msisdn/requestToken", nobody, ratelimit.CodeCheck, httpapi.JSON(s.requestTokenToRegisterMsisdn)},
+		{post, "/_matrix/client/v3/account/password", optional, ratelimit.Account, httpapi.JSON(s.changePassword)},
+		{post, "/_matrix/client/v3/account/password/email/requestToken", nobody, ratelimit.CodeCheck, httpapi.JSON(s.requestTokenToResetPasswordEmail)},
+		{post, "/_matrix/client/v3/account/password/msisdn/requestToken", nobody, ratelimit.CodeCheck, httpapi.JSON(s.requestTokenToResetPasswordMsisdn)},
 		{post, "/_matrix/client/v3/account/deactivate", token, ratelimit.Account, httpapi.OptionalJSON(s.deactivateAccount)},
+		{get, "/_matrix/client/v3/account/3pid", token, ratelimit.Read, s.getAccount3PIDs},
+		{post, "/_matrix/client/v3/account/3pid", token, ratelimit.Account, httpapi.JSON(s.post3PIDs)},
+		{post, "/_matrix/client/v3/account/3pid/add", token, ratelimit.Account, httpapi.JSON(s.add3PID)},
+		{post, "/_matrix/client/v3/account/3pid/bind", token, ratelimit.Account, httpapi.JSON(s.bind3PID)},
+		{post, "/_matrix/client/v3/account/3pid/delete", token, ratelimit.Account, httpapi.JSON(s.delete3PID)},
+		{post, "/_matrix/client/v3/account/3pid/unbind", token, ratelimit.Account, httpapi.JSON(s.unbind3PID)},
+		{post, "/_matrix/client/v3/account/3pid/email/requestToken", optional, ratelimit.CodeCheck, httpapi.JSON(s.requestTokenTo3PIDEmail)},
+		{post, "/_matrix/client/v3/account/3pid/msisdn/requestToken", optional, ratelimit.CodeCheck, httpapi.JSON(s.requestTokenTo3PIDMsisdn)},
+		{get, verify.SubmitPath, nobody, ratelimit.CodeCheck, s.verifier.ShowPage},
+		{post, verify.SubmitPath, nobody, ratelimit.CodeCheck, s.verifier.Submit},
 		{get, "/_matrix/client/v3/account/whoami", token, ratelimit.Read, s.getTokenOwner},
 
 		// §capabilities-negotiation
@@ -271,6 +286,8 @@ func (s *Server) Routes() []httpapi.Route {
 			routes[i].MaxBody = limits.SmallBody
 		}
 		switch {
+		case line.method == post && line.path == verify.SubmitPath:
+			routes[i].AnyBody = true // browsers send forms
 		case line.limit == ratelimit.Send:
 			routes[i].MaxBody = limits.EventBody
 		case line.limit == ratelimit.ToDevice, line.limit == ratelimit.Backup, line.limit == ratelimit.Keys && line.method != get:

@@ -3,8 +3,6 @@ package clientapi
 import (
 	"context"
 	"net/http"
-	"net/url"
-	"strings"
 
 	"github.com/roomline/roomline/clientapi/invitations"
 	"github.com/roomline/roomline/internal/httpapi"
@@ -28,7 +26,7 @@ func (s *Server) inviteThirdParty(ctx context.Context, c *httpapi.Call, req *inv
 	if err != nil {
 		return nil, err
 	}
-	n, err := s.newInvitation(ctx, &req.thirdPartyIdentifier)
+	n, err := s.newInvitation(c.Requester, &req.thirdPartyIdentifier)
 	if err != nil {
 		return nil, err
 	}
@@ -47,7 +45,7 @@ func (s *Server) firstThirdParty(ctx context.Context, who *httpapi.Requester, re
 	}
 	var list []invitations.Request
 	for i := range req.Invite3PID {
-		n, err := s.newInvitation(ctx, &req.Invite3PID[i])
+		n, err := s.newInvitation(who, &req.Invite3PID[i])
 		if err != nil {
 			return nil, err
 		}
@@ -58,7 +56,9 @@ func (s *Server) firstThirdParty(ctx context.Context, who *httpapi.Requester, re
 }
 
 // newInvitation is the invitation that a third-party identifier asks for.
-func (s *Server) newInvitation(ctx context.Context, id *thirdPartyIdentifier) (invitations.Request, error) {
+//
+// Differs: invitations are stored here, and never with an identity server that a client names: it would learn who invites whom.
+func (s *Server) newInvitation(who *httpapi.Requester, id *thirdPartyIdentifier) (invitations.Request, error) {
 	n := invitations.Request{Medium: id.Medium, Address: id.Address}
 	switch {
 	case s.cfg.Invitations == nil:
@@ -69,32 +69,5 @@ func (s *Server) newInvitation(ctx context.Context, id *thirdPartyIdentifier) (i
 	case id.Address == "":
 		return n, matrix.MissingParam("address is missing")
 	}
-	return n, s.checkIdentityServer(ctx, id.IDServer)
-}
-
-// checkIdentityServer refuses identity servers but this one, which needs no token of its own for what it is asked from inside.
-//
-// Differs: invitations are stored here, and never with an identity server that a client names: it would learn who invites whom.
-func (s *Server) checkIdentityServer(ctx context.Context, name string) error {
-	if name == "" {
-		return nil
-	}
-	names := []string{}
-	if base, err := url.Parse(s.cfg.WellKnown.BaseURL); err == nil && base.Host != "" {
-		names = append(names, base.Host)
-	}
-	hosted, err := s.store.ListHostedDomains(ctx)
-	if err != nil {
-		return err
-	}
-	for _, d := range hosted {
-		names = append(names, string(d.ServerName))
-	}
-	asked := strings.TrimPrefix(strings.TrimPrefix(strings.TrimSuffix(name, "/"), "https://"), "http://")
-	for _, own := range names {
-		if strings.EqualFold(asked, own) {
-			return nil
-		}
-	}
-	return matrix.NewError(http.StatusForbidden, matrix.ErrServerNotTrusted, "id_server: this server is its own identity server, and asks no other")
+	return n, s.checkIDServer(who, id.IDServer)
 }

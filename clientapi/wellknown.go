@@ -18,6 +18,8 @@ import (
 type WellKnownConfig struct {
 	// BaseURL is where clients reach the client-server API, for example https://matrix.example.com.
 	BaseURL string
+	// IdentityServer says that the identity service is there, too.
+	IdentityServer bool
 	// FederationServer is where other servers reach us, host and port.
 	FederationServer string
 	SupportContacts  []SupportContact
@@ -34,9 +36,12 @@ type SupportContact struct {
 }
 
 type wellKnownClient struct {
-	Homeserver struct {
-		BaseURL string `json:"base_url"`
-	} `json:"m.homeserver"`
+	Homeserver     baseURL  `json:"m.homeserver"`
+	IdentityServer *baseURL `json:"m.identity_server,omitempty"`
+}
+
+type baseURL struct {
+	BaseURL string `json:"base_url"`
 }
 
 // wellKnown is what is said of a domain: what it says of itself, and for the rest the configuration.
@@ -79,8 +84,10 @@ func (s *Server) discovery(ctx context.Context, domain matrix.ServerName) (*well
 	if err != nil || w.BaseURL == "" {
 		return nil, err
 	}
-	var doc wellKnownClient
-	doc.Homeserver.BaseURL = w.BaseURL
+	doc := wellKnownClient{Homeserver: baseURL{w.BaseURL}}
+	if w.IdentityServer {
+		doc.IdentityServer = &baseURL{w.BaseURL}
+	}
 	return &doc, nil
 }
 

@@ -65,6 +65,9 @@ type Config struct {
 	// Accounts is what holds for the accounts of organisations that have not decided otherwise in their policy "accounts".
 	Accounts Accounts `yaml:"accounts"`
 
+	// IdentityServer is the identity service, by which clients find people by their e-mail addresses and phone numbers.
+	IdentityServer IdentityServer `yaml:"identity_server"`
+
 	// Federation is the exchange with other Matrix servers.
 	Federation Federation `yaml:"federation"`
 
@@ -315,6 +318,12 @@ type Accounts struct {
 	EraseMessages bool `yaml:"erase_messages"`
 	// EraseMedia removes the files that somebody has uploaded when the organisation deletes the account.
 	EraseMedia bool `yaml:"erase_media"`
+}
+
+// IdentityServer is the identity service. The server is its own, for its own people.
+type IdentityServer struct {
+	// Announce names it in /.well-known/matrix/client, if public_base_url is set. Without it clients use none unless they are told to.
+	Announce bool `yaml:"announce"`
 }
 
 // Federation is the exchange with other Matrix servers.
@@ -826,16 +835,17 @@ func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 // Defaults returns the configuration that an empty file means. It lacks a server name and listeners.
 func Defaults() *Config {
 	return &Config{
-		Database:      Database{PoolSize: 16},
-		Registration:  Registration{Mode: RegistrationOff},
-		RateLimits:    RateLimits{Enabled: true},
-		Accounts:      Accounts{EraseMedia: true},
-		Federation:    Federation{Enabled: true},
-		Telephony:     defaultTelephony(),
-		TURN:          TURN{Lifetime: time.Hour},
-		ServerNotices: ServerNotices{DisplayName: "Server notices", RoomName: "Server notices"},
-		Presence:      Presence{Enabled: true},
-		DelayedEvents: DelayedEvents{MaxDelay: 24 * time.Hour, MaxScheduled: 100},
+		Database:       Database{PoolSize: 16},
+		Registration:   Registration{Mode: RegistrationOff},
+		RateLimits:     RateLimits{Enabled: true},
+		Accounts:       Accounts{EraseMedia: true},
+		IdentityServer: IdentityServer{Announce: true},
+		Federation:     Federation{Enabled: true},
+		Telephony:      defaultTelephony(),
+		TURN:           TURN{Lifetime: time.Hour},
+		ServerNotices:  ServerNotices{DisplayName: "Server notices", RoomName: "Server notices"},
+		Presence:       Presence{Enabled: true},
+		DelayedEvents:  DelayedEvents{MaxDelay: 24 * time.Hour, MaxScheduled: 100},
 		Media: Media{
 			Store: MediaFolder, MaxUploadSize: 100 << 20, URLPreviews: URLPreviewsOff, UnusedFor: 24 * time.Hour,
 			S3: S3{Region: "us-east-1", PathStyle: true}, ClamAV: ClamAV{Oversize: "refuse"},

@@ -3,6 +3,8 @@ package tests
 import (
 	"context"
 	"encoding/json"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"testing"
@@ -44,4 +46,20 @@ func runJSSDK(t *testing.T, dep *hstest.Deployment, file string, env ...string) 
 		t.Fatalf("matrix-js-sdk: %v\n%s", err, out)
 	}
 	t.Logf("matrix-js-sdk:\n%s", out)
+}
+
+// TestJSSDKUsesTheIdentityServer runs jssdk/identity.test.mjs, which says what is tested.
+func TestJSSDKUsesTheIdentityServer(t *testing.T) {
+	d, m := withMail(t, hstest.Options{Processes: 2})
+	allowSMS(t, d)
+	codes := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		code, err := m.find(r.URL.Query().Get("address"))
+		if err != nil {
+			http.NotFound(w, r)
+			return
+		}
+		_ = json.NewEncoder(w).Encode(code)
+	}))
+	t.Cleanup(codes.Close)
+	runJSSDK(t, d, "identity.test.mjs", "ROOMLINE_CODES="+codes.URL)
 }

@@ -23,6 +23,9 @@ type Policy struct {
 	// EraseMessages and EraseMedia say what goes with an account that is deleted, besides what was the person's own.
 	EraseMessages *bool `json:"erase_messages,omitempty"`
 	EraseMedia    *bool `json:"erase_media,omitempty"`
+	// ThreePIDChanges lets people add and remove their own addresses. Without a decision those do whose account no directory has: what a
+	// directory says of somebody's addresses it would say again.
+	ThreePIDChanges *bool `json:"threepid_changes,omitempty"`
 }
 
 // ParsePolicy reads a policy strictly: M_BAD_JSON names the field that is wrong.
@@ -56,6 +59,19 @@ func decided(own *bool, otherwise bool) bool {
 func (s *Server) MayDeactivate(ctx context.Context, org int64) (bool, error) {
 	p, err := s.policy(ctx, org)
 	return decided(p.SelfDeactivate, s.cfg.SelfDeactivate), err
+}
+
+// MayChangeThreePIDs reports whether a person of an organisation may add and remove addresses of the account.
+func (s *Server) MayChangeThreePIDs(ctx context.Context, org int64, user matrix.UserID) (bool, error) {
+	p, err := s.policy(ctx, org)
+	if err != nil || p.ThreePIDChanges != nil {
+		return decided(p.ThreePIDChanges, false), err
+	}
+	u, err := s.cfg.Store.GetScimUser(ctx, org, user)
+	if errors.Is(err, store.ErrNotFound) {
+		return true, nil
+	}
+	return err == nil && !u.Managed, err
 }
 
 // Deletion says what goes with an account; what is nil is as the organisation's policy has it.

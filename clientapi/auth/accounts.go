@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -56,6 +57,9 @@ func NewAccounts(cfg AccountConfig) (*Accounts, error) {
 	return &Accounts{cfg: cfg, passwords: passwords}, nil
 }
 
+// DefaultDomain is the domain of accounts that are made without naming one.
+func (a *Accounts) DefaultDomain() matrix.ServerName { return a.cfg.Domains[0] }
+
 // NewAccount describes an account to be made.
 type NewAccount struct {
 	// Localpart is made up when empty. Capitals become small.
@@ -73,6 +77,8 @@ type NewAccount struct {
 	ThreePIDs []store.ThreePID
 	// RegistrationToken is used up by this account, if set.
 	RegistrationToken string
+	// Validation is used up by this account, if set.
+	Validation string
 	// MayHave is given for a user of an application service, and says which user ids it may make.
 	MayHave func(user matrix.UserID) bool
 	// Appservice is the application service that makes the account, if one does.
@@ -173,6 +179,15 @@ func (a *Accounts) insert(ctx context.Context, tx *store.Tx, row store.User, n N
 		}
 		if !used {
 			return matrix.Forbidden("the registration token is not valid any more")
+		}
+	}
+	if n.Validation != "" {
+		used, err := tx.DeleteValidation(ctx, n.Validation)
+		if err != nil {
+			return err
+		}
+		if !used {
+			return matrix.Forbidden("the validation of the address has been used")
 		}
 	}
 	if name != nil {
@@ -277,6 +292,9 @@ type NewPassword struct {
 	// EndSessions signs the user's devices out, except Keep (empty for none), and ends all app passwords.
 	EndSessions bool
 	Keep        matrix.DeviceID
+	// Also is done in the same transaction, and may refuse; nil for nothing. Action is what the audit log calls it, password.change if empty.
+	Also   func(ctx context.Context, tx *store.Tx, u store.User) error
+	Action string
 }
 
 // SetPassword changes a password.
@@ -293,6 +311,11 @@ func (a *Accounts) SetPassword(ctx context.Context, n NewPassword) error {
 		if err != nil {
 			return nil, err
 		}
+		if n.Also != nil {
+			if err := n.Also(ctx, tx, u); err != nil {
+				return nil, err
+			}
+		}
 		if err := tx.PutPasswordHash(ctx, n.User, hash); err != nil {
 			return nil, err
 		}
@@ -301,14 +324,19 @@ func (a *Accounts) SetPassword(ctx context.Context, n NewPassword) error {
 			if err := tx.DeleteAppPasswords(ctx, n.User); err != nil {
 				return nil, err
 			}
+			if err := tx.DeleteIdentityTokens(ctx, n.User); err != nil {
+				return nil, err
+			}
 			deleted, err := tx.DeleteOtherDevices(ctx, n.User, n.Keep)
 			if err != nil {
 				return nil, err
 			}
 			updates = devicesDeleted(n.User, deleted)
 		}
-		entry := auditEntry(u, a.cfg.Clock, addressOf(ctx), "password.change", map[string]any{"sessions_ended": n.EndSessions})
-		entry.Actor = actorOf(ctx)
+		entry := auditEntry(u, a.cfg.Clock, addressOf(ctx), cmp.Or(n.Action, "password.change"), map[string]any{"sessions_ended": n.EndSessions})
+		if n.Action == "" {
+			entry.Actor = actorOf(ctx)
+		}
 		return updates, tx.AppendAudit(ctx, entry)
 	})
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"slices"
 
+	"github.com/roomline/roomline/clientapi/verify"
 	"github.com/roomline/roomline/internal/httpapi"
 	"github.com/roomline/roomline/internal/limits"
 	"github.com/roomline/roomline/internal/matrix"
@@ -24,6 +25,8 @@ const (
 	StagePassword          = "m.login.password"
 	StageDummy             = "m.login.dummy"
 	StageRegistrationToken = "m.login.registration_token"
+	StageEmail             = "m.login.email.identity"
+	StageMsisdn            = "m.login.msisdn"
 	// These two are ways to sign in, and never stages.
 	StageToken = "m.login.token"
 	StageSSO   = "m.login.sso"
@@ -38,13 +41,14 @@ const (
 type Interactive struct {
 	store    *store.Store
 	accounts *Accounts
+	verifier *verify.Verifier
 	clock    matrix.Clock
 	rand     io.Reader
 }
 
-// NewInteractive returns an Interactive for the accounts.
-func NewInteractive(accounts *Accounts) *Interactive {
-	return &Interactive{store: accounts.cfg.Store, accounts: accounts, clock: accounts.cfg.Clock, rand: accounts.cfg.Rand}
+// NewInteractive returns an Interactive for the accounts. Without a verifier nobody can be asked to prove an address.
+func NewInteractive(accounts *Accounts, verifier *verify.Verifier) *Interactive {
+	return &Interactive{store: accounts.cfg.Store, accounts: accounts, verifier: verifier, clock: accounts.cfg.Clock, rand: accounts.cfg.Rand}
 }
 
 // Challenge is what has to be proved.
@@ -55,12 +59,16 @@ type Challenge struct {
 	User    matrix.UserID
 	Flows   [][]string
 	Address string
+	// Purpose is what an address has to have been validated for, where flows have a stage with one.
+	Purpose verify.Purpose
 }
 
 // Proof is a completed challenge.
 type Proof struct {
 	// RegistrationToken was given in its stage, if there was one.
 	RegistrationToken string
+	// Validation is the address that was proved, if there was a stage with one; its SID is empty otherwise. What it allows has to use it up.
+	Validation store.Validation
 }
 
 // authData is the auth object of a request.
@@ -73,6 +81,13 @@ type authData struct {
 	Address    string      `json:"address"`
 	Password   *string     `json:"password"`
 	Token      string      `json:"token"`
+	ThreePID   *struct {
+		SID          string `json:"sid"`
+		ClientSecret string `json:"client_secret"`
+	} `json:"threepid_creds"`
+
+	// validated is what the stage has found of ThreePID.
+	validated store.Validation
 }
 
 // flow is one stage of a flow, as the 401 answer lists it.
@@ -128,7 +143,7 @@ func (i *Interactive) Authenticate(ctx context.Context, ch Challenge, auth json.
 		if errors.Is(err, errSomebodyElse) {
 			return nil, nil, err
 		}
-		if e, ok := matrix.AsError(err); ok && e.Code == matrix.ErrForbidden {
+		if e, ok := matrix.AsError(err); ok && (e.Code == matrix.ErrForbidden || e.Code == matrix.ErrUnauthorized || e.Code == matrix.ErrThreepidAuthFailed) {
 			return reply(e)
 		}
 		return nil, nil, err
@@ -174,10 +189,20 @@ func (i *Interactive) newSession(ctx context.Context, ch Challenge) (store.Inter
 // complete notes a stage that was passed, and ends the session with its last one.
 func (i *Interactive) complete(ctx context.Context, ch Challenge, session store.InteractiveSession, data *authData) (*Proof, any, error) {
 	session.Completed = append(session.Completed, data.Type)
-	if data.Type == StageRegistrationToken {
+	switch data.Type {
+	case StageRegistrationToken:
 		session.RegistrationToken = data.Token
+	case StageEmail, StageMsisdn:
+		session.Validation = data.validated.SID
 	}
 	if slices.ContainsFunc(ch.Flows, func(f []string) bool { return slices.Equal(f, session.Completed) }) {
+		proof, err := i.proof(ctx, session, data)
+		if errors.Is(err, store.ErrNotFound) {
+			return i.begin(ctx, ch, matrix.NewError(http.StatusUnauthorized, matrix.ErrUnauthorized, "auth: the address was validated too long ago; start again"))
+		}
+		if err != nil {
+			return nil, nil, err
+		}
 		if session.SessionID != "" {
 			ended, err := i.store.DeleteInteractiveSession(ctx, session.SessionID)
 			if err != nil {
@@ -187,7 +212,7 @@ func (i *Interactive) complete(ctx context.Context, ch Challenge, session store.
 				return i.begin(ctx, ch, matrix.NewError(http.StatusUnauthorized, matrix.ErrUnauthorized, "auth: the session has been used; start again"))
 			}
 		}
-		return &Proof{RegistrationToken: session.RegistrationToken}, nil, nil
+		return proof, nil, nil
 	}
 	if session.SessionID == "" {
 		begun, err := i.newSession(ctx, ch)
@@ -196,10 +221,27 @@ func (i *Interactive) complete(ctx context.Context, ch Challenge, session store.
 		}
 		session.SessionID = begun.SessionID
 	}
-	if err := i.store.PutInteractiveStage(ctx, session.SessionID, data.Type, session.RegistrationToken); err != nil {
+	if err := i.store.PutInteractiveStage(ctx, session.SessionID, data.Type, session.RegistrationToken, session.Validation); err != nil {
 		return nil, nil, fmt.Errorf("note an authentication stage: %w", err)
 	}
 	return nil, i.answer(ch, session, nil), nil
+}
+
+// proof is what a session has proved. The address of an earlier stage is looked up again.
+func (i *Interactive) proof(ctx context.Context, session store.InteractiveSession, data *authData) (*Proof, error) {
+	p := &Proof{RegistrationToken: session.RegistrationToken, Validation: data.validated}
+	if session.Validation == "" || p.Validation.SID != "" {
+		return p, nil
+	}
+	found, err := i.store.GetValidation(ctx, session.Validation)
+	if err != nil {
+		return nil, fmt.Errorf("look up the address of a stage: %w", err)
+	}
+	if found.ExpiresTS <= i.now() {
+		return nil, store.ErrNotFound
+	}
+	p.Validation = found
+	return p, nil
 }
 
 // check is the stage itself. M_FORBIDDEN means that the client may try again.
@@ -218,8 +260,34 @@ func (i *Interactive) check(ctx context.Context, ch Challenge, data *authData) e
 			return matrix.Forbidden("auth: the registration token is not valid")
 		}
 		return err
+	case StageEmail, StageMsisdn:
+		return i.checkAddress(ctx, ch, data)
 	}
 	return fmt.Errorf("stage %s is offered for %s, and nothing checks it", data.Type, ch.Operation)
+}
+
+// checkAddress is the stage of who has an address. Clients send it again and again while the person looks for the mail.
+//
+// Spec: client-server v1.19 §email-based-identity--homeserver, §phone-numbermsisdn-based-identity--homeserver
+func (i *Interactive) checkAddress(ctx context.Context, ch Challenge, data *authData) error {
+	if data.ThreePID == nil || data.ThreePID.SID == "" || data.ThreePID.ClientSecret == "" {
+		return matrix.MissingParam("auth: threepid_creds with sid and client_secret is missing")
+	}
+	found, err := i.verifier.Get(ctx, data.ThreePID.SID, data.ThreePID.ClientSecret, ch.Purpose)
+	if e, refused := matrix.AsError(err); refused {
+		if e.Code == matrix.ErrSessionNotValidated {
+			return matrix.NewError(http.StatusUnauthorized, matrix.ErrUnauthorized, "auth: the address has not been confirmed yet")
+		}
+		return matrix.NewError(http.StatusUnauthorized, matrix.ErrThreepidAuthFailed, "auth: the address is not validated: %s", e.Message)
+	}
+	if err != nil {
+		return err
+	}
+	if (data.Type == StageEmail) != (found.Medium == "email") {
+		return matrix.NewError(http.StatusUnauthorized, matrix.ErrThreepidAuthFailed, "auth: the validated address is of another kind")
+	}
+	data.validated = found
+	return nil
 }
 
 func (i *Interactive) checkPassword(ctx context.Context, ch Challenge, data *authData) error {

@@ -13,6 +13,9 @@ func (a *Accounts) PutPassword(ctx context.Context, tx *store.Tx, user matrix.Us
 	if err := tx.PutPasswordHash(ctx, user, hash); err != nil || keep {
 		return nil, err
 	}
+	if err := tx.DeleteIdentityTokens(ctx, user); err != nil {
+		return nil, err
+	}
 	deleted, err := tx.DeleteOtherDevices(ctx, user, "")
 	if err != nil {
 		return nil, err

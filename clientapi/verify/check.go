@@ -94,10 +94,13 @@ func (v *Verifier) isSecret(found store.Validation, clientSecret string) bool {
 // M_SESSION_NOT_VALIDATED.
 func (v *Verifier) Validated(ctx context.Context, sid, clientSecret string, purpose Purpose) (medium, address string, err error) {
 	found, err := v.Get(ctx, sid, clientSecret, purpose)
-	return found.Medium, found.Address, err
+	if err != nil {
+		return "", "", err
+	}
+	return found.Medium, found.Address, nil
 }
 
-// Get is Validated with all that is known.
+// Get is Validated with all that is known, of a validation that is not done or has expired, too.
 func (v *Verifier) Get(ctx context.Context, sid, clientSecret string, purpose Purpose) (store.Validation, error) {
 	if !isOpaque(sid) || !isOpaque(clientSecret) {
 		return store.Validation{}, noSession()
@@ -110,9 +113,9 @@ func (v *Verifier) Get(ctx context.Context, sid, clientSecret string, purpose Pu
 	case err != nil || found.Purpose != string(purpose) || !v.isSecret(found, clientSecret):
 		return store.Validation{}, noSession()
 	case !v.open(found):
-		return store.Validation{}, sessionExpired()
+		return found, sessionExpired()
 	case found.ValidatedTS == 0:
-		return store.Validation{}, notValidated()
+		return found, notValidated()
 	}
 	return found, nil
 }

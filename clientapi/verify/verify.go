@@ -76,7 +76,9 @@ type Config struct {
 	BaseURL string
 	// Allowed are beginnings of addresses, besides BaseURL, that a browser may be sent to after an address was confirmed.
 	Allowed []string
-	// Enqueue sends a message with the transaction, or refuses to with a matrix.Error. Without it nothing can be validated.
+	// Enqueue sends a message with the transaction, or refuses to with a matrix.Error. Sends reports whether it sends anything by a medium;
+	// nil if it does by both. Without Enqueue nothing can be validated.
+	Sends   func(medium string) bool
 	Enqueue func(ctx context.Context, tx *store.Tx, m Message) error
 	// Rand is crypto/rand if nil.
 	Rand io.Reader
@@ -134,6 +136,14 @@ type Request struct {
 	Silent bool
 }
 
+// Sends reports whether codes can be sent by a medium.
+func (v *Verifier) Sends(medium string) bool {
+	return v != nil && v.cfg.Enqueue != nil && (v.cfg.Sends == nil || v.cfg.Sends(medium))
+}
+
+// Enabled reports whether codes can be sent at all.
+func (v *Verifier) Enabled() bool { return v.Sends(outbox.Email) || v.Sends(outbox.Msisdn) }
+
 func (r *Request) check() error {
 	switch {
 	case !isOpaque(r.ClientSecret):
@@ -157,8 +167,8 @@ func (v *Verifier) Start(ctx context.Context, r Request) (sid string, err error)
 	if err := r.check(); err != nil {
 		return "", err
 	}
-	if v.cfg.Enqueue == nil {
-		return "", matrix.NewError(http.StatusBadRequest, matrix.ErrThreepidMediumNotSupported, "this server sends no codes")
+	if !v.Sends(r.Medium) {
+		return "", matrix.NewError(http.StatusBadRequest, matrix.ErrThreepidMediumNotSupported, "this server sends no codes to addresses of this kind")
 	}
 	if r.NextLink, err = v.nextLink(r.NextLink); err != nil {
 		return "", err
@@ -230,7 +240,8 @@ func (v *Verifier) start(ctx context.Context, tx *store.Tx, r *Request, secret [
 }
 
 // send hands the code over. Who asks without an account, or for a password, does not learn from a refusal whose the address is: how much was
-// sent to it, or by its organisation. That nothing is ever sent to an address of this kind everybody may know, but for a password.
+// sent to it, or by its organisation. That nothing is ever sent to an address of this kind everybody may know, but for a password. Who was invited by
+// the address knows whose it is.
 func (v *Verifier) send(ctx context.Context, tx *store.Tx, r *Request, next store.Validation, code string) error {
 	m := Message{
 		Organisation: r.Organisation, Medium: r.Medium, Address: r.Address, Language: r.Language, ExpiresTS: next.ExpiresTS,
@@ -241,7 +252,7 @@ func (v *Verifier) send(ctx context.Context, tx *store.Tx, r *Request, next stor
 	}
 	err := tx.Attempt(ctx, !r.Silent, func() error { return v.cfg.Enqueue(ctx, tx, m) })
 	refusal, refused := matrix.AsError(err)
-	if refused && (r.Purpose == Password || r.Anonymous && refusal.Code != matrix.ErrThreepidDenied) {
+	if refused && (r.Purpose == Password || r.Anonymous && r.Purpose != Guest && refusal.Code != matrix.ErrThreepidDenied) {
 		v.cfg.Log.Info("a code was not sent", "purpose", r.Purpose, "medium", r.Medium, "organisation", r.Organisation, "why", refusal.Code)
 		return nil
 	}

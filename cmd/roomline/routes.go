@@ -14,6 +14,7 @@ import (
 var access = map[httpapi.AuthClass]string{
 	httpapi.NoAuth: "anyone", httpapi.OptionalToken: "anyone", httpapi.SharedSecret: "secret", httpapi.AccessToken: "token",
 	httpapi.AppserviceToken: "appservice", httpapi.SignedRequest: "server", httpapi.AppPassword: "app password",
+	httpapi.IdentityToken: "identity token",
 }
 
 // listRoutes prints the route tables as the server has them, for proxies and for tests: method, path, who may ask.

@@ -25,6 +25,7 @@ import (
 	"github.com/roomline/roomline/clientapi/branding"
 	"github.com/roomline/roomline/clientapi/contacts"
 	"github.com/roomline/roomline/clientapi/guests"
+	"github.com/roomline/roomline/clientapi/identity"
 	"github.com/roomline/roomline/clientapi/invitations"
 	"github.com/roomline/roomline/clientapi/outbox"
 	"github.com/roomline/roomline/clientapi/presence"
@@ -32,6 +33,7 @@ import (
 	"github.com/roomline/roomline/clientapi/scim"
 	"github.com/roomline/roomline/clientapi/sso"
 	clientsync "github.com/roomline/roomline/clientapi/sync"
+	"github.com/roomline/roomline/clientapi/verify"
 	"github.com/roomline/roomline/cmd/internal/transports"
 	"github.com/roomline/roomline/config"
 	"github.com/roomline/roomline/internal/housekeeping"
@@ -71,6 +73,8 @@ type app struct {
 	invitations *invitations.Server
 	admin       *admin.Server
 	people      *accounts.Server
+	verifier    *verify.Verifier
+	identity    *identity.Server
 	scim        *scim.Server
 	guests      *guests.Server
 	branding    *branding.Server
@@ -182,6 +186,9 @@ func newApp(ctx context.Context, cfg *config.Config, st *store.Store, sealKey [3
 	if a.transports, err = a.newTransports(); err != nil {
 		return nil, err
 	}
+	if a.verifier, err = a.newVerifier(sealKey); err != nil {
+		return nil, err
+	}
 	if a.invitations, err = a.newInvitations(cfg, sealKey); err != nil {
 		return nil, err
 	}
@@ -196,8 +203,11 @@ func newApp(ctx context.Context, cfg *config.Config, st *store.Store, sealKey [3
 	if err != nil {
 		return nil, err
 	}
+	if a.identity, err = a.newIdentity(sealKey); err != nil {
+		return nil, err
+	}
 	a.client, err = clientapi.New(clientapi.Config{
-		Store: st, Journal: a.journal, Accounts: a.accounts, Sessions: a.sessions, Interactive: auth.NewInteractive(a.accounts),
+		Store: st, Journal: a.journal, Accounts: a.accounts, Sessions: a.sessions, Interactive: auth.NewInteractive(a.accounts, a.verifier),
 		Rooms: a.rooms, Presence: a.presence, Push: a.push, Clock: a.clock, Log: log,
 		PropagateProfile: a.rooms.PropagateProfile, LeaveRooms: a.rooms.LeaveRooms,
 		RegisterGuest: a.registerGuest, MayVisit: a.guests.MayVisit,
@@ -214,7 +224,8 @@ func newApp(ctx context.Context, cfg *config.Config, st *store.Store, sealKey [3
 		MayPreview: a.media.MayPreview,
 		Limiter:    a.limiter, MaxDelay: cfg.DelayedEvents.MaxDelay, MaxScheduled: cfg.DelayedEvents.MaxScheduled,
 		WellKnown: wellKnown(cfg), ServerNotices: clientapi.ServerNoticesConfig(cfg.ServerNotices), PublicProfiles: cfg.PublicProfiles,
-		PrivateContacts: a.contacts.Find, MayDeactivate: a.people.MayDeactivate, Invitations: a.invitations, DefaultRoomVersion: cfg.DefaultRoomVersion,
+		PrivateContacts: a.contacts.Find, MayDeactivate: a.people.MayDeactivate, Invitations: a.invitations,
+		Verifier: a.verifier, MayChangeThreePIDs: a.people.MayChangeThreePIDs, DefaultRoomVersion: cfg.DefaultRoomVersion,
 	})
 	return a, err
 }
@@ -302,7 +313,7 @@ func hostedDomains(cfg *config.Config) []matrix.ServerName {
 func wellKnown(cfg *config.Config) clientapi.WellKnownConfig {
 	w := clientapi.WellKnownConfig{
 		BaseURL: cfg.PublicBaseURL, FederationServer: cfg.Federation.WellKnownServer, SupportPage: cfg.Support.Page,
-		PolicyKeys: cfg.PolicyServer.PublicKeys,
+		PolicyKeys: cfg.PolicyServer.PublicKeys, IdentityServer: cfg.IdentityServer.Announce,
 	}
 	for _, c := range cfg.Support.Contacts {
 		w.SupportContacts = append(w.SupportContacts, clientapi.SupportContact{
@@ -345,7 +356,7 @@ func (a *app) tables(services []config.Service) [][]httpapi.Route {
 		switch service {
 		case config.ServeClient:
 			tables = append(tables, a.client.Routes(), a.sync.Routes(), a.media.Routes(), a.appservices.Routes(), a.admin.Routes(), a.contacts.Routes(), a.scim.Routes(),
-				a.outbox.Routes(), a.invitations.Routes(), a.guests.Routes(), a.branding.Routes(), a.transports.Routes,
+				a.outbox.Routes(), a.invitations.Routes(), a.guests.Routes(), a.branding.Routes(), a.transports.Routes, a.identity.Routes(),
 			)
 			if !slices.Contains(services, config.ServeFederation) {
 				tables = append(tables, federation.OpenIDRoutes(a.store, a.clock))
@@ -371,7 +382,7 @@ func (a *app) handler(services []config.Service, admin http.Handler) http.Handle
 	}
 	api := httpapi.New(httpapi.Config{
 		Log: a.log, Clock: a.clock, Auth: a.appservices.Authenticator(a.sessions), Limiter: limiter, Metrics: a.listenerMetrics(services),
-		AppPasswords: a.contacts, Guests: clientapi.GuestMay,
+		AppPasswords: a.contacts, IdentityTokens: a.identity, Guests: clientapi.GuestMay,
 	}, a.tables(services)...)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// ServeMux would answer odd paths of the API with redirects, so that it is asked for its own three only.

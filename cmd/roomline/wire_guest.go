@@ -18,6 +18,7 @@ func (a *app) newGuests(sealKey [32]byte) (*guests.Server, error) {
 	return guests.New(guests.Config{
 		Store: a.store, Journal: a.journal, Accounts: a.accounts, Sessions: a.sessions, People: a.people, Rooms: a.rooms, Invitations: a.invitations,
 		Clock: a.clock, Log: a.log, Key: derivedKey(sealKey, "sessions of guests"), BaseURL: a.cfg.PublicBaseURL, Page: page,
+		Codes: a.verifier,
 	})
 }
 

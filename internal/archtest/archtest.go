@@ -27,10 +27,10 @@ var endpointsText string
 //go:embed testdata/slugs.txt
 var slugsText string
 
-// Endpoint is an endpoint of the specification that a homeserver serves.
+// Endpoint is an endpoint of the specification that a homeserver, or the identity service in it, serves.
 type Endpoint struct {
 	Area, Chapter, Method, Path string
-	Auth                        string // none, token, appservice, signed
+	Auth                        string // none, token, appservice, signed, identity
 	RateLimited, Deprecated     bool
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/roomline/roomline/clientapi/branding"
 	"github.com/roomline/roomline/clientapi/contacts"
 	"github.com/roomline/roomline/clientapi/guests"
+	"github.com/roomline/roomline/clientapi/identity"
 	"github.com/roomline/roomline/clientapi/invitations"
 	"github.com/roomline/roomline/clientapi/outbox"
 	"github.com/roomline/roomline/clientapi/scim"
@@ -31,6 +32,7 @@ func routes() []httpapi.Route {
 	all = append(all, (&admin.Server{}).Routes()...)
 	all = append(all, (&contacts.Server{}).Routes()...)
 	all = append(all, (&scim.Server{}).Routes()...)
+	all = append(all, (&identity.Server{}).Routes()...)
 	all = append(all, (&outbox.Server{}).Routes()...)
 	all = append(all, (&invitations.Server{}).Routes()...)
 	all = append(all, (&guests.Server{}).Routes()...)
@@ -58,6 +60,8 @@ var extra = map[string]string{
 	"GET /_roomline/dev/inbox.json":               "the development inbox",
 	"GET /_roomline/dev/inbox/{id}/mail":          "the development inbox",
 	"GET /_roomline/dev/inbox/{id}/source":        "the development inbox",
+	"GET /_roomline/client/v1/submitToken":        "the page that a mail with a code links to",
+	"POST /_roomline/client/v1/submitToken":       "giving a code (submit_url)",
 
 	"GET /_roomline/sso/callback": "where OpenID providers send the browser back to",
 
@@ -170,8 +174,11 @@ var extra = map[string]string{
 
 // differing are endpoints whose access differs from the specification's table, with the reason.
 var differing = map[string]string{
-	"GET /_matrix/client/versions":                        "a token is optional there; ours answers everybody alike",
-	"GET /_matrix/client/v1/room_summary/{roomIdOrAlias}": "a signed request there, by mistake; its text speaks of users with and without a token",
+	"GET /_matrix/client/versions":                         "a token is optional there; ours answers everybody alike",
+	"POST /_matrix/client/v3/account/password":             "who has forgotten the password has no token; the text says so",
+	"GET /_matrix/identity/v2/validate/email/submitToken":  "people open it from a mail, with no token; the text says so",
+	"GET /_matrix/identity/v2/validate/msisdn/submitToken": "people open it from a short message, with no token",
+	"GET /_matrix/client/v1/room_summary/{roomIdOrAlias}":  "a signed request there, by mistake; its text speaks of users with and without a token",
 }
 
 // acceptable is how a route may ask who is there, by the table's word.
@@ -180,6 +187,7 @@ var acceptable = map[string][]httpapi.AuthClass{
 	"token":      {httpapi.AccessToken},
 	"appservice": {httpapi.AppserviceToken},
 	"signed":     {httpapi.SignedRequest},
+	"identity":   {httpapi.IdentityToken},
 }
 
 // nameOf is the endpoint that a route serves.

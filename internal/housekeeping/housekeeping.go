@@ -61,6 +61,9 @@ func Tasks(s *store.Store) []Task {
 		{"codes that were sent to addresses", func(ctx context.Context, now time.Time, limit int) (int64, error) {
 			return s.DeleteValidationsBefore(ctx, matrix.TimestampOf(now), limit)
 		}},
+		{"tokens of the identity service", func(ctx context.Context, now time.Time, limit int) (int64, error) {
+			return s.DeleteIdentityTokensBefore(ctx, matrix.TimestampOf(now), limit)
+		}},
 		{"login tokens", func(ctx context.Context, now time.Time, limit int) (int64, error) {
 			return s.DeleteLoginTokensBefore(ctx, matrix.TimestampOf(now), limit)
 		}},

@@ -34,8 +34,8 @@ const ServerName = "hs.test"
 // SharedSecret is the registration.shared_secret of every deployment.
 const SharedSecret = "hstest-shared-secret"
 
-// encryptionKey encrypts the signing keys of every deployment, so that processes and restarts share them.
-const encryptionKey = "aHN0ZXN0LXNpZ25pbmcta2V5LWVuY3J5cHRpb24ta2U="
+// EncryptionKey encrypts what is secret in the database of every deployment, so that processes and restarts share them.
+const EncryptionKey = "aHN0ZXN0LXNpZ25pbmcta2V5LWVuY3J5cHRpb24ta2U="
 
 // Options of a Deployment. The zero value is one process on a new database.
 type Options struct {
@@ -84,7 +84,7 @@ func Start(t testing.TB, opts Options) *Deployment {
 		DSN:        opts.DSN,
 		dir:        t.TempDir(),
 		client:     newHTTPClient(),
-		secrets:    map[string]string{SharedSecret: "the shared secret", encryptionKey: "the key of the signing keys"},
+		secrets:    map[string]string{SharedSecret: "the shared secret", EncryptionKey: "the key of the signing keys"},
 	}
 	for i := range opts.Processes {
 		p, err := newProcess(binary, d.dir, i, opts)
@@ -208,7 +208,7 @@ func configuration(p *process, opts Options) ([]byte, error) {
 		"telephony": map[string]any{"mode": "external"},
 		// Gateways and application services of tests are on this machine.
 		"outbound":     map[string]any{"allowed_addresses": []string{"127.0.0.0/8"}},
-		"signing_keys": map[string]any{"encryption_key": encryptionKey},
+		"signing_keys": map[string]any{"encryption_key": EncryptionKey},
 		"data_dir":     filepath.Join(filepath.Dir(p.config), "data"),
 	}
 	if opts.Configure != nil {

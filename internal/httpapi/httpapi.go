@@ -46,6 +46,8 @@ const (
 	AppserviceToken
 	// AppPassword: a user name and an app password by HTTP Basic (RFC 7617) are required, for clients that speak nothing of ours.
 	AppPassword
+	// IdentityToken: a valid token of the identity service is required, which is no access token (identity §authentication).
+	IdentityToken
 	// SignedRequest: the request is signed by another server. New refuses such routes as long as nothing verifies them.
 	SignedRequest
 )
@@ -170,6 +172,8 @@ type Config struct {
 	Metrics prometheus.Registerer
 	// AppPasswords checks what routes of the class AppPassword are sent.
 	AppPasswords PasswordAuthenticator
+	// IdentityTokens checks what routes of the class IdentityToken are sent.
+	IdentityTokens Authenticator
 	// Guests says which routes are open to guests, and to which of them; nil opens none. Routes that ask nobody who they are are open to all.
 	Guests func(method, path string) GuestAccess
 }
@@ -184,14 +188,15 @@ func New(cfg Config, tables ...[]Route) http.Handler {
 		cfg.Clock = matrix.SystemClock{}
 	}
 	s := &server{
-		log:     cfg.Log,
-		clock:   cfg.Clock,
-		auth:    cfg.Auth,
-		basic:   cfg.AppPasswords,
-		limiter: cfg.Limiter,
-		metrics: newMetrics(cfg.Metrics),
-		epoch:   newEpoch(cfg.Clock.Now()),
-		guests:  cfg.Guests,
+		log:      cfg.Log,
+		clock:    cfg.Clock,
+		auth:     cfg.Auth,
+		basic:    cfg.AppPasswords,
+		identity: cfg.IdentityTokens,
+		limiter:  cfg.Limiter,
+		metrics:  newMetrics(cfg.Metrics),
+		epoch:    newEpoch(cfg.Clock.Now()),
+		guests:   cfg.Guests,
 	}
 	s.none = s.metrics.forRoute("none")
 	for _, table := range tables {

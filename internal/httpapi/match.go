@@ -115,7 +115,9 @@ func (s *server) checkRoute(r Route, at string) {
 		panic("httpapi: nothing verifies signed requests: " + at)
 	case r.Auth == AppPassword && s.basic == nil:
 		panic("httpapi: nothing verifies app passwords: " + at)
-	case r.Auth != NoAuth && r.Auth != SharedSecret && r.Auth != AppPassword && s.auth == nil:
+	case r.Auth == IdentityToken && s.identity == nil:
+		panic("httpapi: nothing verifies tokens of the identity service: " + at)
+	case r.Auth != NoAuth && r.Auth != SharedSecret && r.Auth != AppPassword && r.Auth != IdentityToken && s.auth == nil:
 		panic("httpapi: no authenticator for " + at)
 	}
 }

@@ -22,17 +22,18 @@ import (
 
 // server is the http.Handler that New returns.
 type server struct {
-	log     *slog.Logger
-	clock   matrix.Clock
-	auth    Authenticator
-	basic   PasswordAuthenticator
-	limiter Limiter
-	metrics *metrics
-	none    *figures // of requests without a route
-	root    node
-	epoch   string // first half of request ids
-	guests  func(method, path string) GuestAccess
-	calls   atomic.Uint64
+	log      *slog.Logger
+	clock    matrix.Clock
+	auth     Authenticator
+	basic    PasswordAuthenticator
+	identity Authenticator
+	limiter  Limiter
+	metrics  *metrics
+	none     *figures // of requests without a route
+	root     node
+	epoch    string // first half of request ids
+	guests   func(method, path string) GuestAccess
+	calls    atomic.Uint64
 }
 
 // newEpoch tells the request ids of one run of the process from those of the next.
@@ -134,6 +135,8 @@ func (s *server) authenticate(c *Call) error {
 		return nil
 	case AppPassword:
 		return s.identifyBasic(c)
+	case IdentityToken:
+		return s.identifyForIdentity(c)
 	default:
 		return s.identify(c, class)
 	}
@@ -157,6 +160,28 @@ func (s *server) identifyBasic(c *Call) error {
 	c.Requester = requester
 	return nil
 }
+
+// identifyForIdentity is identify for a token of the identity service.
+//
+// Spec: identity v1.19 §authentication
+func (s *server) identifyForIdentity(c *Call) error {
+	token := c.Token()
+	if token == "" || len(token) > limits.AccessToken {
+		return matrix.NewError(http.StatusUnauthorized, matrix.ErrUnauthorized, "a token of the identity service is needed")
+	}
+	requester, err := s.identity.Authenticate(&c.ctx, token)
+	if err != nil {
+		return err
+	}
+	if requester == nil {
+		return errors.New("the authenticator returned neither a requester nor an error")
+	}
+	c.Requester = requester
+	return nil
+}
+
+// Token is the token that the request carries, "" for none.
+func (c *Call) Token() string { return accessToken(c) }
 
 func (s *server) identify(c *Call, class AuthClass) error {
 	token := accessToken(c)

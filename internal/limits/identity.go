@@ -23,8 +23,17 @@ const (
 	ValidationTries = 5
 
 	// IdentityToken is for how long a token of the identity service is good. Clients get another one by themselves.
-	IdentityToken = 7 * 24 * time.Hour
+	IdentityToken = 24 * time.Hour
 
 	// LookupAddresses bounds the addresses of one lookup: a phone's address book in a few requests.
 	LookupAddresses = 1000
+
+	// LookupPepper is for how long the pepper of lookups stays the same. LookupKept bounds the addresses whose hashes a process keeps, of all
+	// organisations together: some 50 bytes each. LookupSettled is how many changes of directories are numbered at a time.
+	LookupPepper  = 30 * 24 * time.Hour
+	LookupKept    = 500_000
+	LookupSettled = 5000
+
+	// Association is for how long a signed association says that it holds.
+	Association = 365 * 24 * time.Hour
 )

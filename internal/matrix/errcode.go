@@ -165,6 +165,15 @@ const (
 	// The client has already sent an annotation of this kind for this event.
 	ErrDuplicateAnnotation ErrCode = "M_DUPLICATE_ANNOTATION"
 
+	// The third-party address is not valid.
+	ErrInvalidAddress ErrCode = "M_INVALID_ADDRESS"
+
+	// The e-mail address is not valid.
+	ErrInvalidEmail ErrCode = "M_INVALID_EMAIL"
+
+	// The pepper of a lookup is not, or no longer, the server's.
+	ErrInvalidPepper ErrCode = "M_INVALID_PEPPER"
+
 	// A key was uploaded with a signature that does not verify.
 	ErrInvalidSignature ErrCode = "M_INVALID_SIGNATURE"
 

@@ -74,6 +74,9 @@ const (
 	CodeAnonymous = "code_anonymous"
 	CodeCheck     = "code_check"
 
+	// Lookup is looking addresses up by their hashes, by user: up to a thousand in a request.
+	Lookup = "lookup"
+
 	// LoginFailure is wrong passwords for one account from anywhere.
 	LoginFailure = "login_failure"
 	// LoginFailureKnown is wrong passwords for one account from an address where the account has a device. It is apart from
@@ -149,6 +152,7 @@ var defaults = map[string]Class{
 	CodeAsker:     {Burst: 20, Every: time.Minute}, // an office behind one address that forgot its passwords
 	CodeAnonymous: {Burst: 200, Every: 5 * time.Second},
 	CodeCheck:     {Burst: 50, Every: 3 * time.Second},
+	Lookup:        {Burst: 30, Every: 5 * time.Second}, // a large address book at once
 
 	LoginFailure:        {Burst: 5, Every: time.Minute},
 	LoginFailureKnown:   {Burst: 5, Every: 20 * time.Second},

@@ -142,3 +142,49 @@ func (tx *Tx) ListDirectorySources(ctx context.Context, organisation int64) ([]D
 		return d, err
 	})
 }
+
+// DirectoryAddress is an address of somebody in a directory; Medium is empty for who has none.
+type DirectoryAddress struct {
+	UserID  matrix.UserID
+	Medium  string
+	Address string
+}
+
+// ListDirectoryAddresses returns the addresses of those people of an organisation whose entries changed after a change. Who cannot be found is
+// there without an address.
+func (tx *Tx) ListDirectoryAddresses(ctx context.Context, organisation, after int64) ([]DirectoryAddress, error) {
+	rows, err := tx.query(ctx, `
+		SELECT e.user_id, coalesce(t.medium, ''), coalesce(t.address, '')
+		FROM directory_entries e JOIN users u USING (user_id)
+		LEFT JOIN user_threepids t ON t.user_id = e.user_id AND t.organisation_id = $1
+			AND u.deactivated_ts IS NULL AND NOT u.locked AND NOT u.guest AND NOT u.machine
+		WHERE e.organisation_id = $1 AND e.change > $2`, organisation, after)
+	return scanAll(rows, err, func(rows *sql.Rows) (DirectoryAddress, error) {
+		var a DirectoryAddress
+		err := rows.Scan(&a.UserID, &a.Medium, &a.Address)
+		return a, err
+	})
+}
+
+// ListAddressesOf returns the addresses of people that can be found.
+func (s *Store) ListAddressesOf(ctx context.Context, users []matrix.UserID) ([]ThreePID, error) {
+	rows, err := s.query(ctx, `
+		SELECT t.organisation_id, t.medium, t.address, t.user_id FROM user_threepids t JOIN users u USING (user_id)
+		WHERE t.user_id = ANY ($1) AND u.deactivated_ts IS NULL AND NOT u.locked AND NOT u.guest AND NOT u.machine`, stringArray(users))
+	return scanAll(rows, err, scanAddress)
+}
+
+// ListByAddress returns the people of organisations who have one of the addresses of a medium.
+func (s *Store) ListByAddress(ctx context.Context, organisations []int64, medium string, addresses []string) ([]ThreePID, error) {
+	rows, err := s.query(ctx, `
+		SELECT t.organisation_id, t.medium, t.address, t.user_id FROM user_threepids t JOIN users u USING (user_id)
+		WHERE t.organisation_id = ANY ($1) AND t.medium = $2 AND t.address = ANY ($3)
+			AND u.deactivated_ts IS NULL AND NOT u.locked AND NOT u.guest AND NOT u.machine`, pq.Array(organisations), medium, pq.Array(nonNil(addresses)))
+	return scanAll(rows, err, scanAddress)
+}
+
+func scanAddress(rows *sql.Rows) (ThreePID, error) {
+	var t ThreePID
+	err := rows.Scan(&t.OrganisationID, &t.Medium, &t.Address, &t.UserID)
+	return t, err
+}

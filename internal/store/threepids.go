@@ -41,6 +41,14 @@ func (s *Store) GetThreePIDOwner(ctx context.Context, organisation int64, medium
 	return user, err
 }
 
+// HasThreePID reports whether an address is an account's.
+func (tx *Tx) HasThreePID(ctx context.Context, user matrix.UserID, medium, address string) (bool, error) {
+	var has bool
+	err := tx.queryRow(ctx, `SELECT EXISTS (SELECT FROM user_threepids WHERE medium = $2 AND address = $3 AND user_id = $1)`,
+		string(user), medium, address).Scan(&has)
+	return has, err
+}
+
 // InsertThreePID gives an address to an account, and notes that it has it. It reports false when another account of the organisation has it.
 func (tx *Tx) InsertThreePID(ctx context.Context, t ThreePID) (bool, error) {
 	var given int

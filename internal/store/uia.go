@@ -18,16 +18,18 @@ type InteractiveSession struct {
 	Completed []string
 	// RegistrationToken was given in stage m.login.registration_token.
 	RegistrationToken string
-	ExpiresTS         matrix.Timestamp
+	// Validation is the sid of the validation whose address was proved in a stage.
+	Validation string
+	ExpiresTS  matrix.Timestamp
 }
 
 // GetInteractiveSession returns a session that has not expired, or ErrNotFound.
 func (s *Store) GetInteractiveSession(ctx context.Context, id string, now matrix.Timestamp) (InteractiveSession, error) {
 	session := InteractiveSession{SessionID: id}
 	err := s.queryRow(ctx, `
-		SELECT operation, user_id, completed, coalesce(registration_token, ''), expires_ts FROM uia_sessions
+		SELECT operation, user_id, completed, coalesce(registration_token, ''), coalesce(validation, ''), expires_ts FROM uia_sessions
 		WHERE session_id = $1 AND expires_ts > $2`, id, int64(now)).
-		Scan(&session.Operation, &session.UserID, pq.Array(&session.Completed), &session.RegistrationToken, &session.ExpiresTS)
+		Scan(&session.Operation, &session.UserID, pq.Array(&session.Completed), &session.RegistrationToken, &session.Validation, &session.ExpiresTS)
 	return session, err
 }
 
@@ -41,12 +43,12 @@ func (s *Store) InsertInteractiveSession(ctx context.Context, session Interactiv
 	return err
 }
 
-// PutInteractiveStage adds a completed stage, and the registration token if the stage was about one.
-func (s *Store) PutInteractiveStage(ctx context.Context, id, stage, registrationToken string) error {
+// PutInteractiveStage adds a completed stage, and the registration token or the validation if the stage was about one.
+func (s *Store) PutInteractiveStage(ctx context.Context, id, stage, registrationToken, validation string) error {
 	_, err := s.exec(ctx, `
 		UPDATE uia_sessions SET completed = array_append(completed, $2::text),
-			registration_token = coalesce(nullif($3, ''), registration_token)
-		WHERE session_id = $1 AND NOT $2::text = ANY (completed)`, id, stage, registrationToken)
+			registration_token = coalesce(nullif($3, ''), registration_token), validation = coalesce(nullif($4, ''), validation)
+		WHERE session_id = $1 AND NOT $2::text = ANY (completed)`, id, stage, registrationToken, validation)
 	return err
 }
 

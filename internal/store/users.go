@@ -137,6 +137,8 @@ func (tx *Tx) PutUserDeactivated(ctx context.Context, user matrix.UserID, erase 
 		`DELETE FROM sso_subjects WHERE user_id = $1`,
 		`DELETE FROM delayed_events WHERE user_id = $1`,
 		`DELETE FROM openid_tokens WHERE user_id = $1`,
+		`DELETE FROM identity_tokens WHERE user_id = $1`,
+		`DELETE FROM validations WHERE user_id = $1`,
 		`DELETE FROM appservice_users WHERE user_id = $1`,
 		`DELETE FROM app_passwords WHERE user_id = $1`,
 		`DELETE FROM phone_profile_links WHERE user_id = $1`,

@@ -46,6 +46,9 @@ type asker struct {
 	own  map[string]string
 	// basic is what the asker shows where app passwords are asked for; who has none shows the token there as well.
 	basic string
+	// identity gives a token of the identity service; nil for who gets none, and shows the access token there.
+	identity func() string
+	known    string
 	// begin is the asker's place in sync before the crawl.
 	begin string
 }
@@ -66,9 +69,24 @@ func (d *deployment) asker(t *testing.T, domain, kind string) *asker {
 		a.basic = d.basic(t, a.user)
 	}
 	event := a.user.MustSendText(t, room, "ours")
+	pepper := ""
+	if kind != guest {
+		a.identity = func() string { return d.identity(t, a.user) }
+		a.known = a.identity()
+		pepper = d.Session(&hstest.User{AccessToken: a.known}).MustDo(t, http.MethodGet, "/_matrix/identity/v2/hash_details", nil).Get("lookup_pepper").String()
+	}
 	a.begin = a.user.MustSync(t, hstest.Sync{}).Get("next_batch").String()
-	a.own = map[string]string{"me": a.user.ID, "myDevice": a.user.DeviceID, "myRoom": room, "myEvent": event, "since": a.begin}
+	a.own = map[string]string{"me": a.user.ID, "myDevice": a.user.DeviceID, "myRoom": room, "myEvent": event, "since": a.begin, "pepper": pepper}
 	return a
+}
+
+// identity is a token of the identity service.
+func (d *deployment) identity(t *testing.T, u *hstest.User) string {
+	t.Helper()
+	openID := u.MustDo(t, http.MethodPost, hstest.Path("user", u.ID, "openid", "request_token"), map[string]any{})
+	token := u.MustDo(t, http.MethodPost, "/_matrix/identity/v2/account/register", []byte(openID.Raw)).Get("token").String()
+	d.Secret(token, "a token of the identity service")
+	return token
 }
 
 // basic is an Authorization header with an app password of somebody's.
@@ -181,6 +199,9 @@ func (a *asker) send(t *testing.T, s sent) hstest.Response {
 		header.Set("Authorization", a.basic)
 		user.AccessToken = ""
 	}
+	if s.access == identityToken && a.known != "" {
+		user.AccessToken = a.known
+	}
 	answer, err := user.Request(t.Context(), s.method, s.path, header, strings.NewReader(s.body))
 	if err != nil {
 		t.Fatalf("%s %s: %v", s.method, s.path, err)
@@ -192,6 +213,10 @@ func (a *asker) send(t *testing.T, s sent) hstest.Response {
 func (a *asker) ask(t *testing.T, s sent) hstest.Response {
 	t.Helper()
 	answer := a.send(t, s)
+	if s.access == identityToken && a.identity != nil && answer.ErrCode() == "M_UNAUTHORIZED" {
+		a.known = a.identity()
+		return a.send(t, s)
+	}
 	if answer.ErrCode() != "M_UNKNOWN_TOKEN" || a.user.Password == "" || !strings.HasPrefix(string(answer.Body), `{"errcode`) {
 		return answer
 	}
@@ -202,6 +227,9 @@ func (a *asker) ask(t *testing.T, s sent) hstest.Response {
 
 // appPassword is what routes says of those that ask for an app password.
 const appPassword = "app password"
+
+// identityToken is what it says of those that ask for a token of the identity service.
+const identityToken = "identity token"
 
 // changing are headers that differ between two answers to one request, naming those between two successes: they are of what was made.
 var (
@@ -443,6 +471,10 @@ func (d *deployment) differs(t *testing.T, s *side, r route, given map[string][]
 					"myEvent": subject["eventId"], "since": s.since}}
 				if r.access == appPassword {
 					a.basic = d.basic(t, user)
+				}
+				if r.access == identityToken {
+					a.known = d.identity(t, user)
+					a.own["pepper"] = d.Session(&hstest.User{AccessToken: a.known}).MustDo(t, http.MethodGet, "/_matrix/identity/v2/hash_details", nil).Get("lookup_pepper").String()
 				}
 				asked := r.make(t, req, subject, a.own)
 				answer := a.send(t, asked)

@@ -31,6 +31,57 @@ POST /_matrix/client/v3/account/password | | {"new_password":"correct horse y","
 POST /_matrix/client/v3/account/deactivate | | {"auth":{"type":"m.login.password","identifier":{"type":"m.id.user","user":"{userId}"},"password":"wrong"}}
 ! POST /_matrix/client/v3/account/deactivate: it is about the asker
 
+POST /_matrix/client/v3/register/email/requestToken | | {"email":"{address}","client_secret":"s{txn}","send_attempt":1}
+! POST /_matrix/client/v3/register/email/requestToken: who has an address is told to nobody
+POST /_matrix/client/v3/register/msisdn/requestToken | | {"country":"BE","phone_number":"0470123456","client_secret":"s{txn}","send_attempt":1}
+! POST /_matrix/client/v3/register/msisdn/requestToken: nothing is sent to phones there
+POST /_matrix/client/v3/account/password/email/requestToken | | {"email":"{address}","client_secret":"s{txn}","send_attempt":1}
+! POST /_matrix/client/v3/account/password/email/requestToken: who has an address is told to nobody
+POST /_matrix/client/v3/account/password/msisdn/requestToken | | {"country":"BE","phone_number":"0470123456","client_secret":"s{txn}","send_attempt":1}
+! POST /_matrix/client/v3/account/password/msisdn/requestToken: nothing is sent to phones there
+POST /_matrix/client/v3/account/3pid/email/requestToken | | {"email":"{address}","client_secret":"s{txn}","send_attempt":1}
+POST /_matrix/client/v3/account/3pid/msisdn/requestToken | | {"country":"BE","phone_number":"0470123456","client_secret":"s{txn}","send_attempt":1}
+! POST /_matrix/client/v3/account/3pid/msisdn/requestToken: nothing is sent to phones there
+POST /_matrix/client/v3/account/3pid | | {"three_pid_creds":{"sid":"{deviceId}","client_secret":"s","id_server":"{domain}","id_access_token":"x"}}
+! POST /_matrix/client/v3/account/3pid: it takes a secret
+POST /_matrix/client/v3/account/3pid/add | | {"sid":"{deviceId}","client_secret":"s"}
+! POST /_matrix/client/v3/account/3pid/add: it asks for the password first
+POST /_matrix/client/v3/account/3pid/bind | | {"sid":"{deviceId}","client_secret":"s","id_server":"hs.test","id_access_token":"x"}
+! POST /_matrix/client/v3/account/3pid/bind: it takes a secret
+POST /_matrix/client/v3/account/3pid/delete | | {"medium":"email","address":"{address}"}
+! POST /_matrix/client/v3/account/3pid/delete: what is not there can be deleted
+POST /_matrix/client/v3/account/3pid/unbind | | {"medium":"email","address":"{address}"}
+! POST /_matrix/client/v3/account/3pid/unbind: it is about the asker
+POST /_roomline/client/v1/submitToken | | {"sid":"{deviceId}","client_secret":"s","token":"123456"}
+! POST /_roomline/client/v1/submitToken: it takes a secret
+
+POST /_matrix/identity/v2/account/register | | {"access_token":"{deviceId}","token_type":"Bearer","matrix_server_name":"{domain}","expires_in":3600}
+! POST /_matrix/identity/v2/account/register: it takes a secret
+POST /_matrix/identity/v2/account/logout | | {}
+POST /_matrix/identity/v2/terms | | {"user_accepts":[]}
+POST /_matrix/identity/v2/lookup | | {"algorithm":"none","pepper":"{pepper}","addresses":["{address} email"]}
+POST /_matrix/identity/v2/validate/email/requestToken | | {"email":"{address}","client_secret":"s{txn}","send_attempt":1}
+! POST /_matrix/identity/v2/validate/email/requestToken: who has an address is told to nobody
+POST /_matrix/identity/v2/validate/msisdn/requestToken | | {"country":"BE","phone_number":"0470123456","client_secret":"s{txn}","send_attempt":1}
+! POST /_matrix/identity/v2/validate/msisdn/requestToken: nothing is sent to phones there
+POST /_matrix/identity/v2/validate/email/submitToken | | {"sid":"{deviceId}","client_secret":"s","token":"123456"}
+! POST /_matrix/identity/v2/validate/email/submitToken: it takes a secret
+POST /_matrix/identity/v2/validate/msisdn/submitToken | | {"sid":"{deviceId}","client_secret":"s","token":"123456"}
+! POST /_matrix/identity/v2/validate/msisdn/submitToken: it takes a secret
+POST /_matrix/identity/v2/3pid/bind | | {"sid":"x","client_secret":"s","mxid":"{userId}"}
+! POST /_matrix/identity/v2/3pid/bind: it is about the asker
+POST /_matrix/identity/v2/3pid/unbind | | {"sid":"x","client_secret":"s","mxid":"{userId}","threepid":{"medium":"email","address":"{address}"}}
+! POST /_matrix/identity/v2/3pid/unbind: it is about the asker
+POST /_matrix/identity/v2/store-invite | | {"medium":"email","address":"{address}","room_id":"{roomId}","sender":"{me}"}
+POST /_matrix/identity/v2/store-invite | | {"medium":"email","address":"{address}","room_id":"{myRoom}","sender":"{me}"}
+! POST /_matrix/identity/v2/store-invite: who is asked in is told by the room
+POST /_matrix/identity/v2/sign-ed25519 | | {"mxid":"{me}","token":"{registrationToken}","private_key":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}
+! POST /_matrix/identity/v2/sign-ed25519: it takes a secret
+! GET /_matrix/identity/v2/3pid/getValidated3pid: it takes a secret
+! POST /_matrix/identity/v2/terms: there are none
+! POST /_matrix/identity/v2/account/logout: it is about the asker
+! GET /_matrix/identity/v2/pubkey/{keyId}: it is the service's key
+
 GET /_matrix/client/v3/rooms/{roomId}/messages | dir=b&limit=50
 GET /_matrix/client/v3/rooms/{roomId}/messages | dir=f&from={since}
 GET /_matrix/client/v3/rooms/{roomId}/members | at={since}
@@ -441,6 +492,7 @@ var pathValues = map[string]string{
 	"eventType": "m.room.message", "txnId": "{txn}", "stateKey": "", "relType": "m.thread", "receiptType": "m.read", "fileName": "x.txt",
 	"idpId": "x", "name": "media", "protocol": "irc", "networkId": "x", "urn": "x", "$": "", "file": "x", "folder": "x",
 	"organisation": "{organisationId}",
+	"keyId":        "ed25519:0",
 }
 
 // request is a line of requests.

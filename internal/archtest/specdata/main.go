@@ -55,11 +55,13 @@ func endpointTable(path string) (string, error) {
 		for len(f) < 8 {
 			f = append(f, "")
 		}
-		if i == 0 || f[0] != "client-server" && f[0] != "server-server" {
+		if i == 0 || f[0] != "client-server" && f[0] != "server-server" && f[0] != "identity" {
 			continue
 		}
 		auth := "none"
 		switch {
+		case strings.HasPrefix(f[5], "accessToken") && f[0] == "identity":
+			auth = "identity"
 		case strings.HasPrefix(f[5], "accessToken"):
 			auth = "token"
 		case strings.HasPrefix(f[5], "appservice"):

@@ -59,7 +59,7 @@ func (c *telecom) start(t *testing.T, processes int, mode string) (*hstest.Deplo
 // mobile is a Belgian number, each in a block of its own.
 func mobile(n int) string { return fmt.Sprintf("32470%06d", n*1000%1_000_000+n/1000) }
 
-func mailbox(n int) string { return fmt.Sprintf("anna%d@example.com", n) }
+func guestMail(n int) string { return fmt.Sprintf("anna%d@example.com", n) }
 
 // inviteOutside asks somebody outside into a room and returns the invitation's id.
 func inviteOutside(t *testing.T, u *hstest.User, room, medium, address string) string {
@@ -74,9 +74,9 @@ func TestInvitationsReachMailboxAndPhone(t *testing.T) {
 	c := newTelecom(t)
 	c.smsc.Receipts(t, 1, "DELIVRD")
 	dep, alice, room := c.start(t, 2, "in_process")
-	mail := inviteOutside(t, alice, room, "email", mailbox(1))
+	mail := inviteOutside(t, alice, room, "email", guestMail(1))
 	text := inviteOutside(t, alice.On(1), room, "msisdn", "+"+mobile(1))
-	if got := c.mails.WaitForMail(t, mailbox(1)); !strings.Contains(got.Text, "https://chat.hs.test/i#") {
+	if got := c.mails.WaitForMail(t, guestMail(1)); !strings.Contains(got.Text, "https://chat.hs.test/i#") {
 		t.Errorf("the mail is %q", got.Text)
 	}
 	seen := c.smsc.Await(t, "the short message", func(s hstest.SMSCSeen) bool { return len(s.Texts) == 1 })
@@ -145,7 +145,7 @@ func TestTheOutboxSurvivesKills(t *testing.T) {
 			for cycle := range cycles {
 				for range 3 {
 					n++
-					inviteOutside(t, alice.On(n%2), room, "email", mailbox(n))
+					inviteOutside(t, alice.On(n%2), room, "email", guestMail(n))
 					inviteOutside(t, alice.On(n%2), room, "msisdn", "+"+mobile(n))
 				}
 				time.Sleep(time.Duration(rand.IntN(80)) * time.Millisecond)
@@ -177,7 +177,7 @@ func (c *telecom) allArrived(t *testing.T, n int) {
 	})
 	within(t, 3*time.Minute, "every mail has come", func() bool {
 		for i := 1; i <= n; i++ {
-			if c.count(t, mailbox(i)) == 0 {
+			if c.count(t, guestMail(i)) == 0 {
 				return false
 			}
 		}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/roomline/roomline/clientapi/admin"
 	"github.com/roomline/roomline/clientapi/auth"
+	"github.com/roomline/roomline/clientapi/outbox"
 	"github.com/roomline/roomline/config"
 	"github.com/roomline/roomline/internal/httpapi"
 	"github.com/roomline/roomline/internal/matrix"
@@ -62,6 +64,9 @@ var (
 func (a *app) seed(ctx context.Context, dataDir string) (exampleOrganisation, error) {
 	domain := hostedDomains(a.cfg)[0]
 	partner := "partner." + domain
+	if err := a.seedMessages(ctx, store.DefaultOrganisation); err != nil {
+		return exampleOrganisation{}, err
+	}
 	example := exampleOrganisation{file: filepath.Join(dataDir, "dev-users.txt"), room: matrix.RoomAlias("#welcome:" + string(domain))}
 	passwords, err := examplePasswords(a.cfg, example.file)
 	if err != nil {
@@ -148,12 +153,34 @@ func (a *app) seedPartner(ctx context.Context, domain matrix.ServerName, passwor
 	if err != nil {
 		return false, err
 	}
+	if err := a.seedMessages(ctx, made.ID); err != nil {
+		return false, err
+	}
 	link, err := a.admin.ProposeLink(ctx, admin.AtTheMachine, store.DefaultOrganisation, admin.NewLink{Domain: string(domain), Gives: everything})
 	if err != nil {
 		return false, err
 	}
 	_, err = a.admin.AcceptLink(ctx, admin.AtTheMachine, made.ID, link.ID, everything)
 	return true, err
+}
+
+// exampleCountries are those that an example organisation invites people in. All it sends is in the development inbox and costs nothing.
+var exampleCountries = []string{
+	"AT", "BE", "CA", "CH", "CZ", "DE", "DK", "ES", "FI", "FR", "GB", "GR", "IE", "IT", "LU", "NL", "NO", "PL", "PT", "SE", "US",
+}
+
+// seedMessages lets an organisation send short messages to more countries than its own, unless it has decided.
+func (a *app) seedMessages(ctx context.Context, organisation int64) error {
+	return a.store.Write(ctx, func(tx *store.Tx) error {
+		if decided, err := tx.GetPolicy(ctx, organisation, outbox.PolicyName); err != nil || decided != nil {
+			return err
+		}
+		policy, err := json.Marshal(outbox.Policy{Countries: exampleCountries})
+		if err != nil {
+			return err
+		}
+		return tx.PutPolicy(ctx, organisation, outbox.PolicyName, policy)
+	})
 }
 
 // forgetWrongPassword keeps the summary from showing a password that has been changed, or is of another data directory.
@@ -235,6 +262,9 @@ func (e exampleOrganisation) print(w io.Writer, cfg *config.Config, url string) 
                          client; Dana's people are found because the two organisations are linked. In curl: POST %[1]s/_matrix/client/v3/user_directory/search
   An address book:       CardDAV at %[1]s/_roomline/dav/ for phones and other programs. The password for a device:
                          curl -s %[1]s/_roomline/client/v1/app_passwords -H "Authorization: Bearer TOKEN" -d '{"name": "phone"}'
+  Guests:                invite a mail address or a phone number from a client that can, or by "!invite anna@example.com" in a room that is
+                         not encrypted; what would be sent is in %[1]s/_roomline/dev/inbox, and its links work
+  In a browser:          %[1]s/i is a client of its own: sign in as alice, and invite people by address or by link
   Administration:        docs/operator.md, docs/admin.md and %[1]s/_roomline/admin/v1/openapi.json, with Alice's token
   More users:            bin/roomline user create --dev --data %[3]s --server-name %[4]s NAME
   Health and figures:    %[1]s/readyz  and  %[1]s/metrics

@@ -48,7 +48,7 @@ async function guestBrowser(browser, options) {
     const problems = [];
     context.on("page", (page) => {
         page.on("pageerror", (error) => problems.push(`page error: ${error.message}`));
-        page.on("console", (message) => message.type() === "error" && problems.push(message.text()));
+        page.on("console", (message) => message.type() === "error" && problems.push(`${message.text()} ${message.location().url}`));
         page.on("request", (request) => {
             const url = new URL(request.url());
             if (/^(https?|wss?):$/.test(url.protocol) && url.origin !== new URL(homeserver).origin) problems.push(`asked ${url.origin}`);

@@ -67,8 +67,9 @@ function useEnd(room: Room, me: string, ended: (how: "left" | "removed") => void
 function useMarker(room: Room, me: string) {
     const visible = useVisible();
     const readUpTo = () => {
-        const id = room.getEventReadUpTo(me);
-        return id && id !== loadedEvents(room).findLast(isMessage)?.getId() ? id : null;
+        const id = room.getEventReadUpTo(me), events = loadedEvents(room);
+        const place = events.findIndex((e) => e.getId() === id);
+        return id && events.slice(place + 1).some((e) => isMessage(e) && e.getSender() !== me) ? id : null;
     };
     const [marker, setMarker] = useState<string | null>(readUpTo);
     useEffect(() => {
@@ -86,7 +87,9 @@ function useDeletionLaw(client: MatrixClient): DeletionPolicy | undefined {
 }
 
 type Over = { kind: "delete" | "history"; event: MatrixEvent } | { kind: "leave" } | undefined;
-interface Picking { anchor: HTMLElement; pick: (emoji: string) => void }
+interface Picking { button: HTMLElement; at: DOMRect; row: HTMLElement | null; pick: (emoji: string) => void }
+
+const picked = (button: HTMLElement, pick: Picking["pick"]): Picking => ({ button, at: button.getBoundingClientRect(), row: button.closest("article"), pick });
 
 function OpenRoom({ client, session, room, onBack, onInvite, onEnded, onSignOut }: RoomViewProps & { room: Room }) {
     const { t } = useTranslation();
@@ -129,7 +132,7 @@ function OpenRoom({ client, session, room, onBack, onInvite, onEnded, onSignOut 
         edit: (event) => setMode({ kind: "edit", event }),
         remove: (event) => setOver({ kind: "delete", event }),
         history: (event) => setOver({ kind: "history", event }),
-        pick: (event, anchor) => setPicking({ anchor, pick: (emoji) => actions.react(event, emoji) }),
+        pick: (event, anchor) => setPicking(picked(anchor, (emoji) => actions.react(event, emoji))),
         react: (event, key) => void react(client, room, event, key).catch(() => setProblem(t("room.react.failed"))),
         retry: () => {
             for (const event of room.getPendingEvents().filter((e) => e.status === EventStatus.NOT_SENT)) void client.resendEvent(event, room).catch(() => {});
@@ -154,7 +157,7 @@ function OpenRoom({ client, session, room, onBack, onInvite, onEnded, onSignOut 
         const last = loadedEvents(room).findLast((e) => isMessage(e) && e.getSender() === me && actions.mayEdit(e));
         if (last) setMode({ kind: "edit", event: last });
     };
-    const pickEmoji = (anchor: HTMLElement, pick: (emoji: string) => void) => setPicking(picking ? undefined : { anchor, pick });
+    const pickEmoji = (anchor: HTMLElement, pick: (emoji: string) => void) => setPicking(picking ? undefined : picked(anchor, pick));
     const drop = useDrop(addFiles);
     const pictures = viewed ? loadedEvents(room).filter((e) => e.getContent().msgtype === "m.image" && !e.isRedacted()) : [];
 
@@ -185,12 +188,12 @@ function OpenRoom({ client, session, room, onBack, onInvite, onEnded, onSignOut 
             </div>
             <div className="visually-hidden" role="status" aria-live="polite">{said}</div>
             <Suspense fallback={null}>
-                {picking && <EmojiPicker anchor={picking.anchor} close={(giveBack) => {
-                    if (giveBack) picking.anchor.focus();
+                {picking && <EmojiPicker at={picking.at} button={picking.button} close={(giveBack) => {
+                    if (giveBack) giveFocus(picking);
                     setPicking(undefined);
                 }} pick={(emoji) => {
                     setPicking(undefined);
-                    picking.anchor.focus();
+                    giveFocus(picking);
                     picking.pick(emoji);
                 }} />}
                 {viewed && <Viewer event={viewed} others={pictures} show={setViewed} close={() => setViewed(undefined)} />}
@@ -200,6 +203,11 @@ function OpenRoom({ client, session, room, onBack, onInvite, onEnded, onSignOut 
             {over?.kind === "leave" && <LeaveDialog close={() => setOver(undefined)} leave={() => client.leave(room.roomId)} />}
         </RoomContext>
     );
+}
+
+/** To the button; or to its message, whose buttons go when the focus does. */
+function giveFocus({ button, row }: Picking) {
+    (button.isConnected ? button : row)?.focus();
 }
 
 /** Reacts, or takes the reaction back. What fails is not kept: it would hold up the messages after it. */

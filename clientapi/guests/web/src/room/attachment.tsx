@@ -7,7 +7,7 @@ import { useTranslation } from "../i18n/index.tsx";
 import type { EncryptedFile } from "./attachments.ts";
 import { RoomContext } from "./context.ts";
 import { Icon } from "./icons.tsx";
-import { download, safeType, useMedia, type MediaSource } from "./media.ts";
+import { download, safeType, seconds, useMedia, type MediaSource } from "./media.ts";
 import { isVoice } from "./model.ts";
 
 const Player = lazy(() => import("./player.tsx"));
@@ -49,11 +49,13 @@ function preview(content: AttachmentContent, own: boolean): MediaSource | undefi
     return { mxc, size: { width: 800, height: 600 } };
 }
 
-export const fileName = (content: AttachmentContent): string => content.filename || content.body || "file";
+const text = (value: unknown): string => (typeof value === "string" ? value : "");
+
+export const fileName = (content: AttachmentContent): string => text(content.filename) || text(content.body) || "file";
 
 /** What is said with the file: text of its own besides the name. */
 export const caption = (content: AttachmentContent): string | undefined =>
-    content.filename && content.body && content.body !== content.filename ? content.body : undefined;
+    text(content.filename) && text(content.body) !== content.filename ? text(content.body) || undefined : undefined;
 
 // A picture is drawn in the room that its event promises, so that nothing moves when it comes.
 function box(info: Info | undefined): { width: number; height: number } {
@@ -104,13 +106,13 @@ function Video({ event }: { event: MatrixEvent }) {
                 aria-label={fileName(content)} />
         );
     }
-    const length = content.info?.duration;
+    const length = seconds(content.info?.duration);
     return (
         <button type="button" className="rl-picture rl-poster" style={{ width, aspectRatio: `${width} / ${height}` }} onClick={() => setWanted(true)}
             aria-label={t("room.video.play", { name: fileName(content) })}>
             {poster.url && <img src={poster.url} alt="" />}
             <span className="rl-play">{wanted ? <span className="spinner" /> : <Icon name="play" />}</span>
-            {typeof length === "number" && <span className="rl-length">{date(length, { minute: "numeric", second: "2-digit", timeZone: "UTC" })}</span>}
+            {length > 0 && <span className="rl-length">{date(length * 1000, { minute: "numeric", second: "2-digit", timeZone: "UTC" })}</span>}
         </button>
     );
 }

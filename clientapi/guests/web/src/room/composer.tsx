@@ -1,7 +1,7 @@
 // Where one writes: text, files, voice messages.
 
 import { lazy, Suspense, useCallback, useContext, useEffect, useLayoutEffect, useRef, useState, type KeyboardEvent, type ReactNode } from "react";
-import type { MatrixEvent } from "matrix-js-sdk";
+import { Method, type MatrixClient, type MatrixEvent } from "matrix-js-sdk";
 
 import { useTranslation } from "../i18n/index.tsx";
 import { RoomContext } from "./context.ts";
@@ -21,6 +21,12 @@ const typingFor = 20_000, typingAgain = 8_000;
 
 const canRecord = typeof MediaRecorder !== "undefined" && !!navigator.mediaDevices?.getUserMedia;
 
+/** By hand: the SDK keeps back those of guests, who may not elsewhere. */
+function sendTyping(client: MatrixClient, roomId: string, typing: boolean): Promise<unknown> {
+    const path = `/rooms/${encodeURIComponent(roomId)}/typing/${encodeURIComponent(client.getSafeUserId())}`;
+    return client.http.authedRequest(Method.Put, path, undefined, typing ? { typing, timeout: typingFor } : { typing });
+}
+
 /** Tells the room that I am writing, and that I no longer am. */
 function useTypingNotice() {
     const { client, room } = useContext(RoomContext);
@@ -30,7 +36,7 @@ function useTypingNotice() {
         if (!now && told.current === 0) return;
         told.current = now ? Date.now() : 0;
         // One after the other: the last one to arrive is what holds.
-        last.current = last.current.then(() => client.sendTyping(room.roomId, now, now ? typingFor : 0)).catch(() => {});
+        last.current = last.current.then(() => sendTyping(client, room.roomId, now)).catch(() => {});
     }, [client, room]);
     useEffect(() => () => typing(false), [typing]);
     return typing;

@@ -93,7 +93,7 @@ export const de: RoomTexts = {
     "room.react": "Reagieren",
     "room.react.failed": "Ihre Reaktion konnte nicht gesendet werden.",
     "room.react.with": "Mit {key} reagieren",
-    "room.reaction": "{key} von {names}",
+    "room.reaction": "{key} {count}: {names}",
     "room.reactions": "Reaktionen",
     "room.read.by": "Gelesen von {names}",
     "room.reload": "Neu laden",

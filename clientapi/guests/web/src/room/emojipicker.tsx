@@ -29,7 +29,7 @@ function lastUsed(): string[] {
 
 const plain = (text: string) => text.toLowerCase().normalize("NFD").replace(/\p{M}/gu, "");
 
-export default function EmojiPicker({ anchor, pick, close }: { anchor: HTMLElement; pick: (emoji: string) => void; close: (giveBack: boolean) => void }) {
+export default function EmojiPicker({ at, button, pick, close }: { at: DOMRect; button: HTMLElement; pick: (emoji: string) => void; close: (giveBack: boolean) => void }) {
     const { t, language } = useTranslation();
     const [groups, setGroups] = useState<Group[]>([]);
     const [query, setQuery] = useState("");
@@ -40,13 +40,13 @@ export default function EmojiPicker({ anchor, pick, close }: { anchor: HTMLEleme
     useEffect(() => {
         search.current?.focus({ preventScroll: true });
         const outside = (e: PointerEvent) => {
-            if (!panel.current?.contains(e.target as Node) && !anchor.contains(e.target as Node)) close(false);
+            if (!panel.current?.contains(e.target as Node) && !button.contains(e.target as Node)) close(false);
         };
         document.addEventListener("pointerdown", outside);
         return () => document.removeEventListener("pointerdown", outside);
-    }, [anchor, close]);
+    }, [button, close]);
     useLayoutEffect(() => {
-        const p = panel.current!, at = anchor.getBoundingClientRect();
+        const p = panel.current!;
         const place = () => {
             const width = p.offsetWidth, height = p.offsetHeight;
             const left = Math.max(8, Math.min(innerWidth - width - 8, at.left + at.width / 2 - width / 2));
@@ -55,7 +55,7 @@ export default function EmojiPicker({ anchor, pick, close }: { anchor: HTMLEleme
             p.style.top = `${above >= 8 ? above : Math.max(8, Math.min(innerHeight - height - 8, at.bottom + 8))}px`;
         };
         place();
-    }, [anchor, groups]);
+    }, [at, groups]);
 
     const sections = useMemo<Group[]>(() => {
         const wanted = plain(query.trim());

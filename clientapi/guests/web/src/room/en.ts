@@ -92,7 +92,7 @@ export const en = {
     "room.react": "React",
     "room.react.failed": "Your reaction could not be sent.",
     "room.react.with": "React with {key}",
-    "room.reaction": "{key} by {names}",
+    "room.reaction": "{key} {count}: {names}",
     "room.reactions": "Reactions",
     "room.read.by": "Read by {names}",
     "room.reload": "Reload",

@@ -93,7 +93,7 @@ export const fr: RoomTexts = {
     "room.react": "Réagir",
     "room.react.failed": "Votre réaction n’a pas pu être envoyée.",
     "room.react.with": "Réagir avec {key}",
-    "room.reaction": "{key} de {names}",
+    "room.reaction": "{key} {count} : {names}",
     "room.reactions": "Réactions",
     "room.read.by": "Lu par {names}",
     "room.reload": "Recharger",

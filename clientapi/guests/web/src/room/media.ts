@@ -18,6 +18,11 @@ export interface MediaSource {
 // What may become a document or a script in our origin is handed over as bytes only.
 const shown = /^(image\/(png|jpeg|gif|webp|avif|bmp)|video\/[\w.+-]+|audio\/[\w.+-]+)$/;
 
+/** How long something is, in seconds: what others say is a number, or nothing. */
+export function seconds(milliseconds: unknown): number {
+    return typeof milliseconds === "number" && milliseconds > 0 && milliseconds < 86_400_000 ? milliseconds / 1000 : 0;
+}
+
 export const safeType = (type?: string): string => {
     const bare = (type ?? "").split(";", 1).join().trim().toLowerCase();
     return shown.test(bare) ? bare : "application/octet-stream";

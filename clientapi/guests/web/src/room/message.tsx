@@ -124,7 +124,7 @@ function Reactions({ event, actions }: { event: MatrixEvent; actions: MessageAct
                 const names = senders.map((s) => memberName(room, s)).join(", ");
                 return (
                     <button key={key} type="button" className="rl-reaction" aria-pressed={!!mine} disabled={!actions.mayReact} title={names}
-                        aria-label={t("room.reaction", { key, names })} onClick={() => actions.react(event, key)}>
+                        aria-label={t("room.reaction", { key, count: senders.length, names })} onClick={() => actions.react(event, key)}>
                         <span>{[...key].length > 12 ? `${[...key].slice(0, 12).join("")}…` : key}</span> {senders.length}
                     </button>
                 );

@@ -93,7 +93,7 @@ export const nl: RoomTexts = {
     "room.react": "Reageren",
     "room.react.failed": "Uw reactie kon niet worden verzonden.",
     "room.react.with": "Reageren met {key}",
-    "room.reaction": "{key} van {names}",
+    "room.reaction": "{key} {count}: {names}",
     "room.reactions": "Reacties",
     "room.read.by": "Gelezen door {names}",
     "room.reload": "Opnieuw laden",

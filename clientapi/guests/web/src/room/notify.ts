@@ -93,8 +93,7 @@ export function useNotifications(client: MatrixClient, room: Room, settings: Not
     useArrivals(client, room, (event) => {
         if (!document.hidden && document.hasFocus()) return;
         setCount((n) => n + 1);
-        const actions = client.getPushActionsForEvent(event);
-        if (!actions?.notify && !settings.notify) return;
+        if (client.pushRules && !client.getPushActionsForEvent(event)?.notify) return; // guests have no rules
         if (settings.sound) beep();
         if (!settings.notify) return;
         try {

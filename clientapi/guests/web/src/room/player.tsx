@@ -8,7 +8,7 @@ import { useTranslation } from "../i18n/index.tsx";
 import { fileName, source, type AttachmentContent } from "./attachment.tsx";
 import { RoomContext } from "./context.ts";
 import { Icon } from "./icons.tsx";
-import { download, useMedia } from "./media.ts";
+import { download, seconds, useMedia } from "./media.ts";
 import { isVoice } from "./model.ts";
 import { Waveform } from "./waveform.tsx";
 
@@ -24,7 +24,7 @@ export default function Player({ content }: { content: AttachmentContent }) {
     const from = source(content);
     const voice = isVoice(content as Record<string, unknown>);
     const extra = (content as VoiceContent)["org.matrix.msc1767.audio"];
-    const known = Number(extra?.duration ?? content.info?.duration ?? 0) / 1000;
+    const known = seconds(extra?.duration) || seconds(content.info?.duration);
     const [wanted, setWanted] = useState(false);
     const { url, failed, retry } = useMedia(wanted ? from : undefined);
     const audio = useRef<HTMLAudioElement>(null);

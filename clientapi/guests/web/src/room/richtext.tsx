@@ -110,9 +110,60 @@ function element(node: Node, depth: number): ReactNode {
     return <>{inside}</>;
 }
 
+const tagName = /<(\/?)([a-z][\w-]*)/iy;
+const keptAttribute = /\b(href|src|alt|title|start|data-mx-spoiler)(?:\s*=\s*("[^"]*"|'[^']*'|[^\s"'>]+))?/gi;
+
+/** Where a tag ends whose attributes begin at a place: a > in quotes is none. */
+function tagEnd(html: string, from: number): number {
+    let quote = "";
+    for (let i = from; i < html.length; i++) {
+        const c = html[i]!;
+        if (quote) {
+            if (c === quote) quote = "";
+        } else if (c === ">") {
+            return i;
+        } else if (c === '"' || c === "'") {
+            quote = c;
+        }
+    }
+    return -1;
+}
+
+/**
+ * Takes tags and attributes out that are not shown anyway. What is shown is decided by element(); this is for the browser, which would
+ * report each style and handler in a text against the page's Content-Security-Policy, though none could take effect. One pass, however
+ * strange the text is.
+ */
+export function shown(html: string): string {
+    const lower = html.toLowerCase();
+    let out = "", at = 0;
+    for (let open = html.indexOf("<"); open >= 0; open = html.indexOf("<", at)) {
+        out += html.slice(at, open);
+        tagName.lastIndex = open;
+        const match = tagName.exec(html);
+        if (!match) {
+            out += "<";
+            at = open + 1;
+            continue;
+        }
+        const [whole, slash, name] = match, tag = name!.toLowerCase();
+        const end = tagEnd(html, open + whole.length);
+        if (end < 0) return out + html.slice(open).replaceAll("<", "&lt;"); // no tag ends any more
+        at = end + 1;
+        if (nothing.has(tag) && !slash) {
+            const close = lower.indexOf(`</${tag}`, at);
+            if (close < 0) return out;
+            at = close; // its end tag is taken out like others
+        } else if (blocks.has(tag) || inline.has(tag) || tag === "img") {
+            out += slash ? `</${tag}>` : `<${tag} ${html.slice(open + whole.length, end).match(keptAttribute)?.join(" ") ?? ""}>`;
+        }
+    }
+    return out + html.slice(at);
+}
+
 /** The elements for a formatted_body. */
 export function RichText({ html }: { html: string }) {
-    const body = new DOMParser().parseFromString(html.slice(0, 100_000), "text/html").body;
+    const body = new DOMParser().parseFromString(shown(html.slice(0, 100_000)), "text/html").body;
     return <>{children(body, 0)}</>;
 }
 

@@ -8,6 +8,7 @@ import { useTranslation } from "../i18n/index.tsx";
 import { RoomContext } from "./context.ts";
 import { useReceiptVersion, useStateVersion, useTimelineVersion, useVisible } from "./hooks.ts";
 import { Icon } from "./icons.tsx";
+import { Guard } from "./guard.tsx";
 import { Message, type MessageActions } from "./message.tsx";
 import { loadedEvents, loadedTimelines, timelineItems, type Item } from "./model.ts";
 import { stateLine } from "./statelines.ts";
@@ -130,7 +131,8 @@ export function Timeline({ ref, actions, marker }: { ref: Ref<TimelineHandle>; a
     const rows = () => [...(content.current?.children ?? [])].filter((e): e is HTMLElement => e instanceof HTMLElement && !!e.dataset.key);
 
     const remember = () => {
-        const box = scroller.current!.getBoundingClientRect();
+        if (!scroller.current) return;
+        const box = scroller.current.getBoundingClientRect();
         const visibleRows = rows().filter((row) => row.getBoundingClientRect().bottom > box.top + 1).slice(0, 4);
         anchors.current = visibleRows.map((row) => ({ key: row.dataset.key!, top: row.getBoundingClientRect().top - box.top }));
     };
@@ -279,8 +281,8 @@ export function Timeline({ ref, actions, marker }: { ref: Ref<TimelineHandle>; a
                     </div>
                     {shown.map((item) => (
                         <div key={item.key} data-key={item.key} className="rl-item">
-                            <ItemView item={item} actions={actions} active={item.key === (hovered ?? (within ? focused : undefined))} tab={item.key === tab}
-                                found={item.key === found} readers={readers.get(item.key) ?? nobody} />
+                            <Guard><ItemView item={item} actions={actions} active={item.key === (hovered ?? (within ? focused : undefined))} tab={item.key === tab}
+                                found={item.key === found} readers={readers.get(item.key) ?? nobody} /></Guard>
                         </div>
                     ))}
                 </div>

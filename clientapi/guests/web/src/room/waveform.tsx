@@ -4,7 +4,7 @@ const bars = 48;
 
 /** Levels of 0 to 1024, as events carry them, made into a number of bars from 0 to 1. */
 export function resample(levels: readonly number[] | undefined, count: number, top?: number): number[] {
-    const clean = Array.isArray(levels) ? levels.filter((l) => typeof l === "number" && l >= 0) : [];
+    const clean = Array.isArray(levels) ? levels.filter((l) => typeof l === "number" && l >= 0 && l <= 1e6) : [];
     if (clean.length === 0) return new Array<number>(count).fill(0);
     const full = top ?? Math.max(...clean, 1);
     return Array.from({ length: count }, (_, i) => {

@@ -1,0 +1,401 @@
+// A guest and members use a room of the page in a real browser. guest_room_test.go starts the server and runs this; the environment
+// says where (ROOMLINE_URL), who (ROOMLINE_ACCOUNTS, as JSON) and where to put pictures of what people see (SCREENSHOTS, a folder).
+
+import assert from "node:assert/strict";
+import { randomBytes } from "node:crypto";
+import { readFileSync } from "node:fs";
+import path from "node:path";
+import { createRequire } from "node:module";
+
+import { chromium } from "playwright-core";
+
+const server = process.env.ROOMLINE_URL;
+const [alice, bob] = JSON.parse(process.env.ROOMLINE_ACCOUNTS);
+const pictures = process.env.SCREENSHOTS;
+const patience = 30_000;
+const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+
+let transactions = 0;
+
+async function api(who, method, where, body) {
+    const response = await fetch(server + where, {
+        method, headers: { authorization: `Bearer ${who.token}`, "content-type": "application/json" }, body: body && JSON.stringify(body),
+    });
+    const answer = await response.json();
+    assert.ok(response.ok, `${method} ${where}: ${response.status} ${JSON.stringify(answer)}`);
+    return answer;
+}
+
+const inRoom = (room, rest) => `/_matrix/client/v3/rooms/${encodeURIComponent(room)}/${rest}`;
+const send = (who, room, content, type = "m.room.message") => api(who, "PUT", inRoom(room, `send/${type}/t${transactions++}`), content);
+const history = async (who, room) => (await api(who, "GET", inRoom(room, "messages?dir=b&limit=100"))).chunk;
+
+async function createRoom(name, encrypted) {
+    const { room_id: room } = await api(alice, "POST", "/_matrix/client/v3/createRoom", {
+        name, topic: "What we still have to talk about", preset: "private_chat", invite: [bob.id],
+        initial_state: encrypted ? [{ type: "m.room.encryption", state_key: "", content: { algorithm: "m.megolm.v1.aes-sha2" } }] : [],
+    });
+    await api(bob, "POST", `/_matrix/client/v3/join/${encodeURIComponent(room)}`, {});
+    return room;
+}
+
+async function link(room, more = {}) {
+    const answer = await api(alice, "POST", `/_roomline/client/v1/rooms/${encodeURIComponent(room)}/invitations`, more);
+    return answer.link.replace(/^https?:\/\/[^/]+/, server);
+}
+
+/** A browser profile of its own. What goes wrong in the page is printed, and counted. */
+async function profile(browser, name, options = {}) {
+    const context = await browser.newContext({
+        viewport: { width: 1200, height: 760 }, permissions: ["microphone", "clipboard-write"], locale: "en-GB", ...options,
+    });
+    const page = await context.newPage();
+    page.setDefaultTimeout(patience);
+    page.on("pageerror", (error) => { problems.push(`${name}: ${error.message}`); });
+    page.on("console", (message) => {
+        if (/Content Security Policy|Trusted/.test(message.text())) problems.push(`${name}: ${message.text()}`);
+        if (process.env.VERBOSE) console.log(name, message.text().slice(0, 300));
+    });
+    page.on("request", (request) => {
+        if (!request.url().startsWith(server) && !request.url().startsWith("blob:")) problems.push(`${name} asked ${request.url()}`);
+    });
+    return page;
+}
+
+const problems = [];
+
+async function memberOpens(browser, who, name, options) {
+    const page = await profile(browser, who.user, options);
+    await page.goto(`${server}/i`);
+    await page.fill("input[autocomplete=username]", who.user);
+    await page.fill("input[type=password]", who.password);
+    await page.click("form button[type=submit], form button.main");
+    await page.click(`.room-button:has-text("${name}")`);
+    await page.waitForSelector(".rl-composer");
+    return page;
+}
+
+async function guestOpens(browser, address, name, options) {
+    const page = await profile(browser, name, options);
+    await page.goto(address);
+    await page.fill("form input", name);
+    await page.click("form button.main, form button[type=submit]");
+    await page.waitForSelector(".rl-composer, .rl-silent");
+    return page;
+}
+
+const picture = (page, name) => page.screenshot({ path: path.join(pictures, name + ".png") });
+
+async function accessible(page, what) {
+    await page.evaluate(axe);
+    const { violations } = await page.evaluate(() => globalThis.axe.run(document, {
+        runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
+    }));
+    assert.deepEqual(violations.map((v) => `${v.id}: ${v.nodes.map((n) => n.html.slice(0, 200)).join(" | ")}`), [], `axe finds nothing: ${what}`);
+}
+
+const says = async (page, text) => {
+    await page.fill(".rl-field textarea", text);
+    await page.press(".rl-field textarea", "Enter");
+};
+const message = (page, text) => page.locator("article", { hasText: text }).last();
+const sees = (page, text) => message(page, text).waitFor();
+
+/** Presses a button of a message's toolbar. */
+async function does(page, text, label) {
+    await message(page, text).hover();
+    await message(page, text).getByRole("button", { name: label, exact: true }).click();
+}
+
+/** What the guest and a member can do with each other, in a plain and in an encrypted room. */
+async function chat(browser, encrypted) {
+    const kind = encrypted ? "encrypted" : "plain";
+    const name = encrypted ? "Contract (secret)" : "Moving day";
+    const room = await createRoom(name, encrypted);
+    const member = await memberOpens(browser, alice, name);
+    const guest = await guestOpens(browser, await link(room), "Anna Schmidt");
+
+    await says(member, "Welcome! The plan is at https://example.org/plan_(final).");
+    await sees(guest, "Welcome!");
+    assert.equal(await message(guest, "Welcome!").locator("a").getAttribute("href"), "https://example.org/plan_(final)");
+    await guest.locator(".rl-field textarea").pressSequentially("I am", { delay: 20 });
+    await member.locator(".rl-typing", { hasText: "Anna Schmidt" }).waitFor();
+    await says(guest, "Hello! 👋");
+    await sees(member, "Hello! 👋");
+    await member.locator(".rl-typing:not(:has(.rl-dots))").waitFor({ state: "attached" });
+    assert.equal(await message(member, "Hello! 👋").locator(".rl-badge").count(), 1, "the guest is marked");
+    await guest.locator(".rl-readers").first().waitFor();
+
+    await does(guest, "Welcome!", "Reply");
+    await says(guest, "Thanks for the plan");
+    await member.locator("article:has(.rl-quote)", { hasText: "Thanks for the plan" }).waitFor();
+    await does(member, "Thanks for the plan", "React with ❤️");
+    await message(guest, "Thanks for the plan").locator(".rl-reaction", { hasText: "❤️" }).click();
+    await message(member, "Thanks for the plan").locator(".rl-reaction", { hasText: "2" }).waitFor();
+    await message(guest, "Thanks for the plan").locator(".rl-reaction[aria-pressed=true]").click();
+    await message(member, "Thanks for the plan").locator(".rl-reaction", { hasText: "1" }).waitFor();
+
+    await guest.press(".rl-field textarea", "ArrowUp");
+    await says(guest, "Thanks for the new plan");
+    await message(member, "Thanks for the new plan").getByRole("button", { name: "edited" }).click();
+    await member.locator("dialog .rl-versions li").nth(1).waitFor();
+    await accessible(member, `${kind}: versions`);
+    await picture(member, `${kind}-versions`);
+    await member.keyboard.press("Escape");
+
+    await says(member, "A mistake");
+    await sees(guest, "A mistake");
+    await does(member, "A mistake", "Delete");
+    await accessible(member, `${kind}: delete`);
+    await member.locator("dialog").getByRole("button", { name: "Delete" }).click();
+    await sees(guest, "Message deleted");
+    await guest.locator("article", { hasText: "Hello! 👋" }).hover();
+    assert.equal(await message(guest, "Hello! 👋").getByRole("button", { name: "Delete" }).count(), 0, "text is the owner's to delete");
+
+    await filesOf(member, guest, kind);
+    await voice(member, guest, room, kind, encrypted);
+    await accessible(guest, `${kind}: chat`);
+    await picture(guest, `${kind}-guest`);
+    await picture(member, `${kind}-member`);
+    await byKeyboard(guest);
+
+    const clear = (await history(alice, room)).filter((e) => e.type === "m.room.message");
+    if (encrypted) assert.deepEqual(clear, [], "nothing went out in clear");
+    await member.context().close();
+    await guest.context().close();
+}
+
+/** Files up and down, byte for byte; a picture with its viewer; deleting one's own. */
+async function filesOf(member, guest, kind) {
+    const bytes = randomBytes(300_000);
+    await guest.setInputFiles("input[type=file]", { name: "plan ö.bin", mimeType: "application/octet-stream", buffer: bytes });
+    await member.getByRole("button", { name: "Download plan ö.bin" }).waitFor();
+    const [download] = await Promise.all([member.waitForEvent("download"), member.getByRole("button", { name: "Download plan ö.bin" }).click()]);
+    assert.ok(readFileSync(await download.path()).equals(bytes), "the file arrives as it was");
+    assert.equal(download.suggestedFilename(), "plan ö.bin");
+
+    const shot = await guest.screenshot();
+    await member.setInputFiles("input[type=file]", { name: "house.png", mimeType: "image/png", buffer: shot });
+    await guest.locator(".rl-picture img").waitFor();
+    await guest.click(".rl-picture");
+    await guest.locator(".rl-viewer img").waitFor();
+    const [saved] = await Promise.all([guest.waitForEvent("download"), guest.locator(".rl-viewer").getByRole("button", { name: "Download house.png" }).click()]);
+    assert.ok(readFileSync(await saved.path()).equals(shot), "the picture arrives as it was");
+    await accessible(guest, `${kind}: viewer`);
+    await picture(guest, `${kind}-viewer`);
+    await guest.keyboard.press("Escape");
+
+    await does(guest, "plan ö.bin", "Delete");
+    await guest.locator("dialog").getByRole("button", { name: "Delete" }).click();
+    await member.getByRole("button", { name: "Download plan ö.bin" }).waitFor({ state: "detached" });
+}
+
+async function voice(member, guest, room, kind, encrypted) {
+    await guest.getByRole("button", { name: "Record a voice message" }).click();
+    await guest.locator(".rl-recorder-time", { hasText: "00:01" }).waitFor();
+    await accessible(guest, `${kind}: recording`);
+    await picture(guest, `${kind}-recording`);
+    await guest.getByRole("button", { name: "Stop and listen" }).click();
+    await guest.locator(".rl-recorder").getByRole("button", { name: "Play" }).waitFor();
+    await guest.getByRole("button", { name: "Send voice message" }).click();
+    const player = member.locator(".rl-player").last();
+    await player.getByRole("button", { name: "Play" }).click();
+    await player.getByRole("button", { name: "Pause" }).waitFor();
+    await member.waitForFunction(() => [...document.querySelectorAll("audio")].some((a) => a.currentTime > 0.3));
+    const length = await member.evaluate(() => [...document.querySelectorAll("audio")].find((a) => a.currentTime > 0.3).duration);
+    assert.ok(length > 1 && length < 30, `it is ${length} s long`); // a WebM of Chromium's does not say
+    if (encrypted) return;
+    const { content } = (await history(alice, room)).find((e) => e.content["org.matrix.msc3245.voice"]);
+    const file = await fetch(`${server}/_matrix/client/v1/media/download/${content.url.slice("mxc://".length)}`, { headers: { authorization: `Bearer ${alice.token}` } });
+    assert.equal(Buffer.from(await file.arrayBuffer()).subarray(0, 4).toString(), "OggS");
+    const { duration, waveform } = content["org.matrix.msc1767.audio"];
+    assert.ok(duration > 900 && content.info.duration === duration && content.info.mimetype === "audio/ogg");
+    assert.ok(waveform.length > 10 && waveform.length <= 100 && waveform.every((l) => Number.isInteger(l) && l >= 0 && l <= 1024) && Math.max(...waveform) === 1024);
+}
+
+/** Everything without a mouse: to a message, its toolbar, the emoji, and back. */
+async function byKeyboard(page) {
+    await page.locator("article[tabindex='0']").focus();
+    await page.keyboard.press("Home");
+    await page.keyboard.press("End");
+    await page.keyboard.press("ArrowUp");
+    await page.keyboard.press("ArrowDown");
+    const label = await page.evaluate(() => document.activeElement.getAttribute("aria-label"));
+    assert.match(label, /\d\d:\d\d/);
+    await page.locator("article:focus-within").getByRole("button", { name: "React", exact: true }).focus();
+    await page.keyboard.press("Enter");
+    await page.locator(".rl-emoji-grid button").first().waitFor();
+    await accessible(page, "emoji");
+    await page.keyboard.type("rocket");
+    await page.keyboard.press("ArrowDown");
+    await page.keyboard.press("Enter");
+    await page.locator(".rl-reaction", { hasText: "🚀" }).waitFor();
+    assert.match(await page.evaluate(() => document.activeElement.getAttribute("aria-label") ?? ""), /React|\d\d:\d\d/, "the focus comes back");
+}
+
+/** A long history: what one looks at stays where it is, and the page keeps only a part. */
+async function longHistory(browser) {
+    const room = await createRoom("Long history", false);
+    const ids = [];
+    for (let i = 0; i < 500; i += 10) {
+        const some = Array.from({ length: 10 }, (_, k) => send((i + k) % 7 < 4 ? alice : bob, room, {
+            msgtype: "m.text", body: `Message ${i + k}${k % 3 ? "" : " with a longer text that takes more than one line on a small screen, so that heights differ"}`,
+        }));
+        ids.push(...(await Promise.all(some)).map((answer) => answer.event_id));
+    }
+    await send(bob, room, { msgtype: "m.text", body: "About that", "m.relates_to": { "m.in_reply_to": { event_id: ids[40] } } });
+    const page = await memberOpens(browser, bob, "Long history");
+    await page.locator("article", { hasText: "About that" }).hover();
+    let moves = 0, most = 0;
+    for (let i = 0; i < 300; i++) {
+        const before = await page.evaluate(() => {
+            const row = [...document.querySelectorAll("[data-key]")].find((e) => e.getBoundingClientRect().top > 150);
+            return { key: row?.dataset.key, top: row?.getBoundingClientRect().top };
+        });
+        await page.mouse.wheel(0, -600);
+        await page.waitForTimeout(60);
+        const after = await page.evaluate((key) => ({
+            top: document.querySelector(`[data-key="${key}"]`)?.getBoundingClientRect().top, rows: document.querySelectorAll("[data-key]").length,
+            beginning: document.querySelector(".rl-limit") && document.querySelector(".rl-scroller").scrollTop < 5,
+        }), before.key);
+        most = Math.max(most, after.rows);
+        const moved = after.top - before.top;
+        if (moved < -5 || moved > 640) moves++;
+        if (after.beginning) break;
+        assert.ok(i < 299, "the beginning is reached");
+    }
+    assert.equal(moves, 0, "nothing jumps");
+    assert.ok(most <= 300, `${most} rows in the page`);
+    await picture(page, "history-beginning");
+    await send(alice, room, { msgtype: "m.text", body: "Something new" });
+    await page.getByRole("button", { name: "1 new message" }).click();
+    await sees(page, "Something new");
+    await page.click(".rl-quote");
+    await page.locator(".rl-found").waitFor();
+    await picture(page, "history-jump");
+    await page.context().close();
+}
+
+/** What others write is text, whatever it says. */
+async function hostile(browser) {
+    const room = await createRoom("Strange messages", false);
+    await send(bob, room, {
+        msgtype: "m.text", body: "x", format: "org.matrix.custom.html",
+        formatted_body: `<p>Some <b>bold</b> text, <a href="javascript:alert(1)">no link</a>, <a href="https://example.org/">a link</a>
+            <img src="https://elsewhere.example/x.png" alt="no picture"><img src=x onerror="window.broken=1"><script>window.broken=1</script>
+            <style>body{display:none}</style><svg onload="window.broken=1"></svg><iframe srcdoc="<script>parent.broken=1</script>"></iframe>
+            <span data-mx-spoiler="the end">They lived</span></p><ul><li>one</li></ul><pre><code>let x = 1;</code></pre>`,
+    });
+    await send(bob, room, { msgtype: "m.image", body: "page.html", url: "mxc://hs.test/nothing", info: { mimetype: "text/html", w: -5, h: "x" } });
+    await send(bob, room, { msgtype: "m.audio", body: "noise", "org.matrix.msc3245.voice": {}, "org.matrix.msc1767.audio": { waveform: ["x", -1, 1e9], duration: "long" }, url: "mxc://hs.test/nothing" });
+    await send(bob, room, { msgtype: "m.text", body: { not: "text" } });
+    await send(bob, room, { msgtype: 7 });
+    await send(bob, room, {}, "m.room.message");
+    await send(bob, room, { "m.relates_to": { rel_type: "m.annotation", event_id: "$nothing", key: { not: "text" } } }, "m.reaction");
+    const page = await memberOpens(browser, alice, "Strange messages");
+    const rich = page.locator(".rl-rich");
+    await rich.waitFor();
+    assert.equal(await rich.locator("script, style, svg, iframe, img, [onerror], [style]").count(), 0);
+    assert.deepEqual(await rich.locator("a").evaluateAll((all) => all.map((a) => a.href)), ["https://example.org/"]);
+    assert.equal(await page.evaluate(() => window.broken), undefined);
+    await page.getByRole("button", { name: "Show hidden text: the end" }).click();
+    await rich.getByText("They lived").waitFor();
+    await accessible(page, "strange messages");
+    await picture(page, "strange");
+    await page.context().close();
+}
+
+/** A guest on a small phone, in French, in the dark; then as an observer. */
+async function phone(browser) {
+    const room = await createRoom("Déménagement", false);
+    await send(alice, room, { msgtype: "m.text", body: "Bonjour, tout est prêt pour samedi ?" });
+    const small = { viewport: { width: 320, height: 640 }, isMobile: true, hasTouch: true, locale: "fr-FR", colorScheme: "dark", deviceScaleFactor: 2 };
+    const page = await guestOpens(browser, await link(room, { language: "fr" }), "Anna", small);
+    await says(page, "Presque ! Je vous envoie le plan.");
+    await message(page, "Presque").getByRole("img", { name: "Envoyé" }).waitFor();
+    await accessible(page, "phone");
+    await picture(page, "phone");
+    await message(page, "Presque").tap();
+    await page.getByRole("toolbar", { name: "Actions possibles" }).waitFor();
+    await picture(page, "phone-actions");
+    await page.getByRole("button", { name: "Réagir", exact: true }).tap();
+    await page.locator(".rl-emoji-grid button").first().waitFor();
+    await picture(page, "phone-emoji");
+    await page.keyboard.press("Escape");
+    await page.getByRole("button", { name: "Menu" }).tap();
+    await accessible(page, "phone: menu");
+    await picture(page, "phone-menu");
+    await page.keyboard.press("Escape");
+    await page.getByRole("button", { name: /membres/ }).tap();
+    await page.locator(".rl-member").nth(2).waitFor();
+    await accessible(page, "phone: members");
+    await picture(page, "phone-members");
+    const wide = await page.evaluate(() => document.documentElement.scrollWidth);
+    assert.ok(wide <= 320, `the page is ${wide} wide`);
+    await page.context().close();
+
+    const observer = await guestOpens(browser, await link(room, { role: "observer" }), "Otto", small);
+    await observer.locator(".rl-silent").waitFor();
+    await accessible(observer, "observer");
+    await picture(observer, "phone-observer");
+    await observer.context().close();
+}
+
+/** Without a network: the message is kept, shown as not sent, and goes out when the network is back. */
+async function offline(browser) {
+    const room = await createRoom("On the train", false);
+    const page = await guestOpens(browser, await link(room), "Tom");
+    await says(page, "Before the tunnel");
+    await message(page, "Before the tunnel").getByRole("img", { name: "Sent" }).waitFor();
+    await page.waitForTimeout(1000); // the answer to it, after it came by sync
+    await page.context().setOffline(true);
+    await says(page, "In the tunnel");
+    await page.locator(".rl-offline").waitFor();
+    await message(page, "In the tunnel").getByRole("button", { name: "Try again" }).waitFor();
+    await accessible(page, "offline");
+    await picture(page, "offline");
+    await page.context().setOffline(false);
+    await message(page, "In the tunnel").getByRole("img", { name: "Sent" }).waitFor();
+    assert.ok((await history(alice, room)).some((e) => e.content.body === "In the tunnel"));
+
+    await page.fill(".rl-field textarea", "Not yet sen");
+    await page.reload();
+    await page.waitForSelector(".rl-composer");
+    assert.equal(await page.inputValue(".rl-field textarea"), "Not yet sen", "the draft is kept");
+    await api(alice, "POST", inRoom(room, "kick"), { user_id: await guestOf(room) });
+    await page.locator(".rl-composer").waitFor({ state: "detached" });
+    await picture(page, "removed");
+    await page.context().close();
+}
+
+async function guestOf(room) {
+    const { joined } = await api(alice, "GET", inRoom(room, "joined_members"));
+    return Object.keys(joined).find((id) => id.startsWith("@guest-"));
+}
+
+const browser = await chromium.launch({
+    executablePath: process.env.CHROMIUM,
+    args: ["--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream", "--autoplay-policy=no-user-gesture-required"],
+});
+try {
+    await api(alice, "PUT", `/_matrix/client/v3/profile/${encodeURIComponent(alice.id)}/displayname`, { displayname: "Alice Martin" });
+    await api(bob, "PUT", `/_matrix/client/v3/profile/${encodeURIComponent(bob.id)}/displayname`, { displayname: "Bob Peeters" });
+    const parts = {
+        plain: () => chat(browser, false), encrypted: () => chat(browser, true), history: () => longHistory(browser),
+        hostile: () => hostile(browser), phone: () => phone(browser), offline: () => offline(browser),
+    };
+    for (const [name, part] of Object.entries(parts)) {
+        if (process.env.PART && process.env.PART !== name) continue;
+        try {
+            await part();
+            console.log("held:", name);
+        } catch (error) {
+            problems.push(`${name}: ${error.stack}`);
+            for (const [i, context] of browser.contexts().entries()) await picture(context.pages()[0], `failed-${name}-${i}`).catch(() => {});
+        }
+        for (const context of browser.contexts()) await context.close();
+    }
+    if (problems.length > 0) throw new Error(problems.join("\n"));
+} finally {
+    await browser.close();
+}

@@ -300,6 +300,7 @@ async function hostile(browser) {
     assert.equal(await page.evaluate(() => window.broken), undefined);
     await page.getByRole("button", { name: "Show hidden text: the end" }).click();
     await rich.getByText("They lived").waitFor();
+    assert.equal(await page.getByText("This page cannot show this kind of message.").count(), 3);
     await accessible(page, "strange messages");
     await picture(page, "strange");
     await page.context().close();

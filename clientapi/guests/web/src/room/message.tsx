@@ -74,7 +74,7 @@ function Body({ event }: { event: MatrixEvent }) {
     if (content.format === "org.matrix.custom.html" && typeof content.formatted_body === "string") {
         return <div className="rl-text rl-rich"><Emote event={event} /><RichText html={content.formatted_body} /></div>;
     }
-    if (!text && event.getType() !== "m.room.message") return <p className="rl-quiet">{t("room.unknown")}</p>;
+    if (!text.trim()) return <p className="rl-quiet">{t("room.unknown")}</p>;
     const large = content.msgtype === "m.text" && isEmojiOnly(text);
     return <p className={large ? "rl-text rl-large" : "rl-text"} dir="auto"><Emote event={event} />{linkify(text)}</p>;
 }

@@ -31,7 +31,7 @@ export function isReplacement(event: MatrixEvent): boolean {
 function isLine(event: MatrixEvent): boolean {
     if (!event.isState() || !lines.has(event.getType()) || event.isRedacted()) return false;
     if (event.getType() === "m.room.power_levels" || event.getType() === "m.room.avatar") return !!event.getUnsigned().prev_content;
-    if (event.getType() === "m.room.third_party_invite") return !!event.getContent().display_name;
+    if (event.getType() === "m.room.third_party_invite") return /[^\s.\u2026]/.test(String(event.getContent().display_name ?? "")); // a link is for nobody by name
     if (event.getType() === "m.room.member") {
         const now = event.getContent(), before = event.getPrevContent();
         return now.membership !== before.membership || now.displayname !== before.displayname || now.avatar_url !== before.avatar_url;

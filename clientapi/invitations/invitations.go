@@ -84,10 +84,10 @@ type Config struct {
 
 	// Brand is how an organisation presents itself; its name if nil.
 	Brand func(ctx context.Context, org int64) (outbox.Brand, error)
+	// Languages are those that an organisation speaks, the first one first; English if nil.
+	Languages func(ctx context.Context, org int64) ([]string, error)
 	// LinkGuest makes guests with an address the account's that has got it; nil where there are no guests.
 	LinkGuest func(ctx context.Context, user matrix.UserID, org int64, medium, address string) error
-	// Revoked is told of invitations that were revoked: what guests came by them end, too. nil where there are no guests.
-	Revoked func(ctx context.Context, id string)
 	// Limiter counts invitations; nil counts nothing.
 	Limiter *ratelimit.Limiter
 }

@@ -55,7 +55,7 @@ type Policy struct {
 	// AllowDomains are the domains of e-mail addresses that may be invited, with those below them; empty: all but DenyDomains.
 	AllowDomains []string `json:"allow_domains,omitempty"`
 	DenyDomains  []string `json:"deny_domains,omitempty"`
-	// Language is what invitations are written in if the inviter does not say: en, fr, nl or de.
+	// Language is what invitations are written in if the inviter does not say: en, fr, nl or de. Empty: the organisation's first one.
 	Language string `json:"language,omitempty"`
 	// GuestData is what becomes of a guest's data when the guest's time is over: keep, or erase.
 	GuestData string `json:"guest_data,omitempty"`
@@ -69,14 +69,14 @@ type Policy struct {
 	GuestAccess *bool `json:"guest_access,omitempty"`
 }
 
-// DefaultPolicy is what holds where an organisation has decided nothing. Every field is set.
+// DefaultPolicy is what holds where an organisation has decided nothing. Every field that bounds something is set.
 func DefaultPolicy() Policy {
 	day := (24 * time.Hour).Milliseconds()
 	return Policy{
 		Who: Everyone, Email: new(true), Phone: new(true), Links: new(true),
 		LinkLifetime: new(3 * day), LinkLifetimeMax: new(limits.InvitationLink.Milliseconds()), LinkUsesMax: new(100),
 		GuestLifetime: new(7 * day), GuestLifetimeMax: new(90 * day), Proof: new(false),
-		Language: "en", GuestData: Keep, GuestGrace: new(time.Hour.Milliseconds()),
+		GuestData: Keep, GuestGrace: new(time.Hour.Milliseconds()),
 		GuestUploadSize: new(int64(25 << 20)), GuestQuota: new(int64(100 << 20)), GuestFiles: new(int64(200)), GuestAccess: new(false),
 	}
 }
@@ -147,16 +147,37 @@ func (s *Server) PolicyOf(ctx context.Context, org int64) (Policy, error) {
 	if err != nil {
 		return p, fmt.Errorf("load the policy of invitations: %w", err)
 	}
-	if value == nil {
-		return p, nil
+	if value != nil {
+		// What the organisation has not decided is not in the JSON, and stays.
+		if err := json.Unmarshal(value, &p); err != nil {
+			return p, fmt.Errorf("stored policy of invitations: %w", err)
+		}
 	}
-	// What the organisation has not decided is not in the JSON, and stays.
-	if err := json.Unmarshal(value, &p); err != nil {
-		return p, fmt.Errorf("stored policy of invitations: %w", err)
+	if p.Language == "" {
+		if p.Language, err = s.language(ctx, org); err != nil {
+			return p, err
+		}
 	}
 	*p.LinkLifetime = min(*p.LinkLifetime, *p.LinkLifetimeMax)
 	*p.GuestLifetime = min(*p.GuestLifetime, *p.GuestLifetimeMax)
 	return p, nil
+}
+
+// language is the first one of an organisation's.
+func (s *Server) language(ctx context.Context, org int64) (string, error) {
+	if s.cfg.Languages == nil {
+		return Languages[0], nil
+	}
+	spoken, err := s.cfg.Languages(ctx, org)
+	if err != nil {
+		return "", fmt.Errorf("look up the languages of an organisation: %w", err)
+	}
+	for _, l := range spoken {
+		if slices.Contains(Languages, l) {
+			return l, nil
+		}
+	}
+	return Languages[0], nil
 }
 
 // admits refuses who may not invite outsiders, and how they may not be invited.

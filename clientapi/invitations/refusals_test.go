@@ -87,6 +87,11 @@ func TestThePolicyOfTheOrganisationHolds(t *testing.T) {
 	if m, _ := b.one(t); m.Get("language").String() != "nl" || m.Get("invitation.link_expires_ts").Int() != r.Get("expires_ts").Int() {
 		t.Errorf("the message does not follow the policy: %s", m)
 	}
+	decide(map[string]any{})
+	owner.MustDo(t, http.MethodPut, admin+"policies/branding", map[string]any{"languages": []string{"de", "fr"}})
+	if r := post(alice, mail("example.com")).JSON(); r.Get("language").String() != "de" {
+		t.Errorf("the organisation's first language is not the invitation's: %s", r)
+	}
 	for _, bad := range []map[string]any{
 		{"who": "cats"}, {"language": "la"}, {"guest_data": "sell"}, {"link_lifetime_ms": 1}, {"link_lifetime_max_ms": 15 * 24 * hour}, {"link_uses_max": 0},
 		{"allow_domains": []string{"A.example"}}, {"deny_domains": []string{"x@y"}}, {"email": "no"}, {"nonsense": 1}, {"guest_lifetime_max_ms": -1},

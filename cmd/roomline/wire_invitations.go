@@ -25,7 +25,7 @@ func (a *app) newInvitations(cfg *config.Config, sealKey [32]byte) (*invitations
 		Enqueue: func(ctx context.Context, tx *store.Tx, d invitations.Draft) (int64, error) {
 			return a.outbox.Enqueue(ctx, tx, outbox.Draft(d))
 		},
-		Cancel: a.outbox.Cancel, Brand: a.branding.Brand,
+		Cancel: a.outbox.Cancel, Brand: a.branding.Brand, Languages: a.branding.LanguagesOf,
 		// Guests are made later.
 		LinkGuest: func(ctx context.Context, user matrix.UserID, org int64, medium, address string) error {
 			return a.guests.LinkGuest(ctx, user, org, medium, address)

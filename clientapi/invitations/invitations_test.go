@@ -8,6 +8,7 @@ import (
 	"database/sql"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"regexp"
@@ -110,6 +111,47 @@ func database(t *testing.T, d *hstest.Deployment) *sql.DB {
 	}
 	t.Cleanup(func() { db.Close() })
 	return db
+}
+
+// opens is the invitation that a secret opens, "" for none.
+func opens(t *testing.T, d *hstest.Deployment, secret string) (id string) {
+	t.Helper()
+	raw, err := base64.RawURLEncoding.DecodeString(secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	hash := sha256.Sum256(raw)
+	if err := database(t, d).QueryRow(`SELECT coalesce(max(invitation_id), '') FROM invitations WHERE secret_hash = $1`, hash[:]).Scan(&id); err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
+// open is what the page is told of a secret on a process: the state of its invitation, or the error.
+func open(t *testing.T, d *hstest.Deployment, process int, secret string) string {
+	t.Helper()
+	r, err := d.Do(t.Context(), process, "", http.MethodPost, "/_roomline/guest/v1/open", map[string]any{"secret": secret})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Status != http.StatusOK {
+		return r.ErrCode()
+	}
+	return r.JSON().Get("state").String()
+}
+
+// redeem makes a guest on a process, and returns the room or the error.
+func redeem(t *testing.T, d *hstest.Deployment, process int, secret, name string) string {
+	t.Helper()
+	r, err := d.Do(t.Context(), process, "", http.MethodPost, "/_roomline/guest/v1/redeem", map[string]any{"secret": secret, "name": name, "language": "en", "attempt": name[:1] + strings.Repeat("A", 21)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.Secret(r.JSON().Get("access_token").String(), "a guest's access token")
+	if r.Status != http.StatusOK {
+		return fmt.Sprint(r.Status, " ", r.ErrCode())
+	}
+	return r.JSON().Get("room_id").String()
 }
 
 func identityKey() ed25519.PrivateKey {
@@ -239,8 +281,14 @@ func TestARevokedInvitationIsDeadAtOnceOnEveryProcess(t *testing.T) {
 	alice, bob, carol, dave := d.User(t, "alice"), d.User(t, "bob"), d.User(t, "carol"), d.User(t, "dave")
 	room := alice.MustCreateRoom(t, map[string]any{"invite": []string{carol.ID}})
 	carol.MustJoin(t, room)
-	dead := func(what, id string) {
+	dead := func(what, id, secret string) {
 		t.Helper()
+		if got := open(t, d, 1, secret); got != "revoked" {
+			t.Errorf("%s: its page says %q", what, got)
+		}
+		if got := redeem(t, d, 1, secret, "Anna"); !strings.HasPrefix(got, "403 ") {
+			t.Errorf("%s: redeeming it gives %s", what, got)
+		}
 		r, err := bob.On(1).Do(t.Context(), http.MethodPost, hstest.Path("rooms", room, "join"), map[string]any{"third_party_signed": signed(t, identityKey(), alice.ID, bob.ID, id)})
 		if err != nil || r.Status != http.StatusForbidden {
 			t.Errorf("%s: joining by it: %s, %v", what, r, err)
@@ -252,32 +300,35 @@ func TestARevokedInvitationIsDeadAtOnceOnEveryProcess(t *testing.T) {
 			t.Errorf("%s: the third-party invite is still %s", what, third)
 		}
 	}
-	id, _ := newLink(t, d, alice, room, nil)
+	id, secret := newLink(t, d, alice, room, nil)
 	carol.MustFail(t, http.StatusForbidden, "M_FORBIDDEN", http.MethodDelete, client+"invitations/"+id, nil)
 	dave.MustFail(t, http.StatusNotFound, "M_NOT_FOUND", http.MethodDelete, client+"invitations/"+id, nil)
 	dave.MustFail(t, http.StatusNotFound, "M_NOT_FOUND", http.MethodGet, client+"invitations/"+id, nil)
 	alice.MustDo(t, http.MethodDelete, client+"invitations/"+id, nil)
-	dead("revoked by its inviter", id)
+	dead("revoked by its inviter", id, secret)
 	alice.MustDo(t, http.MethodDelete, client+"invitations/"+id, nil)
 	if n := owner.MustDo(t, http.MethodGet, admin+"audit?action=invitation.revoke", nil).Get("entries.#").Int(); n != 1 {
 		t.Errorf("the audit log has %d entries of it", n)
 	}
 
-	id, _ = newLink(t, d, alice, room, nil)
+	id, secret = newLink(t, d, alice, room, nil)
 	dave.MustFail(t, http.StatusForbidden, "M_FORBIDDEN", http.MethodDelete, admin+"invitations/"+id, nil)
 	owner.MustDo(t, http.MethodDelete, admin+"invitations/"+id, nil)
-	dead("revoked by an administrator", id)
+	dead("revoked by an administrator", id, secret)
 
-	id, _ = newLink(t, d, alice, room, nil)
+	id, secret = newLink(t, d, alice, room, nil)
 	carol.MustSetState(t, room, "m.room.third_party_invite", id, map[string]any{})
-	dead("emptied in the room by another member", id)
+	dead("emptied in the room by another member", id, secret)
 
-	id, _ = newLink(t, d, alice, room, nil)
+	id, secret = newLink(t, d, alice, room, nil)
 	public := base64.RawStdEncoding.EncodeToString(identityKey().Public().(ed25519.PublicKey))
 	carol.MustSetState(t, room, "m.room.third_party_invite", id, map[string]any{"public_key": public, "public_keys": []any{map[string]any{"public_key": public}}, "display_name": "x", "key_validity_url": "x"})
+	if got := open(t, d, 1, secret); got != "revoked" {
+		t.Errorf("the page of an invitation that another member has taken over says %q", got)
+	}
 	eventually(t, "an invitation that another member has taken over is revoked", func() bool { return state(t, alice, id) == "revoked" })
 
-	id, _ = newLink(t, d, alice, room, nil)
+	id, secret = newLink(t, d, alice, room, nil)
 	elsewhere := carol.MustCreateRoom(t, nil)
 	carol.MustSetState(t, elsewhere, "m.room.third_party_invite", id, map[string]any{})
 	carol.MustSendText(t, elsewhere, "and so on")
@@ -285,7 +336,13 @@ func TestARevokedInvitationIsDeadAtOnceOnEveryProcess(t *testing.T) {
 	if got := state(t, alice, id); got != "sent" {
 		t.Errorf("a member of another room has made it %q", got)
 	}
+	if got := open(t, d, 1, secret); got != "open" {
+		t.Errorf("its page says %q", got)
+	}
 	alice.MustLeave(t, room)
+	if got := open(t, d, 1, secret); got != "revoked" {
+		t.Errorf("the page of an invitation of somebody who has left says %q", got)
+	}
 	r, err := bob.Do(t.Context(), http.MethodPost, hstest.Path("rooms", room, "join"), map[string]any{"third_party_signed": signed(t, identityKey(), alice.ID, bob.ID, id)})
 	if err != nil || r.Status != http.StatusForbidden {
 		t.Errorf("joining by the invitation of somebody who has left: %s, %v", r, err)
@@ -297,13 +354,16 @@ func TestAnExpiredInvitationEndsInTheRoomToo(t *testing.T) {
 	d := start(t, 2)
 	alice, bob := d.User(t, "alice"), d.User(t, "bob")
 	room := alice.MustCreateRoom(t, nil)
-	id, _ := newLink(t, d, alice, room, map[string]any{"expires_in_ms": 60_000})
+	id, secret := newLink(t, d, alice, room, map[string]any{"expires_in_ms": 60_000})
 	if _, err := database(t, d).Exec(`UPDATE invitations SET expires_ts = $1`, time.Now().UnixMilli()); err != nil {
 		t.Fatal(err)
 	}
 	r, err := bob.Do(t.Context(), http.MethodPost, hstest.Path("rooms", room, "join"), map[string]any{"third_party_signed": signed(t, identityKey(), alice.ID, bob.ID, id)})
 	if err != nil || r.Status != http.StatusForbidden {
 		t.Errorf("joining by it: %s, %v", r, err)
+	}
+	if got := open(t, d, 1, secret) + " " + redeem(t, d, 1, secret, "Anna"); !strings.HasPrefix(got, "expired 403 ") {
+		t.Errorf("its page: %s", got)
 	}
 	eventually(t, "the room is told", func() bool {
 		return stateOf(t, alice, room, "org.roomline.invitation", id).Get("state").String() == "expired" &&

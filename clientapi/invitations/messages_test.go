@@ -211,6 +211,24 @@ func TestWhoIsKnownIsInvitedAsThemselves(t *testing.T) {
 	if got := members(room); got != "" {
 		t.Errorf("people who may not be known of were invited: %s", got)
 	}
+	// Whether a domain is a customer's here is told to nobody else, be it as the name of an identity server.
+	for _, server := range []string{"hs.test", "HS.test", "https://guests.test/", "guests.test", ""} {
+		r, err := lena.Do(t.Context(), http.MethodPost, hstest.Path("rooms", lena.MustCreateRoom(t, nil), "invite"), map[string]any{"id_server": server, "medium": "email", "address": "x" + fmt.Sprint(len(server)) + "@nowhere.test"})
+		if err != nil || r.Status != http.StatusOK {
+			t.Errorf("id_server %q: %s, %v", server, r, err)
+		}
+	}
+	var refusals []string
+	for _, server := range []string{"other.test", "nowhere.test"} {
+		r, err := alice.Do(t.Context(), http.MethodPost, hstest.Path("rooms", room, "invite"), map[string]any{"id_server": server, "medium": "email", "address": "y@nowhere.test"})
+		if err != nil || r.ErrCode() != "M_SERVER_NOT_TRUSTED" {
+			t.Errorf("id_server %q: %s, %v", server, r, err)
+		}
+		refusals = append(refusals, r.String())
+	}
+	if refusals[0] != refusals[1] {
+		t.Errorf("a customer's domain and nobody's are told apart: %v", refusals)
+	}
 	// Who has said that they want no invites is not written to instead.
 	bob.MustDo(t, http.MethodPut, hstest.Path("user", bob.ID, "account_data", "m.invite_permission_config"), map[string]any{"default_action": "block"})
 	if r := invite(alice, t, room, "email", "bob@hs.test"); r.ErrCode() != "M_INVITE_BLOCKED" {
@@ -231,8 +249,11 @@ func TestAnInvitationIsSentAgainWithAnotherLink(t *testing.T) {
 	bob.MustFail(t, http.StatusForbidden, "M_FORBIDDEN", http.MethodPost, client+"invitations/"+id+"/resend", map[string]any{})
 	alice.On(1).MustDo(t, http.MethodPost, client+"invitations/"+id+"/resend", map[string]any{})
 	second, newSecret := b.one(t)
-	if second.Get("invitation.id").String() != id || newSecret == oldSecret {
-		t.Errorf("sent again: %s", second)
+	if second.Get("invitation.id").String() != id || newSecret == oldSecret || opens(t, d, oldSecret) != "" || opens(t, d, newSecret) != id {
+		t.Errorf("sent again: %s; the old link opens %q, the new one %q", second, opens(t, d, oldSecret), opens(t, d, newSecret))
+	}
+	if got := open(t, d, 0, oldSecret) + " " + open(t, d, 0, newSecret); got != "M_NOT_FOUND open" {
+		t.Errorf("the pages of the old and the new link say %s", got)
 	}
 	// The same address once more is the same invitation.
 	b.report(t, second, "sending", "sent")
@@ -247,16 +268,14 @@ func TestAnInvitationIsSentAgainWithAnotherLink(t *testing.T) {
 	}
 	// A message that has not been sent is not sent any more when its invitation is revoked.
 	alice.MustDo(t, http.MethodDelete, client+"invitations/"+id, nil)
-	if r, err := d.Do(t.Context(), 0, bridgeToken, http.MethodPost, "/_roomline/telephony/v1/outcomes", map[string]any{
-		"outcomes": []any{map[string]any{"id": third.Get("id").Int(), "lease": third.Get("lease").String(), "state": "sending"}}}); err != nil {
-		t.Error(err)
-	} else if got := r.JSON().Get("outcomes.0.state").String(); got == "sending" {
-		t.Errorf("the bridge may still send it: %s", r)
+	lost := b.ask(t, "outcomes", map[string]any{"outcomes": []any{map[string]any{"id": third.Get("id").Int(), "lease": third.Get("lease").String(), "state": "sending"}}})
+	if lost.Get("lost.0").Int() != third.Get("id").Int() {
+		t.Errorf("the bridge may still send it: %s", lost)
 	}
 
 	link := alice.MustDo(t, http.MethodPost, client+"rooms/"+room+"/invitations", map[string]any{})
 	again := alice.MustDo(t, http.MethodPost, client+"invitations/"+link.Get("invitation_id").String()+"/resend", map[string]any{})
-	if secretOf(t, d, link.Get("link").String()) == secretOf(t, d, again.Get("link").String()) || again.Get("invitation_id").String() != link.Get("invitation_id").String() {
+	if opens(t, d, secretOf(t, d, link.Get("link").String())) != "" || opens(t, d, secretOf(t, d, again.Get("link").String())) == "" || again.Get("invitation_id").String() != link.Get("invitation_id").String() {
 		t.Errorf("a link, again: %s", again)
 	}
 }
@@ -343,5 +362,44 @@ func TestWhoGetsTheAddressBecomesAMember(t *testing.T) {
 	}
 	if stateOf(t, alice, room, "m.room.member", otto.ID).Get("membership").Exists() {
 		t.Error("an account of another organisation was invited")
+	}
+}
+
+func TestAGuestComesInAndTheRoomIsTold(t *testing.T) {
+	t.Parallel()
+	d, b := startWithBridge(t, 2)
+	owner, alice := d.Operator(t), d.User(t, "alice")
+	room := alice.MustCreateRoom(t, nil)
+	mustInvite(alice, t, room, "email", "anna@example.com")
+	m, secret := b.one(t)
+	id := m.Get("invitation.id").String()
+	for range 3 { // what scanners of mails do
+		if got := open(t, d, 1, secret); got != "open" {
+			t.Fatalf("the page says %s", got)
+		}
+	}
+	eventually(t, "the room is told that it was opened", func() bool {
+		return stateOf(t, alice, room, "org.roomline.invitation", id).Get("state").String() == "opened"
+	})
+	if got := redeem(t, d, 1, secret, "Anna"); got != room {
+		t.Fatalf("redeeming it gives %s", got)
+	}
+	eventually(t, "the room is told that it was redeemed", func() bool {
+		return stateOf(t, alice, room, "org.roomline.invitation", id).Get("state").String() == "redeemed"
+	})
+	if got := redeem(t, d, 0, secret, "Bella"); !strings.HasPrefix(got, "403 ") {
+		t.Errorf("a second guest of a single invitation: %s", got)
+	}
+	guest := alice.MustDo(t, http.MethodGet, hstest.Path("rooms", room, "members")+"?membership=join", nil).Get(`chunk.#(content.displayname=="Anna (guest)").state_key`).String()
+	if guest == "" {
+		t.Fatal("the guest is not in the room")
+	}
+	if log := owner.MustDo(t, http.MethodGet, admin+"audit?action=invitation.redeem", nil).Get("entries"); log.Get("#").Int() != 1 || log.Get("0.actor").String() != guest || log.Get("0.target").String() != id {
+		t.Errorf("the audit log has %s", log)
+	}
+	// Whoever was removed needs another invitation.
+	alice.MustDo(t, http.MethodPost, hstest.Path("rooms", room, "kick"), map[string]any{"user_id": guest})
+	if got := redeem(t, d, 0, secret, "Anna"); !strings.HasPrefix(got, "403 ") {
+		t.Errorf("a guest who was removed comes back: %s", got)
 	}
 }

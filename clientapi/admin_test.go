@@ -21,7 +21,7 @@ func adminPath(what, user string) string { return "/_matrix/client/v1/admin/" + 
 
 func TestOnlyAdministratorsOfTheOrganisationRestrictAccounts(t *testing.T) {
 	t.Parallel()
-	d := newRoomDeployment(t)
+	d := newDeployment(t)
 	p := d.process()
 	root, other := p.admin("root"), p.admin("other")
 	alice, stranger := p.client("alice"), d.otherOrganisation(p, "stranger")
@@ -84,7 +84,7 @@ func TestOnlyAdministratorsOfTheOrganisationRestrictAccounts(t *testing.T) {
 
 func TestALockReachesEveryProcess(t *testing.T) {
 	t.Parallel()
-	d := newRoomDeployment(t)
+	d := newDeployment(t)
 	one, two := d.process(), d.process()
 	root, alice := one.admin("root"), one.client("alice")
 	two.want(200, "", "GET", whoami, alice.token, nil)
@@ -102,7 +102,7 @@ func TestALockReachesEveryProcess(t *testing.T) {
 
 func TestSuspendedUsersReadAndDoLittleElse(t *testing.T) {
 	t.Parallel()
-	d := newRoomDeployment(t)
+	d := newDeployment(t)
 	one, two := d.process(), d.process()
 	root, alice, bob := one.admin("root"), one.client("alice"), one.client("bob")
 	id := bob.create(object{"preset": "public_chat"})
@@ -169,7 +169,7 @@ func TestSuspendedUsersReadAndDoLittleElse(t *testing.T) {
 
 func TestWhoIs(t *testing.T) {
 	t.Parallel()
-	d := newRoomDeployment(t)
+	d := newDeployment(t)
 	p := d.process()
 	root, alice, bob := p.admin("root"), p.client("alice"), p.client("bob")
 	stranger := d.otherOrganisation(p, "stranger")

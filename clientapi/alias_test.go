@@ -9,7 +9,7 @@ import (
 
 func TestAliasesLeadToTheirRooms(t *testing.T) {
 	t.Parallel()
-	d := newRoomDeployment(t)
+	d := newDeployment(t)
 	p := d.process()
 	alice, bob, carol := p.client("alice"), p.client("bob"), p.client("carol")
 	id := alice.create(object{"preset": "public_chat"})
@@ -76,7 +76,7 @@ func TestAliasesLeadToTheirRooms(t *testing.T) {
 
 func TestOneOfManyGetsTheAlias(t *testing.T) {
 	t.Parallel()
-	d := newRoomDeployment(t)
+	d := newDeployment(t)
 	one, two := d.process(), d.process()
 	alice := one.client("alice")
 	var rooms []string

@@ -9,7 +9,7 @@ import (
 
 func TestJoinedMembersWithoutAProfileHaveNulls(t *testing.T) {
 	t.Parallel()
-	p := newRoomDeployment(t).process()
+	p := newDeployment(t).process()
 	alice := p.client("alice")
 	id := alice.create(object{})
 	member := object(alice.ok("GET", room(id)+"/joined_members", nil).inner("joined")).inner(alice.user)
@@ -20,7 +20,7 @@ func TestJoinedMembersWithoutAProfileHaveNulls(t *testing.T) {
 
 func TestMembersBeforeTheRoomBeganAreThoseItBeganWith(t *testing.T) {
 	t.Parallel()
-	p := newRoomDeployment(t).process()
+	p := newDeployment(t).process()
 	alice, bob := p.client("alice"), p.client("bob")
 	id := alice.create(object{"preset": "public_chat"})
 	alice.say(id, "hello")
@@ -33,7 +33,7 @@ func TestMembersBeforeTheRoomBeganAreThoseItBeganWith(t *testing.T) {
 
 func TestWhoHasNoPartInARoomIsToldSoFirst(t *testing.T) {
 	t.Parallel()
-	p := newRoomDeployment(t).process()
+	p := newDeployment(t).process()
 	alice, bob := p.client("alice"), p.client("bob")
 	id := alice.create(object{"preset": "public_chat"})
 	bob.join(id)
@@ -47,7 +47,7 @@ func TestWhoHasNoPartInARoomIsToldSoFirst(t *testing.T) {
 
 func TestCreatorsHaveNoPowerLevels(t *testing.T) {
 	t.Parallel()
-	p := newRoomDeployment(t).process()
+	p := newDeployment(t).process()
 	alice, bob, carol := p.client("alice"), p.client("bob"), p.client("carol")
 	levels := func(c *client) object { return object{"users": object{c.user: 100}} }
 	for _, creator := range []*client{alice, bob} {
@@ -71,7 +71,7 @@ func TestCreatorsHaveNoPowerLevels(t *testing.T) {
 
 func TestTheFirstPathsOfTheSpecStillWork(t *testing.T) {
 	t.Parallel()
-	p := newRoomDeployment(t).process()
+	p := newDeployment(t).process()
 	alice := p.client("alice")
 	id := p.want(200, "", "POST", "/_matrix/client/r0/createRoom", alice.token, object{"name": "Old"}).text("room_id")
 	if got := p.want(200, "", "GET", "/_matrix/client/r0"+room(id)+"/state/m.room.name", alice.token, nil).text("name"); got != "Old" {

@@ -23,7 +23,7 @@ func (c *client) state(id, eventType, key string) object {
 
 func TestCreateRoomDoesWhatTheRequestSays(t *testing.T) {
 	t.Parallel()
-	p := newRoomDeployment(t).process()
+	p := newDeployment(t).process()
 	alice, bob := p.client("alice"), p.client("bob")
 	for _, version := range []string{"1", "6", "10", "11", "12"} {
 		name := "pub" + version
@@ -61,7 +61,7 @@ func TestCreateRoomDoesWhatTheRequestSays(t *testing.T) {
 
 func TestPresetsGiveTheirJoinRules(t *testing.T) {
 	t.Parallel()
-	p := newRoomDeployment(t).process()
+	p := newDeployment(t).process()
 	alice, bob := p.client("alice"), p.client("bob")
 	for preset, rule := range map[string]string{"private_chat": "invite", "trusted_private_chat": "invite", "public_chat": "public"} {
 		id := alice.create(object{"preset": preset, "room_version": "11", "invite": []string{bob.user}})
@@ -82,7 +82,7 @@ func TestPresetsGiveTheirJoinRules(t *testing.T) {
 // TestBadRequestsAreRefusedByName sends what is wrong in one way each.
 func TestBadRequestsAreRefusedByName(t *testing.T) {
 	t.Parallel()
-	p := newRoomDeployment(t).process()
+	p := newDeployment(t).process()
 	alice, bob := p.client("alice"), p.client("bob")
 	id := alice.create(object{"preset": "public_chat"})
 	old := alice.create(object{"room_version": "1"})
@@ -243,7 +243,7 @@ func TestBadRequestsAreRefusedByName(t *testing.T) {
 // TestOtherOrganisationsAreUnknown invites across the wall, and to nobody: the answers are the same.
 func TestOtherOrganisationsAreUnknown(t *testing.T) {
 	t.Parallel()
-	d := newRoomDeployment(t)
+	d := newDeployment(t)
 	p := d.process()
 	alice := p.client("alice")
 	id := alice.create(object{})
@@ -268,7 +268,7 @@ func TestOtherOrganisationsAreUnknown(t *testing.T) {
 
 func TestDefaultRoomVersionIsTheConfigured(t *testing.T) {
 	t.Parallel()
-	d := newRoomDeployment(t)
+	d := newDeployment(t)
 	rooms := d.configure
 	d.configure = func(cfg *clientapi.Config) { rooms(cfg); cfg.DefaultRoomVersion = "10" }
 	alice := d.process().client("alice")

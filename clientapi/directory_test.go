@@ -33,7 +33,7 @@ func same(t *testing.T, what string, got, want []string) {
 
 func TestPublishedRoomsAreFound(t *testing.T) {
 	t.Parallel()
-	d := newRoomDeployment(t)
+	d := newDeployment(t)
 	one, two := d.process(), d.process()
 	one.tidy()
 	two.tidy()
@@ -78,7 +78,7 @@ func TestPublishedRoomsAreFound(t *testing.T) {
 
 func TestRoomsAreListedPageByPage(t *testing.T) {
 	t.Parallel()
-	d := newRoomDeployment(t)
+	d := newDeployment(t)
 	one, two := d.process(), d.process()
 	alice, bob := one.client("alice"), two.client("bob")
 	var all []string
@@ -121,7 +121,7 @@ func TestRoomsAreListedPageByPage(t *testing.T) {
 
 func TestWhoMayPublishARoom(t *testing.T) {
 	t.Parallel()
-	d := newRoomDeployment(t)
+	d := newDeployment(t)
 	p := d.process()
 	alice, bob, carol := p.client("alice"), p.client("bob"), p.client("carol")
 	stranger := d.otherOrganisation(p, "stranger")
@@ -184,7 +184,7 @@ func TestWhoMayPublishARoom(t *testing.T) {
 
 func TestRoomSummaries(t *testing.T) {
 	t.Parallel()
-	d := newRoomDeployment(t)
+	d := newDeployment(t)
 	p := d.process()
 	alice, bob := p.client("alice"), p.client("bob")
 	stranger := d.otherOrganisation(p, "stranger")
@@ -261,7 +261,7 @@ func (c *client) child(space, room string, more object) {
 
 func TestSpacesAreWalkedThrough(t *testing.T) {
 	t.Parallel()
-	d := newRoomDeployment(t)
+	d := newDeployment(t)
 	one, two := d.process(), d.process()
 	alice, bob := one.client("alice"), two.client("bob")
 	space := func(preset string) string {

@@ -16,7 +16,7 @@ import (
 
 // together is a room that alice made and bob joined, on the process of each.
 func together(t *testing.T) (alice, bob *client, id string) {
-	d := newRoomDeployment(t)
+	d := newDeployment(t)
 	one, two := d.process(), d.process()
 	alice, bob = one.client("alice"), two.client("bob")
 	id = alice.create(object{"preset": "public_chat"})

@@ -161,7 +161,7 @@ func TestEveryRouteHasAKnownLimit(t *testing.T) {
 // by being there.
 func TestEveryRouteSurvivesGarbage(t *testing.T) {
 	t.Parallel()
-	d := newRoomDeployment(t)
+	d := newDeployment(t)
 	p := d.process()
 	alice, victim := p.client("alice"), p.client("victim")
 	id := alice.create(object{"preset": "public_chat"})

@@ -11,7 +11,7 @@ func (c *client) account(typ string, content object) {
 
 func TestInvitesAreBlockedWhereTheUserSaysSo(t *testing.T) {
 	t.Parallel()
-	d := newRoomDeployment(t)
+	d := newDeployment(t)
 	one, two := d.process(), d.process()
 	alice, bob, carol := one.client("alice"), one.client("bob"), two.client("carol")
 	id := alice.create(object{})

@@ -66,7 +66,7 @@ func (p *process) person(c *client, org int64, email, phone string) {
 
 func TestPeopleAreFoundByAllThatIsKnownOfThem(t *testing.T) {
 	t.Parallel()
-	d := newRoomDeployment(t)
+	d := newDeployment(t)
 	one, two := d.process(), d.process()
 	d.region("DE")
 	bob, ursula := two.client("bob"), one.client("u1")
@@ -128,7 +128,7 @@ func (c *client) sees(t *testing.T, other *client) map[string]any {
 
 func TestALinkShowsWhatItGives(t *testing.T) {
 	t.Parallel()
-	d := newRoomDeployment(t)
+	d := newDeployment(t)
 	one, two := d.process(), d.process()
 	other := twoOrganisations(d, one)
 	d.region("DE")
@@ -172,7 +172,7 @@ func TestALinkShowsWhatItGives(t *testing.T) {
 
 func TestStrangersAreAsThoseWhoDoNotExist(t *testing.T) {
 	t.Parallel()
-	d := newRoomDeployment(t)
+	d := newDeployment(t)
 	one := d.process()
 	other := twoOrganisations(d, one)
 	bob, ursula := one.client("bob"), other("u1")
@@ -207,7 +207,7 @@ func TestStrangersAreAsThoseWhoDoNotExist(t *testing.T) {
 
 func TestMessagesToDevicesOfStrangersAreDropped(t *testing.T) {
 	t.Parallel()
-	d := newRoomDeployment(t)
+	d := newDeployment(t)
 	one := d.process()
 	other := twoOrganisations(d, one)
 	bob, ursula := one.client("bob"), other("u1")

@@ -25,7 +25,7 @@ func TestMembershipsFollowTheRules(t *testing.T) {
 	for _, version := range []string{"1", "6", "10", "11", "12"} {
 		t.Run(version, func(t *testing.T) {
 			t.Parallel()
-			p := newRoomDeployment(t).process()
+			p := newDeployment(t).process()
 			alice, bob, carol := p.client("alice"), p.client("bob"), p.client("carol")
 			id := alice.create(object{"room_version": version})
 			r := room(id)
@@ -95,7 +95,7 @@ func TestMembershipsFollowTheRules(t *testing.T) {
 
 func TestKnocking(t *testing.T) {
 	t.Parallel()
-	p := newRoomDeployment(t).process()
+	p := newDeployment(t).process()
 	alice, bob, carol := p.client("alice"), p.client("bob"), p.client("carol")
 	for version, status := range map[string]int{"6": 403, "10": 200, "11": 200, "12": 200} {
 		id := alice.create(object{"room_version": version, "room_alias_name": "knock" + version, "initial_state": []object{
@@ -128,7 +128,7 @@ func TestKnocking(t *testing.T) {
 // TestRestrictedJoins lets members of another room in, and nobody who only claims to be one.
 func TestRestrictedJoins(t *testing.T) {
 	t.Parallel()
-	p := newRoomDeployment(t).process()
+	p := newDeployment(t).process()
 	alice, bob, carol := p.client("alice"), p.client("bob"), p.client("carol")
 	for version, rule := range map[string]string{"8": "restricted", "10": "knock_restricted", "11": "restricted", "12": "knock_restricted"} {
 		lobby := alice.create(object{"preset": "public_chat"})
@@ -167,7 +167,7 @@ func TestRestrictedJoins(t *testing.T) {
 // TestJoinKeepsFurtherKeys joins with keys of the client's own, and with some that the client may not decide on.
 func TestJoinKeepsFurtherKeys(t *testing.T) {
 	t.Parallel()
-	p := newRoomDeployment(t).process()
+	p := newDeployment(t).process()
 	alice, bob, carol := p.client("alice"), p.client("bob"), p.client("carol")
 	id := alice.create(object{"preset": "public_chat"})
 	body := object{

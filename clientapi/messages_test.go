@@ -49,7 +49,7 @@ func reversed(list []string) []string {
 
 func TestPagesHaveEveryEventOnceInBothDirections(t *testing.T) {
 	t.Parallel()
-	p := newRoomDeployment(t).process()
+	p := newDeployment(t).process()
 	alice, bob := p.client("alice"), p.client("bob")
 	id := alice.create(object{"preset": "public_chat"})
 	bob.join(id)
@@ -85,7 +85,7 @@ func TestPagesHaveEveryEventOnceInBothDirections(t *testing.T) {
 
 func TestPagesStopAtTo(t *testing.T) {
 	t.Parallel()
-	p := newRoomDeployment(t).process()
+	p := newDeployment(t).process()
 	alice := p.client("alice")
 	id := alice.create(object{})
 	first := alice.say(id, "one")
@@ -109,7 +109,7 @@ func TestPagesStopAtTo(t *testing.T) {
 
 func TestLazyMembersComeWithTheirEvents(t *testing.T) {
 	t.Parallel()
-	p := newRoomDeployment(t).process()
+	p := newDeployment(t).process()
 	alice, bob, carol := p.client("alice"), p.client("bob"), p.client("carol")
 	id := alice.create(object{"preset": "public_chat"})
 	bob.join(id)
@@ -143,7 +143,7 @@ func TestLazyMembersComeWithTheirEvents(t *testing.T) {
 
 func TestContextIsSplitAroundItsEvent(t *testing.T) {
 	t.Parallel()
-	p := newRoomDeployment(t).process()
+	p := newDeployment(t).process()
 	alice := p.client("alice")
 	id := alice.create(object{})
 	var sent []string
@@ -188,7 +188,7 @@ func TestContextIsSplitAroundItsEvent(t *testing.T) {
 // LIM-13: a page is bounded in bytes as well, and nothing is lost between pages.
 func TestPagesOfLargeEventsAreBounded(t *testing.T) {
 	t.Parallel()
-	d := newRoomDeployment(t)
+	d := newDeployment(t)
 	p := d.process()
 	alice := p.client("alice")
 	id := alice.create(object{})

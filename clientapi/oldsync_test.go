@@ -7,7 +7,7 @@ import (
 
 func TestOldFormsOfSyncTellWhatMayBeSeen(t *testing.T) {
 	t.Parallel()
-	d := newRoomDeployment(t)
+	d := newDeployment(t)
 	p, second := d.process(), d.process()
 	alice, bob, carol := p.client("alice"), p.client("bob"), p.client("carol")
 	id := alice.create(object{"preset": "public_chat"})

@@ -42,7 +42,7 @@ func TestPresenceStatus(t *testing.T) {
 
 func TestPresenceStaysInTheOrganisation(t *testing.T) {
 	t.Parallel()
-	d := newRoomDeployment(t)
+	d := newDeployment(t)
 	p := d.process()
 	alice, bob := p.client("alice"), p.client("bob")
 	stranger := d.otherOrganisation(p, "stranger")

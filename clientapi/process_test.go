@@ -99,6 +99,7 @@ func (d *deployment) process() *process {
 		PropagateProfile: func(_ context.Context, user matrix.UserID) error { return p.note(&p.propagate, user) },
 		LeaveRooms:       func(_ context.Context, user matrix.UserID) error { return p.note(&p.left, user) },
 	}
+	cfg.Rooms = d.roomsOf(&cfg)
 	d.configure(&cfg)
 	server, err := clientapi.New(cfg)
 	must(t, err)

@@ -186,7 +186,7 @@ func (m *model) threads(participated bool) []string {
 // room that shows history to members only, and compares all that is told with a model.
 func TestAggregationsAreWhatAModelComputes(t *testing.T) {
 	t.Parallel()
-	d := newRoomDeployment(t)
+	d := newDeployment(t)
 	p := d.process()
 	second := d.process()
 	for _, visibility := range []string{"shared", "joined"} {

@@ -10,7 +10,6 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
-	"testing"
 
 	_ "github.com/lib/pq"
 
@@ -20,20 +19,16 @@ import (
 	"github.com/roomline/roomline/roomserver/signing"
 )
 
-// newRoomDeployment is a deployment whose processes have rooms.
-func newRoomDeployment(t *testing.T) *deployment {
-	d := newDeployment(t)
-	d.configure = func(cfg *clientapi.Config) {
-		keys, err := signing.Open(t.Context(), signing.Config{Store: cfg.Store, Domains: d.domains, Clock: cfg.Clock, Rand: rand.Reader})
-		must(t, err)
-		cfg.Rooms = roomserver.New(roomserver.Config{
-			Store: cfg.Store, Journal: cfg.Journal, Keys: keys, Clock: cfg.Clock, Log: cfg.Log,
-			Profile: func(_ context.Context, user matrix.UserID) (roomserver.Profile, error) {
-				return roomserver.Profile{DisplayName: "Name of " + user.Localpart()}, nil
-			},
-		})
-	}
-	return d
+// roomsOf is the rooms of a process of the deployment.
+func (d *deployment) roomsOf(cfg *clientapi.Config) *roomserver.Server {
+	keys, err := signing.Open(d.t.Context(), signing.Config{Store: cfg.Store, Domains: d.domains, Clock: cfg.Clock, Rand: rand.Reader})
+	must(d.t, err)
+	return roomserver.New(roomserver.Config{
+		Store: cfg.Store, Journal: cfg.Journal, Keys: keys, Clock: cfg.Clock, Log: cfg.Log,
+		Profile: func(_ context.Context, user matrix.UserID) (roomserver.Profile, error) {
+			return roomserver.Profile{DisplayName: "Name of " + user.Localpart()}, nil
+		},
+	})
 }
 
 // client is a signed-in user.

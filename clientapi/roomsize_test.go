@@ -9,7 +9,7 @@ import (
 
 func TestARoomThatIsFull(t *testing.T) {
 	t.Parallel()
-	d := newRoomDeployment(t)
+	d := newDeployment(t)
 	p := d.process()
 	alice, bob, carol, dave := p.client("alice"), p.client("bob"), p.client("carol"), p.client("dave")
 	id := alice.create(object{"preset": "public_chat", "invite": []string{dave.user}})

@@ -47,7 +47,7 @@ func (c *client) finds(term string, want ...string) {
 
 func TestSearchFindsWhatMessagesSayNow(t *testing.T) {
 	t.Parallel()
-	d := newRoomDeployment(t)
+	d := newDeployment(t)
 	p, second := d.process(), d.process()
 	p.tidy()
 	alice, bob := p.client("alice"), p.client("bob")
@@ -102,7 +102,7 @@ func TestSearchFindsWhatMessagesSayNow(t *testing.T) {
 // TestSearchForgetsWhatIsRedactedAtOnce redacts while nobody updates the index.
 func TestSearchForgetsWhatIsRedactedAtOnce(t *testing.T) {
 	t.Parallel()
-	p := newRoomDeployment(t).process()
+	p := newDeployment(t).process()
 	stop := p.tidy()
 	alice := p.client("alice")
 	id := alice.create(object{})
@@ -122,7 +122,7 @@ func TestSearchForgetsWhatIsRedactedAtOnce(t *testing.T) {
 
 func TestSearchShowsOnlyWhatMayBeSeen(t *testing.T) {
 	t.Parallel()
-	d := newRoomDeployment(t)
+	d := newDeployment(t)
 	p := d.process()
 	p.tidy()
 	alice := p.client("alice")
@@ -274,7 +274,7 @@ func TestSearchAnswersWithWhatWasAskedFor(t *testing.T) {
 
 func TestSearchRefusesBadInput(t *testing.T) {
 	t.Parallel()
-	p := newRoomDeployment(t).process()
+	p := newDeployment(t).process()
 	alice := p.client("alice")
 	term := func(more string) string {
 		return `{"search_categories":{"room_events":{"search_term":"x"` + more + `}}}`
@@ -305,7 +305,7 @@ func TestSearchRefusesBadInput(t *testing.T) {
 
 func TestSearchFindsWhatTheSearcherHasJustSent(t *testing.T) {
 	t.Parallel()
-	p := newRoomDeployment(t).process()
+	p := newDeployment(t).process()
 	p.tidy()
 	alice := p.client("alice")
 	id := alice.create(object{})
@@ -321,7 +321,7 @@ func TestSearchFindsWhatTheSearcherHasJustSent(t *testing.T) {
 // looked up in the index, stretch by stretch.
 func TestSearchGoesFarBack(t *testing.T) {
 	t.Parallel()
-	d := newRoomDeployment(t)
+	d := newDeployment(t)
 	db, err := sql.Open("postgres", d.dsn)
 	must(t, err)
 	defer db.Close()

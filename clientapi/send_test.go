@@ -9,7 +9,7 @@ import (
 
 func TestSameTransactionIsOneEvent(t *testing.T) {
 	t.Parallel()
-	d := newRoomDeployment(t)
+	d := newDeployment(t)
 	one, two := d.process(), d.process()
 	alice, bob := one.client("alice"), one.client("bob")
 	id := alice.create(object{"preset": "public_chat"})
@@ -68,7 +68,7 @@ func TestSameTransactionIsOneEvent(t *testing.T) {
 
 func TestOwnDeviceLearnsItsTransactionID(t *testing.T) {
 	t.Parallel()
-	p := newRoomDeployment(t).process()
+	p := newDeployment(t).process()
 	alice, bob := p.client("alice"), p.client("bob")
 	id := alice.create(object{"preset": "public_chat"})
 	bob.join(id)
@@ -86,7 +86,7 @@ func TestOwnDeviceLearnsItsTransactionID(t *testing.T) {
 
 func TestEventsSayWhatTheyReplaced(t *testing.T) {
 	t.Parallel()
-	p := newRoomDeployment(t).process()
+	p := newDeployment(t).process()
 	alice, bob := p.client("alice"), p.client("bob")
 	id := alice.create(object{"preset": "public_chat", "initial_state": []object{
 		{"type": "m.room.history_visibility", "content": object{"history_visibility": "joined"}}}})
@@ -115,7 +115,7 @@ func TestRedactedContentIsNowhere(t *testing.T) {
 	for _, version := range []string{"1", "6", "10", "11", "12"} {
 		t.Run(version, func(t *testing.T) {
 			t.Parallel()
-			p := newRoomDeployment(t).process()
+			p := newDeployment(t).process()
 			alice, bob := p.client("alice"), p.client("bob")
 			id := alice.create(object{"preset": "public_chat", "room_version": version})
 			bob.join(id)
@@ -162,7 +162,7 @@ func TestRedactedContentIsNowhere(t *testing.T) {
 
 func TestStateWithAndWithoutKey(t *testing.T) {
 	t.Parallel()
-	p := newRoomDeployment(t).process()
+	p := newDeployment(t).process()
 	alice := p.client("alice")
 	id := alice.create(object{})
 	alice.ok("PUT", room(id)+"/state/org.example.a", object{"n": 1})
@@ -198,7 +198,7 @@ func TestStateWithAndWithoutKey(t *testing.T) {
 
 func TestBodiesAreHashedAsTheRoomVersionWants(t *testing.T) {
 	t.Parallel()
-	p := newRoomDeployment(t).process()
+	p := newDeployment(t).process()
 	alice := p.client("alice")
 	for version, status := range map[string]int{"1": 200, "5": 200, "6": 400, "12": 400} {
 		id := alice.create(object{"room_version": version})
@@ -216,7 +216,7 @@ func TestBodiesAreHashedAsTheRoomVersionWants(t *testing.T) {
 
 func TestAnEventMayHave64KiB(t *testing.T) {
 	t.Parallel()
-	p := newRoomDeployment(t).process()
+	p := newDeployment(t).process()
 	alice := p.client("alice")
 	id := alice.create(object{})
 	alice.ok("PUT", room(id)+"/send/org.example/1", object{"body": strings.Repeat("x", 64_000)})

@@ -32,7 +32,7 @@ func (c *client) invitedTo() []string {
 
 func TestServerNotices(t *testing.T) {
 	t.Parallel()
-	d := newRoomDeployment(t)
+	d := newDeployment(t)
 	rooms := d.configure
 	d.configure = func(cfg *clientapi.Config) {
 		rooms(cfg)

@@ -48,7 +48,7 @@ func TestStickyEventsSayForHowLong(t *testing.T) {
 
 func TestStickyEventsAreLimited(t *testing.T) {
 	t.Parallel()
-	d := newRoomDeployment(t)
+	d := newDeployment(t)
 	d.limited = true
 	alice := d.process().client("alice")
 	id := alice.create(object{})

@@ -37,7 +37,7 @@ func (c *client) subscribed(id, root string) string {
 
 func TestThreadSubscriptions(t *testing.T) {
 	t.Parallel()
-	d := newRoomDeployment(t)
+	d := newDeployment(t)
 	p, second := d.process(), d.process()
 	alice, bob := p.client("alice"), p.client("bob")
 	id := alice.create(object{"preset": "public_chat"})
@@ -104,7 +104,7 @@ func TestThreadSubscriptions(t *testing.T) {
 
 func TestSubscriptionsOfManyDevicesAtOnce(t *testing.T) {
 	t.Parallel()
-	d := newRoomDeployment(t)
+	d := newDeployment(t)
 	p, second := d.process(), d.process()
 	alice := p.client("alice")
 	id := alice.create(object{})
@@ -131,7 +131,7 @@ func TestSubscriptionsOfManyDevicesAtOnce(t *testing.T) {
 
 func TestThreadSubscriptionsAreListedNewestFirst(t *testing.T) {
 	t.Parallel()
-	d := newRoomDeployment(t)
+	d := newDeployment(t)
 	rooms, log := d.configure, slog.New(slog.DiscardHandler)
 	var sync *clientsync.Server
 	d.configure = func(cfg *clientapi.Config) {

@@ -8,7 +8,7 @@ import (
 
 func TestEventsAreFoundByTheirTime(t *testing.T) {
 	t.Parallel()
-	d := newRoomDeployment(t)
+	d := newDeployment(t)
 	p := d.process()
 	alice, late, stranger := p.client("alice"), p.client("late"), p.client("stranger")
 	id := alice.create(object{"preset": "public_chat", "initial_state": []object{

@@ -23,7 +23,7 @@ func TestUpgradedRoomTakesOverWhatTheOldOneHad(t *testing.T) {
 	for _, versions := range [][2]string{{"1", "12"}, {"9", "11"}, {"11", "12"}, {"12", "11"}, {"12", "12"}} {
 		t.Run(versions[0]+" to "+versions[1], func(t *testing.T) {
 			t.Parallel()
-			p := newRoomDeployment(t).process()
+			p := newDeployment(t).process()
 			p.tidy()
 			alice, bob, carol, dave := p.client("alice"), p.client("bob"), p.client("carol"), p.client("dave")
 			parent := alice.create(object{"preset": "public_chat", "creation_content": object{"type": "m.space"}})
@@ -113,7 +113,7 @@ func TestUpgradedRoomTakesOverWhatTheOldOneHad(t *testing.T) {
 
 func TestUpgradeKeepsCreatorsOutOfPowerLevels(t *testing.T) {
 	t.Parallel()
-	p := newRoomDeployment(t).process()
+	p := newDeployment(t).process()
 	alice, bob, carol := p.client("alice"), p.client("bob"), p.client("carol")
 	for _, tc := range []struct {
 		from     string
@@ -153,7 +153,7 @@ func TestUpgradeKeepsCreatorsOutOfPowerLevels(t *testing.T) {
 
 func TestUpgradesThatAreRefused(t *testing.T) {
 	t.Parallel()
-	p := newRoomDeployment(t).process()
+	p := newDeployment(t).process()
 	alice, bob, carol := p.client("alice"), p.client("bob"), p.client("carol")
 	id := alice.create(object{"preset": "public_chat", "room_version": "11"})
 	bob.join(id)
@@ -185,7 +185,7 @@ func TestUpgradesThatAreRefused(t *testing.T) {
 
 func TestRestrictionsThatAVersionDoesNotKnowBecomeInvites(t *testing.T) {
 	t.Parallel()
-	p := newRoomDeployment(t).process()
+	p := newDeployment(t).process()
 	alice := p.client("alice")
 	for _, tc := range []struct{ rule, version, want string }{
 		{"knock", "6", "invite"}, {"restricted", "7", "invite"}, {"knock_restricted", "9", "restricted"}, {"knock_restricted", "11", "knock_restricted"},
@@ -200,7 +200,7 @@ func TestRestrictionsThatAVersionDoesNotKnowBecomeInvites(t *testing.T) {
 // TestUpgradesAtOnce asks on two processes, while others talk: one new room comes of the same request.
 func TestUpgradesAtOnce(t *testing.T) {
 	t.Parallel()
-	d := newRoomDeployment(t)
+	d := newDeployment(t)
 	processes := []*process{d.process(), d.process()}
 	alice, bob := processes[0].client("alice"), processes[1].client("bob")
 	id := alice.create(object{"preset": "public_chat", "room_version": "11"})
@@ -224,7 +224,7 @@ func TestUpgradesAtOnce(t *testing.T) {
 
 func TestManyBansAreTakenOver(t *testing.T) {
 	t.Parallel()
-	d := newRoomDeployment(t)
+	d := newDeployment(t)
 	p := d.process()
 	alice := p.client("alice")
 	id := alice.create(object{"room_version": "11"})
@@ -254,7 +254,7 @@ func TestManyBansAreTakenOver(t *testing.T) {
 
 func TestSettingsGoWithTheUserIntoTheNewRoom(t *testing.T) {
 	t.Parallel()
-	p := newRoomDeployment(t).process()
+	p := newDeployment(t).process()
 	alice, bob := p.client("alice"), p.client("bob")
 	id := alice.create(object{"preset": "public_chat", "room_version": "11"})
 	bob.join(id)
@@ -288,7 +288,7 @@ func TestSettingsGoWithTheUserIntoTheNewRoom(t *testing.T) {
 
 func TestSettingsGoIntoARoomThatReplacesAnotherByHand(t *testing.T) {
 	t.Parallel()
-	p := newRoomDeployment(t).process()
+	p := newDeployment(t).process()
 	alice, bob, carol := p.client("alice"), p.client("bob"), p.client("carol")
 	id := alice.create(object{"preset": "public_chat", "room_version": "10"})
 	next := alice.create(object{"preset": "public_chat", "creation_content": object{"predecessor": object{"room_id": id}}})

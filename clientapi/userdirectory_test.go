@@ -25,7 +25,7 @@ func (c *client) rename(name string) {
 
 func TestPeopleAreFound(t *testing.T) {
 	t.Parallel()
-	d := newRoomDeployment(t)
+	d := newDeployment(t)
 	one, two := d.process(), d.process()
 	alice, bjork, bob := one.client("alice.adams"), one.client("b12"), two.client("bob")
 	bjork.rename("Björk Guðmundsdóttir")
@@ -91,7 +91,7 @@ func TestPeopleAreFound(t *testing.T) {
 
 func TestPeopleOfOtherOrganisationsAreFoundThroughRooms(t *testing.T) {
 	t.Parallel()
-	d := newRoomDeployment(t)
+	d := newDeployment(t)
 	p := d.process()
 	p.tidy()
 	db, err := sql.Open("postgres", d.dsn)
@@ -136,7 +136,7 @@ func list(o object, key string) []string {
 
 func TestMutualRooms(t *testing.T) {
 	t.Parallel()
-	d := newRoomDeployment(t)
+	d := newDeployment(t)
 	one, two := d.process(), d.process()
 	alice, bob := one.client("alice"), two.client("bob")
 	var shared []string
@@ -188,7 +188,7 @@ func TestMutualRooms(t *testing.T) {
 
 func TestReportsAreKept(t *testing.T) {
 	t.Parallel()
-	d := newRoomDeployment(t)
+	d := newDeployment(t)
 	p := d.process()
 	alice, bob := p.client("alice"), p.client("bob")
 	id := alice.create(object{})

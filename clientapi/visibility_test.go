@@ -14,7 +14,7 @@ import (
 // "after".
 func TestHistoryIsShownToWhoMaySeeIt(t *testing.T) {
 	t.Parallel()
-	p := newRoomDeployment(t).process()
+	p := newDeployment(t).process()
 	alice := p.client("alice")
 	member, left, invitee, stranger, banned := p.client("member"), p.client("left"), p.client("invitee"), p.client("stranger"), p.client("banned")
 	story := []string{"before", "invited", "during", "after"}
@@ -108,7 +108,7 @@ func checkSight(t *testing.T, reader *client, id string, sent map[string]string,
 // TestStateEndsWhereTheReaderLeft compares the endpoints that give state, for those who may read it and those who may not.
 func TestStateEndsWhereTheReaderLeft(t *testing.T) {
 	t.Parallel()
-	p := newRoomDeployment(t).process()
+	p := newDeployment(t).process()
 	alice := p.client("alice")
 	member, left, invitee, stranger := p.client("member"), p.client("left"), p.client("invitee"), p.client("stranger")
 	forgetful, late := p.client("forgetful"), p.client("late")
@@ -157,7 +157,7 @@ func TestStateEndsWhereTheReaderLeft(t *testing.T) {
 
 func TestMembersAtATokenAreThoseOfThen(t *testing.T) {
 	t.Parallel()
-	p := newRoomDeployment(t).process()
+	p := newDeployment(t).process()
 	alice, bob, carol := p.client("alice"), p.client("bob"), p.client("carol")
 	for visibility, want := range map[string]int{"shared": 200, "joined": 403} {
 		id := alice.create(object{"preset": "public_chat", "initial_state": []object{
@@ -191,7 +191,7 @@ func TestMembersAtATokenAreThoseOfThen(t *testing.T) {
 // while they were there.
 func TestGapsInAHistoryAreSteppedOver(t *testing.T) {
 	t.Parallel()
-	p := newRoomDeployment(t).process()
+	p := newDeployment(t).process()
 	alice, bob := p.client("alice"), p.client("bob")
 	id := alice.create(object{"preset": "public_chat", "initial_state": []object{
 		{"type": "m.room.history_visibility", "content": object{"history_visibility": "joined"}}}})

@@ -18,8 +18,9 @@ const (
 	// SMSReceiptsAtOnce bounds the receipts of one connection that are being reported; more are asked for again.
 	SMSReceiptsAtOnce = 256
 
-	// SMSReport is how long a network waits until a receipt has been taken; then it sends it again.
-	SMSReport = 8 * time.Second
+	// SMSReport is how long a network waits until the server has heard a receipt; then it sends it again. A message that nobody knows is looked for
+	// for half as long.
+	SMSReport = 25 * time.Second
 
 	// SMSReference bounds what a network calls a message: 64 octets in SMPP, a UUID or so elsewhere.
 	SMSReference = 128

@@ -127,7 +127,7 @@ func tryAgain(p pdu.PDU) pdu.PDU {
 
 // receive reports what a receipt means for its message. A receipt may overtake the answer to its submit_sm on another connection.
 func (s *smpp) receive(r receipt) error {
-	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.Timeout)
+	ctx, cancel := context.WithTimeout(context.Background(), limits.SMSReport)
 	defer cancel()
 	message, id := s.receipts.find(r)
 	for message == nil && s.waiting() && ctx.Err() == nil {

@@ -251,6 +251,10 @@ var Inventory = []Personal{
 		Table: "outbox", Erase: `UPDATE outbox SET sender = '' WHERE sender = $1`,
 		Export: `SELECT kind, medium, address, state, created_ts, sent_ts FROM outbox WHERE sender = $1 ORDER BY created_ts`,
 	},
+	{
+		Table: "commands", Erase: `DELETE FROM commands WHERE sender = $1`,
+		NotExported: "what came of commands to a bot; the commands are events, and the invitations are exported",
+	},
 	impersonal("outbox_spending"), impersonal("outbox_pauses"),
 	{Table: "outbox_refusals", Why: "hashes of addresses that shall never be written to again", NotExported: "hashes of addresses that shall never be written to again"},
 	{Table: "appservices", Residue: []string{"created_by"}, Why: "who answers for the application service", NotExported: "what an administrator has registered"},

@@ -188,6 +188,24 @@ CREATE TABLE outbox_refusals (
     created_ts       bigint NOT NULL
 );
 
+-- Commands to the telephony bridge's bot that were carried out, or are being: each once, however often it is told.
+CREATE TABLE commands (
+    -- The message that says it.
+    event_id         text   COLLATE "C" PRIMARY KEY,
+    sender           text   COLLATE "C" NOT NULL REFERENCES users,
+    created_ts       bigint NOT NULL,
+    -- When a process last took it; what it came to is null until then.
+    claimed_ts       bigint NOT NULL,
+    answer           bytea,
+    -- The invitations that the answer names, and the bot's message that says it.
+    invitations      text[] COLLATE "C" NOT NULL DEFAULT '{}',
+    reply_room_id    text   COLLATE "C",
+    reply_event_id   text   COLLATE "C"
+);
+CREATE INDEX commands_sender ON commands (sender);
+CREATE INDEX commands_created ON commands (created_ts);
+CREATE INDEX commands_invitations ON commands USING gin (invitations) WHERE reply_event_id IS NOT NULL;
+
 -- An invitation is its inviter's organisation's, whose ever the room is, and a guest is the inviting organisation's.
 ALTER TABLE invitations ADD CONSTRAINT invitations_wall
     FOREIGN KEY (inviter, organisation_id) REFERENCES users (user_id, organisation_id) ON UPDATE CASCADE;

@@ -64,7 +64,7 @@ func (s *Server) Routes() []httpapi.Route {
 			Method: r.method, Path: r.path, Auth: httpapi.AccessToken, Limit: r.limit, MaxBody: limits.SmallBody, Handle: r.handle, Doc: &r.doc,
 		})
 	}
-	return routes
+	return append(routes, s.commandRoutes()...)
 }
 
 // answer is an invitation as the API tells of it.

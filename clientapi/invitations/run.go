@@ -201,5 +201,7 @@ func (s *Server) toMember(ctx context.Context, i *store.Invitation, user matrix.
 func Tasks(s *store.Store) []housekeeping.Task {
 	return []housekeeping.Task{{Name: "invitations that ended", Run: func(ctx context.Context, now time.Time, limit int) (int64, error) {
 		return s.DeleteInvitationsBefore(ctx, matrix.TimestampOf(now.Add(-limits.InvitationsKept)), limit)
+	}}, {Name: "commands to the bot", Run: func(ctx context.Context, now time.Time, limit int) (int64, error) {
+		return s.DeleteCommandsBefore(ctx, matrix.TimestampOf(now.Add(-limits.CommandKept)), limit)
 	}}}
 }

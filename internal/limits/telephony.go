@@ -51,10 +51,14 @@ const (
 	// CommandClaim is for how long one process may be busy with a command before another one does the rest.
 	CommandClaim = 45 * time.Second
 
-	// CommandKept is for how long the answers to commands are kept: as long as a command may come again.
-	CommandKept = 24 * time.Hour
+	// CommandKept is for how long the answers to commands are kept: as long as a link holds at most.
+	CommandKept = 15 * 24 * time.Hour
 
 	// CommandRooms bounds the rooms among which one is looked for by its name, and CommandList the invitations that an answer lists.
 	CommandRooms = 5000
 	CommandList  = 20
+
+	// CommandCandidates bounds the invitations among which one is looked for, CommandChats the rooms among which the bot's chat with somebody is.
+	CommandCandidates = 500
+	CommandChats      = 20
 )

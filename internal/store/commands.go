@@ -24,12 +24,9 @@ type Command struct {
 
 const commandColumns = `event_id, sender, created_ts, answer, coalesce(reply_room_id, ''), coalesce(reply_event_id, '')`
 
-func scanCommand(row *sql.Row) (Command, error) {
+func scanCommand(r row) (Command, error) {
 	var c Command
-	err := row.Scan(&c.EventID, &c.Sender, &c.CreatedTS, &c.Answer, &c.ReplyRoom, &c.Reply)
-	if errors.Is(err, sql.ErrNoRows) {
-		err = ErrNotFound
-	}
+	err := r.Scan(&c.EventID, &c.Sender, &c.CreatedTS, &c.Answer, &c.ReplyRoom, &c.Reply)
 	return c, err
 }
 
@@ -75,11 +72,19 @@ func (s *Store) DeleteCommandsBefore(ctx context.Context, ts matrix.Timestamp, l
 		DELETE FROM commands WHERE event_id = ANY (ARRAY (SELECT event_id FROM commands WHERE created_ts < $1 LIMIT $2))`, int64(ts), limit)
 }
 
-// ListSharedRooms returns rooms that two users are both joined to, the newest first, at most limit.
-func (s *Store) ListSharedRooms(ctx context.Context, a, b matrix.UserID, limit int) ([]int64, error) {
+// ReleaseCommand lets a command be taken at once that could not be carried out.
+func (s *Store) ReleaseCommand(ctx context.Context, event matrix.EventID) error {
+	_, err := s.exec(ctx, `UPDATE commands SET claimed_ts = 0 WHERE event_id = $1 AND answer IS NULL`, string(event))
+	return err
+}
+
+// ListChats returns rooms that a user is joined to, another one is joined or invited to, and nobody else, the newest first, at most limit.
+func (s *Store) ListChats(ctx context.Context, joined, other matrix.UserID, limit int) ([]int64, error) {
 	rows, err := s.query(ctx, `
 		SELECT x.room_nid FROM memberships x JOIN memberships y ON y.room_nid = x.room_nid
-		WHERE x.user_id = $1 AND x.membership = 'join' AND y.user_id = $2 AND y.membership = 'join'
-		ORDER BY x.room_nid DESC LIMIT $3`, string(a), string(b), limit)
+		WHERE x.user_id = $1 AND x.membership = 'join' AND y.user_id = $2 AND y.membership IN ('join', 'invite')
+			AND NOT EXISTS (
+				SELECT FROM memberships z WHERE z.room_nid = x.room_nid AND z.membership IN ('join', 'invite') AND z.user_id NOT IN ($1, $2))
+		ORDER BY y.membership DESC, x.room_nid DESC LIMIT $3`, string(joined), string(other), limit)
 	return scanAll(rows, err, func(rows *sql.Rows) (nid int64, err error) { return nid, rows.Scan(&nid) })
 }

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/roomline/roomline/appservices/telephony"
+	"github.com/roomline/roomline/appservices/telephony/bot"
 	"github.com/roomline/roomline/cmd/internal/transports"
 	"github.com/roomline/roomline/config"
 	"github.com/roomline/roomline/internal/httpapi"
@@ -79,8 +80,13 @@ func serve(ctx context.Context, cfg *config.Bridge, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	asks, err := bot.New(bot.Config{Homeserver: cfg.Homeserver, Token: cfg.ASToken.Reveal(), HTTP: client, Log: log})
+	if err != nil {
+		return err
+	}
 	bridge, err := telephony.New(telephony.Config{
-		Homeserver: cfg.Homeserver, Token: cfg.ASToken.Reveal(), HSToken: cfg.HSToken.Reveal(), HTTP: client, Transports: set.ByMedium, Log: log,
+		Homeserver: cfg.Homeserver, Token: cfg.ASToken.Reveal(), HSToken: cfg.HSToken.Reveal(), HTTP: client, Transports: set.ByMedium,
+		Events: asks.Transaction, Log: log,
 	})
 	if err != nil {
 		return err

@@ -10,6 +10,7 @@ import (
 
 	"github.com/roomline/roomline/appservices"
 	"github.com/roomline/roomline/appservices/telephony"
+	"github.com/roomline/roomline/appservices/telephony/bot"
 	"github.com/roomline/roomline/clientapi/outbox"
 	"github.com/roomline/roomline/cmd/internal/transports"
 	"github.com/roomline/roomline/config"
@@ -97,10 +98,13 @@ const telephonyID = "roomline-telephony"
 // telephonyEvents are what the bridge's bot is told of in rooms that it is in, telephonyActs what it may do there. Elsewhere it is told of
 // commands, and of what becomes of invitations: telephonyOutside.
 var (
-	telephonyEvents  = []string{"m.room.message", "m.room.member", "m.room.encryption", "m.room.encrypted", "org.roomline.invitation"}
-	telephonyOutside = []string{"org.roomline.invitation"}
-	telephonyActs    = []string{"read", "send", "rooms"}
+	telephonyEvents  = bot.EventTypes
+	telephonyOutside = bot.OutsideTypes
+	telephonyActs    = bot.Act
 )
+
+// inProcess is what this process is called where it asks itself.
+const inProcess = "http://in-process.invalid"
 
 // telephonyTokens are those of the bridge inside the server, the same in every process.
 func telephonyTokens(sealKey [32]byte) (as, hs string) {
@@ -150,9 +154,13 @@ func (a *app) startTelephony() (stop func(), err error) {
 		return func() {}, nil
 	}
 	as, hs := telephonyTokens(a.sealKey)
+	inside := &http.Client{Transport: httpapi.InProcess(a.handler([]config.Service{config.ServeClient}, nil))}
+	asks, err := bot.New(bot.Config{Homeserver: inProcess, Token: as, HTTP: inside, Log: a.log})
+	if err != nil {
+		return nil, err
+	}
 	bridge, err := telephony.New(telephony.Config{
-		Homeserver: "http://in-process.invalid", Token: as, HSToken: hs, Transports: a.transports.ByMedium, Log: a.log,
-		HTTP: &http.Client{Transport: httpapi.InProcess(a.handler([]config.Service{config.ServeClient}, nil))},
+		Homeserver: inProcess, Token: as, HSToken: hs, HTTP: inside, Transports: a.transports.ByMedium, Events: asks.Transaction, Log: a.log,
 	})
 	if err != nil {
 		return nil, err

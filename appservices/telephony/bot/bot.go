@@ -66,10 +66,12 @@ const (
 	typeInvitation = "org.roomline.invitation"
 )
 
-// EventTypes are what the bot is told of in rooms that it is in, and Act what it does there, in the words of a registration's view.
+// What the registration's view has to allow: EventTypes are what the bot is told of in rooms that it is in, OutsideTypes elsewhere, besides
+// commands, and Act is what it does.
 var (
-	EventTypes = []string{typeMessage, typeMember, typeEncryption, typeInvitation}
-	Act        = []string{"read", "send", "rooms", "profile"}
+	EventTypes   = []string{typeMessage, typeMember, typeEncryption, typeInvitation}
+	OutsideTypes = []string{typeInvitation}
+	Act          = []string{"read", "send", "rooms", "profile"}
 )
 
 // New returns a Bot.

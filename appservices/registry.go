@@ -52,6 +52,13 @@ func (p *registrations) byID(id string) *Registration {
 	return p.services[i]
 }
 
+// Serves reports whether a user is there for people of all organisations: the bot of the telephony bridge.
+func (r *Registry) Serves(user matrix.UserID) bool {
+	return slices.ContainsFunc(r.services(), func(as *Registration) bool {
+		return as.Sender == user && as.Everywhere && slices.Contains(as.Grants, GrantTelephony)
+	})
+}
+
 // Exclusive reports whether a user id lies in a namespace that an application service has for itself.
 func (r *Registry) Exclusive(user matrix.UserID) bool {
 	return slices.ContainsFunc(r.services(), func(as *Registration) bool {

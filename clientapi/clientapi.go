@@ -85,6 +85,9 @@ type Config struct {
 	// MayName reports whether the application service called id, or somebody else when id is empty, may make an alias; nil where there is
 	// no application service.
 	MayName func(id string, alias matrix.RoomAlias) bool
+	// Serves reports whether a user is an application service's that is there for people of all organisations: everybody may invite it. Nil where
+	// there is none.
+	Serves func(user matrix.UserID) bool
 	// PrivateContacts finds people in a user's own address book; nil where there are none.
 	PrivateContacts func(ctx context.Context, user matrix.UserID, query people.Query, limit int) ([]people.Card, error)
 	// MayPreview reports whether an organisation's members may ask what is behind a link; nil if nobody may.

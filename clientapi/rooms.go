@@ -205,7 +205,7 @@ func (s *Server) MayInvite(ctx context.Context, who *httpapi.Requester, users []
 		invitable[sight.UserID] = sight.Invitable()
 	}
 	for _, u := range users {
-		if !invitable[u] {
+		if !invitable[u] && !(s.cfg.Serves != nil && s.cfg.Serves(u)) {
 			return matrix.NotFound("user %s not found", u)
 		}
 	}

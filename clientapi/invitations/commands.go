@@ -48,8 +48,9 @@ type commandRequest struct {
 	Reply *commandReply `json:"reply"`
 	// InvitationID asks for the command that it is from, with what has become of it.
 	InvitationID string `json:"invitation_id"`
-	// UserID asks whether the bot has to do with a user, and where it can write to them.
-	UserID matrix.UserID `json:"user_id"`
+	// Chat asks for a chat with whoever wrote the message; it is made if there is none. Instead of a message the event may be an invite of the
+	// bot, or what has made a room encrypted.
+	Chat bool `json:"chat"`
 }
 
 // commandReply is where the bot answered.
@@ -139,12 +140,15 @@ func (s *Server) command(ctx context.Context, c *httpapi.Call, req *commandReque
 	if req.InvitationID != "" {
 		return s.commandOf(ctx, req.InvitationID)
 	}
-	if req.UserID != "" {
-		return s.commander(ctx, c.Requester.User, req.UserID)
-	}
 	m, err := s.messageToBot(ctx, c.Requester.User, req)
 	if err != nil {
 		return nil, err
+	}
+	if req.Chat {
+		return s.openChat(ctx, c.Requester, m)
+	}
+	if m.body == "" {
+		return nil, matrix.Forbidden("this is no message to the bot")
 	}
 	if req.Reply != nil {
 		return nil, s.cfg.Store.PutCommandReply(ctx, req.EventID, req.Reply.RoomID, req.Reply.EventID)
@@ -161,20 +165,19 @@ func (s *Server) command(ctx context.Context, c *httpapi.Call, req *commandReque
 	return s.once(ctx, m)
 }
 
-// commander says where the bot can write to somebody who may ask it for something: the deployment's people, without guests.
-func (s *Server) commander(ctx context.Context, bot, user matrix.UserID) (any, error) {
-	who, err := s.requesterOf(ctx, user)
-	if err != nil {
-		return nil, err
-	}
-	if who.Guest {
+// openChat says where the bot can write to somebody alone. It makes such a room: the bot belongs to the deployment, and may invite who has written
+// to it, of whatever organisation.
+func (s *Server) openChat(ctx context.Context, bot *httpapi.Requester, m *botMessage) (any, error) {
+	if m.who.Guest {
 		return nil, matrix.Forbidden("guests may not do this")
 	}
-	m := &botMessage{who: who, commandAnswer: commandAnswer{Sender: user}}
-	if err := s.languageOf(ctx, m); err != nil {
-		return nil, err
+	if err := s.languageOf(ctx, m); err != nil || m.ChatRoomID != "" {
+		return m.commandAnswer, err
 	}
-	m.ChatRoomID, err = s.chatOf(ctx, bot, user)
+	made, err := s.cfg.Rooms.CreateRoom(ctx, roomserver.CreateRoom{
+		Creator: bot.User, OrganisationID: bot.Org, Preset: roomserver.PresetTrustedPrivate, Invite: []matrix.UserID{m.Sender}, IsDirect: true,
+	})
+	m.ChatRoomID = made
 	return m.commandAnswer, err
 }
 
@@ -201,22 +204,31 @@ func (s *Server) messageToBot(ctx context.Context, bot matrix.UserID, req *comma
 	if err != nil {
 		return nil, fmt.Errorf("look up a message to the bot: %w", err)
 	}
-	content := gjson.GetBytes(e.JSON, "content")
 	age := s.now() - e.OriginServerTS
-	switch {
-	case e.Type != "m.room.message" || e.StateKey != nil || e.RedactedBy != "" || e.Sender == bot:
-		return nil, matrix.Forbidden("this is no message to the bot")
-	case content.Get("msgtype").String() != "m.text" || content.Get("m\\.relates_to.rel_type").String() == "m.replace":
-		return nil, matrix.Forbidden("this is no message to the bot")
-	case age > matrix.Timestamp(limits.CommandAge.Milliseconds()) || age < -matrix.Timestamp(limits.CommandAge.Milliseconds()):
-		return nil, matrix.Forbidden("the message is old")
+	if e.RedactedBy != "" || e.Sender == bot || age > matrix.Timestamp(limits.CommandAge.Milliseconds()) || age < -matrix.Timestamp(limits.CommandAge.Milliseconds()) {
+		return nil, matrix.Forbidden("the message is deleted, old, or the bot's own")
 	}
-	m := &botMessage{id: e.EventID, body: content.Get("body").String(), room: room}
+	m := &botMessage{id: e.EventID, room: room}
+	content := gjson.GetBytes(e.JSON, "content")
+	switch {
+	case isText(&e, content):
+		m.body = content.Get("body").String()
+	case req.Chat && e.Type == "m.room.encryption" && e.StateKey != nil,
+		req.Chat && e.Type == "m.room.member" && e.StateKey != nil && *e.StateKey == string(bot) && content.Get("membership").String() == "invite":
+	default:
+		return nil, matrix.Forbidden("this is no message to the bot")
+	}
 	if m.who, err = s.requesterOf(ctx, e.Sender); err != nil {
 		return nil, err
 	}
 	m.Sender = e.Sender
 	return m, s.placeOf(ctx, bot, m)
+}
+
+// isText reports whether an event is a text that somebody has written, and no edit of one.
+func isText(e *store.Event, content gjson.Result) bool {
+	return e.Type == "m.room.message" && e.StateKey == nil && content.Get("msgtype").String() == "m.text" &&
+		content.Get("m\\.relates_to.rel_type").String() != "m.replace" && content.Get("body").String() != ""
 }
 
 // requesterOf is somebody who has written a message, as if they asked themselves.
@@ -254,7 +266,15 @@ func (s *Server) placeOf(ctx context.Context, bot matrix.UserID, m *botMessage) 
 		if err != nil {
 			return fmt.Errorf("count members: %w", err)
 		}
-		m.Direct = entries == 2
+		// Two people's room with a name is a room that one of them invites others to.
+		if entries == 2 {
+			summaries, err := s.cfg.Rooms.Summaries(ctx, []roomserver.Info{m.room})
+			if err != nil {
+				return err
+			}
+			sum := summaries[m.room.NID]
+			m.Direct = sum != nil && sum.Name == "" && sum.CanonicalAlias == ""
+		}
 	}
 	if m.Direct {
 		m.ChatRoomID = m.room.ID
@@ -282,7 +302,7 @@ func (s *Server) chatOf(ctx context.Context, bot, user matrix.UserID) (matrix.Ro
 		return "", err
 	}
 	for _, info := range infos {
-		if sum := summaries[info.NID]; sum != nil && sum.Encryption == "" {
+		if sum := summaries[info.NID]; sum != nil && sum.Encryption == "" && sum.Name == "" && sum.CanonicalAlias == "" {
 			return info.ID, nil
 		}
 	}
@@ -316,11 +336,14 @@ func (s *Server) once(ctx context.Context, m *botMessage) (any, error) {
 	if !mine {
 		return s.before(m, claim)
 	}
+	// Nobody is busy with it for longer than others leave it alone.
+	working, cancel := context.WithTimeout(ctx, limits.CommandWork)
+	defer cancel()
 	switch m.Action {
 	case commands.Invite:
-		err = s.inviteFor(ctx, m, claim.CreatedTS)
+		err = s.inviteFor(working, m, claim.CreatedTS)
 	default:
-		err = s.changeFor(ctx, m)
+		err = s.changeFor(working, m)
 	}
 	if err != nil {
 		// What was done is found when it is tried again.
@@ -453,7 +476,7 @@ func (s *Server) findByName(ctx context.Context, m *botMessage, name string) err
 			continue
 		}
 		if m.RoomID != "" {
-			m.RoomID, m.Problem = "", problemSeveral
+			m.RoomID, m.Problem, m.Detail = "", problemSeveral, name
 			return nil
 		}
 		m.RoomID, m.Problem, m.Detail = info.ID, "", ""

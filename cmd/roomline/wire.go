@@ -214,7 +214,7 @@ func newApp(ctx context.Context, cfg *config.Config, st *store.Store, sealKey [3
 		Registration: clientapi.RegistrationConfig{
 			Mode: clientapi.RegistrationMode(cfg.Registration.Mode), SharedSecret: cfg.Registration.SharedSecret.Reveal(),
 		},
-		Appservice: registry.Acting, MaySignIn: a.appservices.MayActAs, MayName: registry.MayName,
+		Appservice: registry.Acting, MaySignIn: a.appservices.MayActAs, MayName: registry.MayName, Serves: registry.Serves,
 		QueryUser: a.appservices.QueryUser, QueryAlias: a.appservices.QueryAlias,
 		TURN: clientapi.TURNConfig{
 			URIs: cfg.TURN.URIs, SharedSecret: cfg.TURN.SharedSecret.Reveal(),

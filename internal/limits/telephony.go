@@ -48,8 +48,9 @@ const (
 	// CommandAge is how old a command may be: who wrote it expects no answer any more.
 	CommandAge = 10 * time.Minute
 
-	// CommandClaim is for how long one process may be busy with a command before another one does the rest.
-	CommandClaim = 45 * time.Second
+	// CommandWork is for how long a process may be busy with a command, CommandClaim when another one does the rest of it.
+	CommandWork  = 15 * time.Second
+	CommandClaim = 20 * time.Second
 
 	// CommandKept is for how long the answers to commands are kept: as long as a link holds at most.
 	CommandKept = 15 * 24 * time.Hour

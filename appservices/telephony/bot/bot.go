@@ -182,7 +182,7 @@ func (b *Bot) event(ctx context.Context, e *told) error {
 	case e.Type == typeMember && (e.Content.Membership == "leave" || e.Content.Membership == "ban"):
 		return b.leaveIfAlone(ctx, e.RoomID)
 	case e.Type == typeEncryption && e.StateKey != nil:
-		return b.tooSecret(ctx, e.RoomID, e.Sender, e.ID)
+		return b.tooSecret(ctx, e)
 	case e.Type == typeInvitation && e.StateKey != nil:
 		return b.progressed(ctx, e)
 	}
@@ -191,21 +191,13 @@ func (b *Bot) event(ctx context.Context, e *told) error {
 
 // invited joins where people of the deployment want it, and leaves again where it can't read.
 func (b *Bot) invited(ctx context.Context, e *told) error {
-	err := b.post(ctx, map[string]any{"user_id": e.Sender}, nil)
-	if r := (*refused)(nil); errors.As(err, &r) && r.status == http.StatusForbidden {
-		_, err = b.client.LeaveRoom(ctx, e.RoomID)
-		return err
-	}
-	if err != nil {
-		return err
-	}
 	if _, err := b.client.JoinRoomByID(ctx, e.RoomID); err != nil {
 		return err
 	}
 	var encryption struct{}
-	err = b.client.StateEvent(ctx, e.RoomID, event.StateEncryption, "", &encryption)
+	err := b.client.StateEvent(ctx, e.RoomID, event.StateEncryption, "", &encryption)
 	if err == nil {
-		return b.tooSecret(ctx, e.RoomID, e.Sender, e.ID)
+		return b.tooSecret(ctx, e)
 	}
 	if errors.Is(err, mautrix.MNotFound) {
 		return nil
@@ -213,20 +205,16 @@ func (b *Bot) invited(ctx context.Context, e *told) error {
 	return err
 }
 
-// tooSecret tells somebody, in a chat without encryption, that the bot can't read in a room, and leaves the room.
-func (b *Bot) tooSecret(ctx context.Context, room id.RoomID, to id.UserID, about id.EventID) error {
-	var place answer
-	if err := b.post(ctx, map[string]any{"user_id": to}, &place); err != nil {
+// tooSecret tells whoever wants the bot in an encrypted room, in a chat without encryption, that it can't read there, and leaves.
+func (b *Bot) tooSecret(ctx context.Context, e *told) error {
+	a, err := b.chat(ctx, e)
+	if err == nil {
+		_, err = b.say(ctx, a.ChatRoomID, wordsOf(a.Language).encrypted, "encrypted-"+string(e.ID))
+	}
+	if err != nil && passing(err) {
 		return err
 	}
-	chat, err := b.chat(ctx, to, place.ChatRoomID)
-	if err != nil {
-		return err
-	}
-	if _, err := b.say(ctx, chat, wordsOf(place.Language).encrypted, "encrypted-"+string(about)); err != nil {
-		return err
-	}
-	_, err = b.client.LeaveRoom(ctx, room)
+	_, err = b.client.LeaveRoom(ctx, e.RoomID)
 	return err
 }
 
@@ -273,10 +261,11 @@ func (b *Bot) reply(ctx context.Context, e *told, a *answer) error {
 	w, room := wordsOf(a.Language), e.RoomID
 	text := w.answer(a, a.Direct || !a.Joined)
 	if !a.Joined || a.Link != "" && !a.Direct {
-		chat, err := b.chat(ctx, a.Sender, a.ChatRoomID)
+		with, err := b.chat(ctx, e)
 		if err != nil {
 			return err
 		}
+		chat := with.ChatRoomID
 		if a.Joined {
 			if _, err := b.say(ctx, chat, w.answer(a, true), "link-"+string(e.ID)); err != nil {
 				return err
@@ -331,16 +320,10 @@ func (b *Bot) say(ctx context.Context, room id.RoomID, text, txn string) (id.Eve
 	return sent.EventID, nil
 }
 
-// chat is the room where the bot writes to somebody alone; it is made if there is none.
-func (b *Bot) chat(ctx context.Context, with id.UserID, known id.RoomID) (id.RoomID, error) {
-	if known != "" {
-		return known, nil
-	}
-	made, err := b.client.CreateRoom(ctx, &mautrix.ReqCreateRoom{Invite: []id.UserID{with}, IsDirect: true, Preset: "trusted_private_chat"})
-	if err != nil {
-		return "", err
-	}
-	return made.RoomID, nil
+// chat is the room where the bot writes to the sender of an event alone; the server makes it if there is none.
+func (b *Bot) chat(ctx context.Context, e *told) (a answer, err error) {
+	err = b.post(ctx, map[string]any{"event_id": e.ID, "room_id": e.RoomID, "chat": true}, &a)
+	return a, err
 }
 
 func (b *Bot) isGroup(room id.RoomID) bool {

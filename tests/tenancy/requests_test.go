@@ -407,6 +407,8 @@ POST /_roomline/telephony/v1/lease | | {"media":["email","msisdn"],"max":100}
 ! POST /_roomline/telephony/v1/lease: people may not
 POST /_roomline/telephony/v1/outcomes | | {"outcomes":[]}
 ! POST /_roomline/telephony/v1/outcomes: people may not
+POST /_roomline/telephony/v1/commands | | {"event_id":"{eventId}","room_id":"{roomId}","action":"help"}
+! POST /_roomline/telephony/v1/commands: people may not
 
 GET /_roomline/scim/v2/Users | count=200
 GET /_roomline/scim/v2/Users | filter=externalId eq "{externalId}"

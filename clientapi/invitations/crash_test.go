@@ -67,6 +67,10 @@ func TestInvitationsThatEndedLongAgoGo(t *testing.T) {
 	if _, err := database(t, d).Exec(`UPDATE invitations SET ended_ts = $2 WHERE invitation_id = $1`, old, now.Add(-limits.InvitationsKept-time.Second).UnixMilli()); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := database(t, d).Exec(`INSERT INTO commands (event_id, sender, created_ts, claimed_ts) VALUES ('$old', $1, $2, 0), ('$young', $1, $3, 0)`,
+		alice.ID, now.Add(-limits.CommandKept-time.Second).UnixMilli(), now.UnixMilli()); err != nil {
+		t.Fatal(err)
+	}
 	for _, task := range invitations.Tasks(storetest.Open(t, d.DSN)) {
 		if n, err := task.Run(context.Background(), now, 100); err != nil || n != 1 {
 			t.Errorf("%s: removed %d, %v", task.Name, n, err)

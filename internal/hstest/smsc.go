@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/x509"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -13,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 )
@@ -85,13 +87,7 @@ func SMSC(t testing.TB) *SMSCServer {
 	s := &SMSCServer{SystemID: "roomline", Password: "secret", CAFile: filepath.Join(t.TempDir(), "cert.pem")}
 	key := filepath.Join(filepath.Dir(s.CAFile), "key.pem")
 	s.RootCAs = writeCertificate(t, s.CAFile, key)
-	for _, address := range []*string{&s.Address, &s.TLSAddress, &s.control} {
-		free, err := freeAddress()
-		if err != nil {
-			t.Fatalf("hstest: %v", err)
-		}
-		*address = free
-	}
+	s.Address, s.TLSAddress, s.control = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
 	port := func(address string) string { _, port, _ := net.SplitHostPort(address); return port }
 	s.command = func() *exec.Cmd {
 		return exec.Command("node", filepath.Join(folder, "smsc.mjs"), "--smpp", port(s.Address), "--tls", port(s.TLSAddress),
@@ -162,16 +158,24 @@ func (s *SMSCServer) Restart(t testing.TB) {
 	if err := s.run(s.command()); err != nil {
 		t.Fatalf("hstest: start the short message centre (is Node.js installed?): %v", err)
 	}
-	s.wait(t, func(ctx context.Context) error {
-		for _, address := range []string{s.control, s.Address, s.TLSAddress} {
-			var dialer net.Dialer
-			conn, err := dialer.DialContext(ctx, "tcp", address)
-			if err != nil {
-				return err
-			}
-			conn.Close()
+	s.wait(t, func(context.Context) error {
+		line := s.logs.find("listening smpp=")
+		if !strings.HasSuffix(line, " .") {
+			return errors.New("it does not listen yet")
 		}
-		return nil
+		// It took free ports at its first start, and keeps them.
+		var smpp, tls, control int
+		if _, err := fmt.Sscanf(line, "listening smpp=%d control=%d tls=%d .", &smpp, &control, &tls); err != nil {
+			return err
+		}
+		for address, port := range map[*string]int{&s.Address: smpp, &s.TLSAddress: tls, &s.control: control} {
+			*address = fmt.Sprintf("127.0.0.1:%d", port)
+		}
+		resp, err := http.Get("http://" + s.control + "/seen")
+		if err == nil {
+			resp.Body.Close()
+		}
+		return err
 	})
 }
 

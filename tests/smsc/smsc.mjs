@@ -130,7 +130,7 @@ const control = {
   'GET /seen': () => ({ ...seen, owed: owed.length, bound: [...sessions].length }),
 };
 
-http.createServer((req, res) => {
+const controller = http.createServer((req, res) => {
   let text = '';
   req.on('data', d => { text += d; });
   req.on('end', () => {
@@ -139,7 +139,12 @@ http.createServer((req, res) => {
     res.writeHead(act ? 200 : 404, { 'content-type': 'application/json' });
     res.end(JSON.stringify(result || {}));
   });
-}).listen(Number(args.control), '127.0.0.1');
+});
 
-smpp.createServer(connected).listen(Number(args.smpp), '127.0.0.1');
-if (args.tls) smpp.createServer({ cert: fs.readFileSync(args.cert), key: fs.readFileSync(args.key) }, connected).listen(Number(args.tls), '127.0.0.1');
+// A port of 0 is any that is free. What they are is printed when all are open.
+const servers = {
+  smpp: smpp.createServer(connected), control: controller,
+  tls: smpp.createServer({ cert: fs.readFileSync(args.cert), key: fs.readFileSync(args.key) }, connected),
+};
+await Promise.all(Object.entries(servers).map(([name, server]) => new Promise(open => server.listen(Number(args[name]), '127.0.0.1', open))));
+console.log(`listening ${Object.entries(servers).map(([name, server]) => `${name}=${server.address().port}`).join(' ')} .`);

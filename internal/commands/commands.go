@@ -304,6 +304,8 @@ func (r *reader) endNumber() {
 	r.number = nil
 	switch n := countDigits(text); {
 	case text == "":
+	case (text[0] == '+' || strings.HasPrefix(text, "00")) && !isPossible("+"+strings.TrimPrefix(strings.TrimPrefix(text, "+"), "00")):
+		r.Unknown = text
 	case n >= 6 && n <= 17:
 		r.add(Address{"msisdn", text})
 	default:

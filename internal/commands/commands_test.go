@@ -59,6 +59,7 @@ func TestCommands(t *testing.T) {
 		{"!invite Anna", false, Command{Action: Invite, Unknown: "Anna"}},
 		{"!invite anna@example.com bob", false, Command{Action: Invite, Addresses: anna, Unknown: "bob"}},
 		{"!invite 12", false, Command{Action: Invite, Unknown: "12"}},
+		{"!invite 02 899 11 00 00 00 0000", false, Command{Action: Invite, Addresses: []Address{phone("02 899 11 00")}, Unknown: "00 00 0000"}},
 		{"!invite anna@localhost", false, Command{Action: Invite, Unknown: "anna@localhost"}},
 		{"!invite anna@example.com #a:x #b:x", false, Command{Action: Invite, Addresses: anna, Room: "#a:x", Unknown: "#b:x"}},
 		{"!revoke short", false, Command{Action: Revoke, Words: "en", Unknown: "short"}},

@@ -122,6 +122,7 @@ PUT /_matrix/client/v3/directory/room/{roomAlias} | | {"room_id":"{myRoom}"}
 PUT /_matrix/client/v3/directory/room/{roomAlias} | | {"room_id":"{roomId}"} | roomAlias=#mine:kundeb.test
 POST /_matrix/client/v3/rooms/{roomId}/invite | | {"user_id":"{me}"}
 POST /_matrix/client/v3/rooms/{roomId}/invite | | {"user_id":"{userId}"} | roomId={myRoom}
+POST /_matrix/client/v3/rooms/{roomId}/invite | | {"medium":"email","address":"{address}"} | roomId={myRoom}
 POST /_matrix/client/v3/join/{roomIdOrAlias} | | {}
 POST /_matrix/client/v3/rooms/{roomId}/join | | {}
 POST /_matrix/client/v3/knock/{roomIdOrAlias} | | {}

@@ -140,6 +140,7 @@ func TestTheOutboxSurvivesKills(t *testing.T) {
 			if mode == "external" {
 				bridge = c.outsideBridge(t, dep, 0)
 			}
+			c.smsc.Behave(t, `{"delay":300}`) // so that some are under way when something is killed
 			arrivals := c.watch(t)
 			cycles, n := times(4, 100), 0
 			for cycle := range cycles {
@@ -148,7 +149,7 @@ func TestTheOutboxSurvivesKills(t *testing.T) {
 					inviteOutside(t, alice.On(n%2), room, "email", guestMail(n))
 					inviteOutside(t, alice.On(n%2), room, "msisdn", "+"+mobile(n))
 				}
-				time.Sleep(time.Duration(rand.IntN(80)) * time.Millisecond)
+				time.Sleep(time.Duration(rand.IntN(150)) * time.Millisecond)
 				if bridge != nil && cycle%2 == 0 {
 					bridge.Kill9(t)
 					bridge.Restart(t)
@@ -157,6 +158,7 @@ func TestTheOutboxSurvivesKills(t *testing.T) {
 				dep.Kill9(t, cycle/2%2)
 				dep.Restart(t, cycle/2%2)
 			}
+			settled(t, dep)
 			c.allArrived(t, n)
 			again := arrivals.check(t)
 			t.Logf("%d kills, %d mails, %d short messages, %d of them again after the window", cycles, n, n, again)
@@ -167,15 +169,14 @@ func TestTheOutboxSurvivesKills(t *testing.T) {
 // allArrived waits until every mail and every short message has come.
 func (c *telecom) allArrived(t *testing.T, n int) {
 	t.Helper()
-	// A lease of a bridge that was killed lapses, then a window, then a pause that grows.
-	within(t, 3*time.Minute, "every short message has come", func() bool {
+	eventually(t, "every short message has come", func() bool {
 		come := map[string]bool{}
 		for _, text := range c.smsc.Seen(t).Texts {
 			come[strings.TrimPrefix(text.To, "+")] = true
 		}
 		return len(come) == n
 	})
-	within(t, 3*time.Minute, "every mail has come", func() bool {
+	eventually(t, "every mail has come", func() bool {
 		for i := 1; i <= n; i++ {
 			if c.count(t, guestMail(i)) == 0 {
 				return false
@@ -185,12 +186,20 @@ func (c *telecom) allArrived(t *testing.T, n int) {
 	})
 }
 
-// within waits for something that takes its time.
-func within(t *testing.T, patience time.Duration, what string, condition func() bool) {
+// settled waits until nothing is to be sent any more: a lease of a bridge that was killed lapses, then the window is waited for.
+func settled(t *testing.T, dep *hstest.Deployment) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); !condition(); time.Sleep(200 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("%s did not happen within %s", what, patience)
+	deadline := time.Now().Add(3 * time.Minute)
+	for _, state := range []string{"queued", "sending"} {
+		for {
+			left := dep.Operator(t).MustDo(t, http.MethodGet, "/_roomline/admin/v1/messages?state="+state, nil).Get("messages").Array()
+			if len(left) == 0 {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("%d messages are still %s: %s", len(left), state, left[0])
+			}
+			time.Sleep(200 * time.Millisecond)
 		}
 	}
 }

@@ -53,6 +53,9 @@ func TestCalendar(t *testing.T) {
 	if p := e.GetProperty("ORGANIZER"); p.ICalParameters["CN"][0] != "Anna Peeters" || p.ICalParameters["SENT-BY"][0] != "mailto:invitations@telco.example" {
 		t.Errorf("ORGANIZER has %v", p.ICalParameters)
 	}
+	if !strings.Contains(text, "BYMONTH=10;BYDAY=-1SU\r\n") || strings.Contains(text, "RDATE") {
+		t.Errorf("the time zone is described by dates, and a rule holds:\n%s", text)
+	}
 	if !strings.Contains(text, "METHOD:REQUEST\r\n") || !strings.Contains(value(e, "DESCRIPTION"), secret) {
 		t.Errorf("%s", text)
 	}

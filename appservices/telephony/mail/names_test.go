@@ -66,7 +66,7 @@ func TestStrangersSayNothing(t *testing.T) {
 			m.Brand.Name = attack
 			if m.Invitation != nil {
 				m.Invitation.Inviter, m.Invitation.Room = attack, attack
-				m.Invitation.InviterEmail = "x@evil.com\r\nBcc: victim@example.org"
+				m.Invitation.InviterEmail = "x@evil.com\r\nBcc: victim"
 				if meeting := m.Invitation.Meeting; meeting != nil {
 					meeting.Title = attack
 					if meeting.Check() != nil {

@@ -24,8 +24,12 @@ func TestMailsAreReadable(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	pictures := os.Getenv("ROOMLINE_MAIL_PICTURES")
 	for _, kind := range kinds {
 		for _, language := range languages {
+			if pictures == "" && language != "de" && kind != "changed" {
+				continue // German has the longest words
+			}
 			m, err := w.Write(message(kind, language, "guest@example.org"))
 			if err != nil {
 				t.Fatal(err)
@@ -53,7 +57,7 @@ func TestMailsAreReadable(t *testing.T) {
 		t.Fatal("chromium is missing: make chromium")
 	}
 	cmd := exec.Command("node", "testdata/render.mjs", folder)
-	cmd.Env = append(os.Environ(), "CHROMIUM="+chromium, "MODULES=../../../tests/hydrogen", "PICTURES="+os.Getenv("ROOMLINE_MAIL_PICTURES"))
+	cmd.Env = append(os.Environ(), "CHROMIUM="+chromium, "MODULES=../../../tests/hydrogen", "PICTURES="+pictures)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
 	if err != nil {

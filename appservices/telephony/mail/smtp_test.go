@@ -257,7 +257,8 @@ func second(_ string, err error) error { return err }
 // TestWhatMayNotBeSentIsNotSent: the server did not hear that a mail is under way, or the bridge stops.
 func TestWhatMayNotBeSentIsNotSent(t *testing.T) {
 	server := hstest.Mailpit(t, hstest.MailServerOptions{})
-	sender := transport(t, server, func(*mail.Config) {})
+	between := newFaults(t, server.SMTP)
+	sender := transport(t, server, func(c *mail.Config) { c.Host, c.Port = split(t, between.listener.Addr().String()) })
 	away := errors.New("the server is away")
 	_, err := sender.Send(t.Context(), message("invitation", "en", "guest@example.org"), func(string) error { return away })
 	if !errors.Is(err, away) {
@@ -282,5 +283,15 @@ func TestWhatMayNotBeSentIsNotSent(t *testing.T) {
 	}
 	if n := len(server.Mails(t, "jörg@example.org")); n != 1 {
 		t.Errorf("%d mails arrived", n)
+	}
+	if _, err := send(t, sender, message("invitation", "de", "joerg@example.org")); err != nil {
+		t.Error(err)
+	}
+	between.mu.Lock()
+	defer between.mu.Unlock()
+	for i, said := range between.senders {
+		if umlaut := i == len(between.senders)-2; strings.Contains(said, "SMTPUTF8") != umlaut {
+			t.Errorf("%d of %d: %s", i, len(between.senders), said)
+		}
 	}
 }

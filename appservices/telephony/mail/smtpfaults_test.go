@@ -17,6 +17,7 @@ type faults struct {
 	at, say     string // say instead of the answer
 	do          string // cut, hang, or cut after the mail server got it
 	connections int
+	senders     []string // MAIL commands
 	open        map[net.Conn]struct{}
 }
 
@@ -98,6 +99,11 @@ func (f *faults) serve(c net.Conn) {
 		command := strings.ToUpper(strings.Fields(line + " x")[0])
 		if command == "HELO" {
 			command = "EHLO"
+		}
+		if command == "MAIL" {
+			f.mu.Lock()
+			f.senders = append(f.senders, strings.TrimSpace(line))
+			f.mu.Unlock()
 		}
 		say, do, is := f.fault(command)
 		if is && say != "" {

@@ -9,6 +9,8 @@ WITHPOSTGRES = bin/withpostgres
 # The processes that tests start are built once.
 export ROOMLINE_BINARY = $(CURDIR)/bin/roomline
 TESTFLAGS ?=
+# The clients of others that tests run, and what runs them.
+NODE_MODULES = $(patsubst %,tests/%/node_modules,jssdk hydrogen bridge smsc guest)
 # A client library that tests use encrypts in Go, and not in C, with this tag.
 TAGS = -tags goolm
 
@@ -46,7 +48,7 @@ run: postgresql build ## build and start a server to try out; its data is in ./d
 	bin/roomline serve --dev
 
 .PHONY: test
-test: check bin-test page-test chromium clamav slapd vdirsyncer bin/minio bin/versitygw bin/mailpit tests/jssdk/node_modules tests/hydrogen/node_modules tests/bridge/node_modules tests/smsc/node_modules ## everything that has to hold: check, then all tests
+test: check bin-test page-test chromium clamav slapd vdirsyncer bin/minio bin/versitygw bin/mailpit $(NODE_MODULES) ## everything that has to hold: check, then all tests
 	$(WITHPOSTGRES) $(GO) test -timeout 20m -parallel 4 $(TAGS) $(TESTFLAGS) $$($(GO) list ./... | grep -v /tests)
 	# Clients of others wait for what they expect as long as they see fit, which is too short beside other tests.
 	$(WITHPOSTGRES) $(GO) test -p 1 -timeout 20m -parallel 4 $(TAGS) $(TESTFLAGS) ./tests/...

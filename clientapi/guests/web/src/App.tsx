@@ -4,7 +4,7 @@ import { isUnreachable, Refused } from "./api.ts";
 import { applyBrand } from "./colour.ts";
 import { keepLanguage, type Key, type Language, pickLanguage, translation, TranslationProvider, useTranslation } from "./i18n/index.tsx";
 import { InvitationScreen } from "./invitation/InvitationScreen.tsx";
-import { type Invitation, type InvitationState, openInvitation } from "./invitation/invitation.ts";
+import { type Invitation, type InvitationState, openInvitation, redeem, rememberedName } from "./invitation/invitation.ts";
 import { dropLink, fingerprint, type Link, takeLink } from "./invitation/link.ts";
 import { BrowserProblem, Ended, type EndedHow, InvitationProblem, Offline, ServerProblem, UnknownLink } from "./invitation/Problems.tsx";
 import { ChooseSession } from "./member/ChooseSession.tsx";
@@ -60,7 +60,9 @@ async function begin(): Promise<Screen> {
 
 async function openLink(link: Link): Promise<Screen> {
     try {
-        return { is: "invitation", link, invitation: await openInvitation(link) };
+        const invitation = await openInvitation(link);
+        const session = link.tried ? await tryAgain(link, invitation) : undefined;
+        return session ? { is: "session", session } : { is: "invitation", link, invitation };
     } catch (error) {
         if (isUnreachable(error)) return { is: "offline" };
         if (error instanceof Refused && error.code === "M_NOT_FOUND") {
@@ -69,6 +71,18 @@ async function openLink(link: Link): Promise<Screen> {
         }
         console.error(error);
         return { is: "failed" };
+    }
+}
+
+/** Repeats an attempt whose answer was lost: what it made is given again. */
+async function tryAgain(link: Link, invitation: Invitation): Promise<Session | undefined> {
+    try {
+        const session = await redeem(link, invitation, rememberedName(), pickLanguage(invitation.language));
+        dropLink();
+        return session;
+    } catch (error) {
+        if (error instanceof Refused) return undefined;
+        throw error;
     }
 }
 

@@ -72,7 +72,9 @@ function RoomsAndRoom({ client, session, onSignOut }: { readonly client: MatrixC
     const narrow = useNarrow();
     return (
         <div className={roomId ? "member open" : "member"}>
-            <Rooms client={client} open={roomId} onOpen={open} onSignOut={onSignOut} />
+            <div className="member-list" role={narrow && !roomId ? "main" : undefined}>
+                <Rooms client={client} open={roomId} onOpen={open} onSignOut={onSignOut} />
+            </div>
             <div className="member-room">
                 {roomId
                     ? (

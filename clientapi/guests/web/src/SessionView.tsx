@@ -7,7 +7,7 @@ import { type EndedHow, Offline, OtherTab, ServerProblem } from "./invitation/Pr
 import { holdSession } from "./lock.ts";
 import { Dialog } from "./parts/Dialog.tsx";
 import { Waiting } from "./parts/Frame.tsx";
-import { forgetSession, type Session } from "./session.ts";
+import { forgetSession, keepSession, type Session } from "./session.ts";
 
 const loadClient = () => import("./client.ts");
 const loadInside = () => import("./Inside.tsx");
@@ -33,12 +33,13 @@ type Phase =
     | { is: "failed" };
 
 /** A session: its client, in this tab alone, and what is seen of it. */
-export function SessionView({ session, onGone }: SessionViewProps) {
+export function SessionView({ session: given, onGone }: SessionViewProps) {
     const { t } = useTranslation();
+    const [session, setSession] = useState(given);
     const [phase, setPhase] = useState<Phase>({ is: "starting" });
     const [leaving, setLeaving] = useState(false);
-    /** Each change starts anew; taking says that another tab has to give the session up, encrypted that cryptography is needed. */
-    const [start, setStart] = useState({ taking: false, encrypted: false });
+    /** Each change starts anew; taking says that another tab has to give the session up. */
+    const [start, setStart] = useState({ taking: false });
     const gone = useRef(false);
     const { organisation } = session.guest ?? {};
 
@@ -64,8 +65,12 @@ export function SessionView({ session, onGone }: SessionViewProps) {
             stop = hold.release;
             const running = await (await loadClient()).start(session, {
                 ended: () => void end(session.guest && (session.guest.expiresTs ?? Infinity) <= Date.now() + 1000 ? "expired" : "ended", running),
-                encrypted: () => setStart({ taking: false, encrypted: true }),
-            }, start.encrypted);
+                encrypted: () => {
+                    const encrypted: Session = { ...session, guest: { ...session.guest!, encrypted: true } };
+                    keepSession(encrypted);
+                    setSession(encrypted); // starts anew, with cryptography
+                },
+            });
             stop = () => {
                 running.stop();
                 hold.release();
@@ -86,7 +91,7 @@ export function SessionView({ session, onGone }: SessionViewProps) {
         };
     }, [session, start, end]);
 
-    const retry = useCallback(() => setStart((old) => ({ ...old, taking: false })), []);
+    const retry = useCallback(() => setStart({ taking: false }), []);
     const signOut = async (how: EndedHow) => {
         if (phase.is !== "running") return;
         const { running } = phase;
@@ -97,7 +102,7 @@ export function SessionView({ session, onGone }: SessionViewProps) {
         case "starting":
             return <Waiting text={t("room.opening")} organisation={organisation} />;
         case "elsewhere":
-            return <OtherTab organisation={organisation} onTake={() => setStart((old) => ({ ...old, taking: true }))} />;
+            return <OtherTab organisation={organisation} onTake={() => setStart({ taking: true })} />;
         case "offline":
             return <Offline organisation={organisation} onRetry={retry} />;
         case "failed":

@@ -20,12 +20,12 @@ export interface Running {
 interface Events {
     /** The server no longer knows the session. */
     ended(): void;
-    /** A room became encrypted, and the client was started without cryptography. */
+    /** The room is encrypted, and the client was started without cryptography. */
     encrypted(): void;
 }
 
 /** Starts a session's client. */
-export async function start(session: Session, events: Events, encrypted: boolean): Promise<Running> {
+export async function start(session: Session, events: Events): Promise<Running> {
     (logger as unknown as { setLevel(level: string, keep: boolean): void }).setLevel(import.meta.env.DEV ? "debug" : "error", false);
     const client = newClient(session);
     const prefix = storePrefix(session);
@@ -33,10 +33,11 @@ export async function start(session: Session, events: Events, encrypted: boolean
         client.stopClient();
         events.ended();
     });
-    if (encrypted || await needsCrypto(client, session)) {
-        await client.initRustCrypto({ cryptoDatabasePrefix: prefix });
-    } else {
+    // A member may be written to in any room; a guest is in one, and most of those are not encrypted.
+    if (session.guest?.encrypted === false) {
         client.on(RoomStateEvent.Events, (event: MatrixEvent) => event.getType() === "m.room.encryption" && events.encrypted());
+    } else {
+        await client.initRustCrypto({ cryptoDatabasePrefix: prefix });
     }
     const ready = new Promise<void>((synced) => {
         const onSync = (state: SyncState) => {
@@ -82,16 +83,4 @@ function newClient(session: Session): MatrixClient {
     });
     if (session.guest) client.setGuest(true); // there is no asking for push rules and filters, which guests may not
     return client;
-}
-
-/** A member may be written to in any room; a guest is in one, and most of those are not encrypted. */
-async function needsCrypto(client: MatrixClient, session: Session): Promise<boolean> {
-    if (!session.guest) return true;
-    try {
-        await client.getStateEvent(session.guest.roomId, "m.room.encryption", "");
-        return true;
-    } catch (error) {
-        if ((error as { httpStatus?: number }).httpStatus === 404) return false;
-        throw error;
-    }
 }

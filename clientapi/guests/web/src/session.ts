@@ -8,6 +8,8 @@ export interface GuestSession {
     readonly expiresTs?: number;
     /** Observers read and do not write. */
     readonly role?: "participant" | "observer";
+    /** Whether the room is encrypted, as far as is known. */
+    readonly encrypted?: boolean;
     readonly organisation?: Organisation;
     readonly roomName?: string;
 }

@@ -1,6 +1,6 @@
 // What the page asks the server about an invitation (/_roomline/guest/v1).
 
-import { request } from "../api.ts";
+import { Refused, request } from "../api.ts";
 import { keepSession, type Organisation, type Session } from "../session.ts";
 import { fingerprint, keepLink, type Link, random } from "./link.ts";
 
@@ -96,14 +96,21 @@ interface RedeemAnswer {
 
 /** Redeems an invitation: from here on there is a guest, with a session that this browser keeps. */
 export async function redeem(link: Link, invitation: Invitation, name: string, language: string, code?: string): Promise<Session> {
-    const answer = await request<RedeemAnswer>("POST", "/_roomline/guest/v1/redeem", {
-        secret: link.secret, name, language, attempt: link.attempt,
-        ...(link.proof && code !== undefined ? { sid: link.proof.sid, client_secret: link.proof.clientSecret, code } : {}),
-    });
+    keepLink({ ...link, tried: true });
+    let answer: RedeemAnswer;
+    try {
+        answer = await request<RedeemAnswer>("POST", "/_roomline/guest/v1/redeem", {
+            secret: link.secret, name, language, attempt: link.attempt,
+            ...(link.proof && code !== undefined ? { sid: link.proof.sid, client_secret: link.proof.clientSecret, code } : {}),
+        });
+    } catch (error) {
+        if (error instanceof Refused) keepLink({ ...link, tried: undefined });
+        throw error;
+    }
     const session: Session = {
         userId: answer.user_id, deviceId: answer.device_id, accessToken: answer.access_token,
         guest: {
-            roomId: answer.room_id, invitation: await fingerprint(link.secret), expiresTs: answer.expires_ts || undefined, role: answer.role,
+            roomId: answer.room_id, invitation: await fingerprint(link.secret), expiresTs: answer.expires_ts || undefined, role: answer.role, encrypted: invitation.encrypted,
             organisation: invitation.organisation, roomName: invitation.room,
         },
     };

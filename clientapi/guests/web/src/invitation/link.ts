@@ -5,6 +5,8 @@ export interface Link {
     readonly secret: string;
     /** Names this attempt to redeem: the server answers the same attempt, repeated, as it did the first time. */
     readonly attempt: string;
+    /** The server was asked to redeem it, and the answer has not come. */
+    readonly tried?: boolean;
     /** The code that was sent to prove an address. */
     readonly proof?: { readonly sid: string; readonly clientSecret: string; readonly sendAttempt: number };
 }

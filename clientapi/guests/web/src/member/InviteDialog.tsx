@@ -210,10 +210,10 @@ function Sent({ calls }: { readonly calls: Calls }) {
                         {!over.includes(invitation.state) && (
                             <div className="entry-actions">
                                 {invitation.medium && (
-                                    <button type="button" className="button plain" aria-label={t("invite.resend.of", { what: what(invitation) })}
+                                    <button type="button" className="button plain" aria-label={t("invite.of", { action: t("invite.resend"), what: what(invitation) })}
                                         onClick={() => void change(() => calls.resend(invitation.invitation_id))}>{t("invite.resend")}</button>
                                 )}
-                                <button type="button" className="button plain" aria-label={t("invite.revoke.of", { what: what(invitation) })}
+                                <button type="button" className="button plain" aria-label={t("invite.of", { action: t("invite.revoke"), what: what(invitation) })}
                                     onClick={() => void change(() => calls.revoke(invitation.invitation_id))}>{t("invite.revoke")}</button>
                             </div>
                         )}
@@ -244,9 +244,9 @@ function Guests({ calls }: { readonly calls: Calls }) {
                             </span>
                         </div>
                         <div className="entry-actions">
-                            <button type="button" className="button plain" aria-label={t("invite.extend.of", { what: name(guest) })}
+                            <button type="button" className="button plain" aria-label={t("invite.of", { action: t("invite.extend"), what: name(guest) })}
                                 onClick={() => void change(() => calls.extend(guest.user_id, longer(guest)))}>{t("invite.extend")}</button>
-                            <button type="button" className="button plain" aria-label={t("invite.remove.of", { what: name(guest) })}
+                            <button type="button" className="button plain" aria-label={t("invite.of", { action: t("invite.remove"), what: name(guest) })}
                                 onClick={() => void change(() => calls.remove(guest.user_id))}>{t("invite.remove")}</button>
                         </div>
                     </li>

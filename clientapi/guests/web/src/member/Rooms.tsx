@@ -34,6 +34,7 @@ export function Rooms({ client, open, onOpen, onSignOut }: RoomsProps) {
     const me = client.getUser(client.getUserId()!)?.displayName ?? client.getUserId()!;
     return (
         <nav className="rooms" aria-label={t("rooms.title")}>
+            {open === undefined && <h1 className="visually-hidden">{t("rooms.title")}</h1>}
             <header className="rooms-head">
                 <Avatar name={me} />
                 <span className="rooms-me">{me}</span>

@@ -64,7 +64,7 @@ export function SessionView({ session: given, onGone }: SessionViewProps) {
             if (!hold.held) return show({ is: "elsewhere" });
             stop = hold.release;
             const running = await (await loadClient()).start(session, {
-                ended: () => void end(session.guest && (session.guest.expiresTs ?? Infinity) <= Date.now() + 1000 ? "expired" : "ended", running),
+                ended: () => void end(session.guest ? "expired" : "ended", running),
                 encrypted: () => {
                     const encrypted: Session = { ...session, guest: { ...session.guest!, encrypted: true } };
                     keepSession(encrypted);

@@ -63,7 +63,7 @@ export const de: PageTexts = {
     "browser.insecure.text": "Die Seite funktioniert nur über https. Bitte prüfen Sie die Adresse oder wenden Sie sich an den Betreiber des Servers.",
 
     "ended.expired.title": "Ihr Zugang ist beendet",
-    "ended.expired.text": "Sie waren für begrenzte Zeit Gast, und diese ist abgelaufen. Wenn Sie weiter Zugang brauchen, fragen Sie bitte die Person, die Sie eingeladen hat.",
+    "ended.expired.text": "Ihre Zeit als Gast ist abgelaufen, oder die Person, die Sie eingeladen hat, hat sie beendet. Wenn Sie weiter Zugang brauchen, fragen Sie bitte diese Person.",
     "ended.ended.title": "Ihre Sitzung ist beendet",
     "ended.ended.text": "Sie wurden abgemeldet. Was in diesem Browser gespeichert war, wurde gelöscht.",
     "ended.left.title": "Sie haben den Raum verlassen",

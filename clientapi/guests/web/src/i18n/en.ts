@@ -62,7 +62,7 @@ export const en = {
     "browser.insecure.text": "The page works over https only. Please check the address, or ask whoever runs this server.",
 
     "ended.expired.title": "Your access has ended",
-    "ended.expired.text": "You were a guest for a limited time, which is over. If you still need access, please ask the person who invited you.",
+    "ended.expired.text": "Your time as a guest is over, or the person who invited you has ended it. If you still need access, please ask that person.",
     "ended.ended.title": "Your session has ended",
     "ended.ended.text": "You were signed out. What was kept in this browser has been deleted.",
     "ended.left.title": "You have left the room",

@@ -63,7 +63,7 @@ export const fr: PageTexts = {
     "browser.insecure.text": "La page ne fonctionne qu’en https. Veuillez vérifier l’adresse ou vous adresser au responsable du serveur.",
 
     "ended.expired.title": "Votre accès a pris fin",
-    "ended.expired.text": "Vous étiez invité pour une durée limitée, qui est écoulée. Si vous avez encore besoin d’un accès, adressez-vous à la personne qui vous a invité.",
+    "ended.expired.text": "Votre temps d’invité est écoulé, ou la personne qui vous a invité y a mis fin. Si vous avez encore besoin d’un accès, adressez-vous à cette personne.",
     "ended.ended.title": "Votre session est terminée",
     "ended.ended.text": "Vous avez été déconnecté. Les données conservées dans ce navigateur ont été supprimées.",
     "ended.left.title": "Vous avez quitté le salon",

@@ -63,7 +63,7 @@ export const nl: PageTexts = {
     "browser.insecure.text": "De pagina werkt alleen via https. Controleer het adres of neem contact op met de beheerder van de server.",
 
     "ended.expired.title": "Uw toegang is afgelopen",
-    "ended.expired.text": "U was voor beperkte tijd te gast en die tijd is voorbij. Hebt u nog toegang nodig, vraag het dan aan de persoon die u heeft uitgenodigd.",
+    "ended.expired.text": "Uw tijd als gast is voorbij, of de persoon die u heeft uitgenodigd heeft er een einde aan gemaakt. Hebt u nog toegang nodig, vraag het dan aan die persoon.",
     "ended.ended.title": "Uw sessie is beëindigd",
     "ended.ended.text": "U bent afgemeld. Wat in deze browser werd bewaard, is gewist.",
     "ended.left.title": "U hebt de ruimte verlaten",

@@ -316,6 +316,28 @@ test("members sign in, find a room, invite, and see what became of it", async ()
     await page.waitForSelector(".room-button"); // signed in still
 });
 
+test("members come back from an identity provider with a token for one use", async () => {
+    const page = await browser.page(phone);
+    await page.route("**/_matrix/client/v3/login", (route) => route.request().method() !== "GET" ? route.continue() : route.fulfill({
+        json: { flows: [{ type: "m.login.password" }, { type: "m.login.sso", identity_providers: [{ id: "corp", name: "Corporate" }] }] },
+    }));
+    await page.goto(`${homeserver}/i`);
+    const link = page.getByRole("link", { name: "Continue with Corporate" });
+    assert.equal(await link.getAttribute("href"), `/_matrix/client/v3/login/sso/redirect/corp?redirectUrl=${encodeURIComponent(`${homeserver}/i`)}`);
+    await inLanguages(page, "sign-in-provider", ["nl", "en"]);
+
+    await page.goto(`${homeserver}/i?loginToken=nonsense`);
+    await sees(page, "Signing in did not work");
+    assert.equal(page.url(), `${homeserver}/i`);
+
+    const ask = (auth, expected) => api("POST", "/_matrix/client/v1/login/get_token", { auth }, alice.token, expected);
+    const { session } = await ask(undefined, 401);
+    const { login_token: token } = await ask({ type: "m.login.password", identifier: { type: "m.id.user", user: alice.user }, password: alice.password, session });
+    await page.goto(`${homeserver}/i?loginToken=${token}`);
+    await page.waitForSelector(".rooms");
+    assert.equal(page.url(), `${homeserver}/i`);
+});
+
 test("members are asked into rooms, on a phone", async () => {
     const [, bob] = accounts;
     const meeting = await makeRoom(alice, "Lunch");

@@ -45,7 +45,9 @@ async function begin(): Promise<Screen> {
         const mark = await fingerprint(link.secret);
         const session = sessions.find(({ guest }) => guest?.invitation === mark);
         if (session) return { is: "session", session };
-        return openLink(link);
+        const opened = openLink(link);
+        preloadSession(); // while the server answers and the invitation is read
+        return opened;
     }
     if (token !== undefined) {
         try {
@@ -109,7 +111,7 @@ export function App() {
     }, [language]);
     useEffect(() => applyBrand(organisationOf(screen)?.colour), [screen]);
     useEffect(() => {
-        if (screen.is === "invitation" || screen.is === "sign-in") preloadSession();
+        if (screen.is === "sign-in") preloadSession();
     }, [screen]);
 
     const choose = useCallback((next: Language) => {

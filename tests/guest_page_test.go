@@ -24,9 +24,14 @@ func TestGuestPageInABrowser(t *testing.T) {
 func runGuestPage(t *testing.T, script string) {
 	node, chromium := program(t, "node", "nodejs npm"), program(t, "chromium", "chromium")
 	installNodeModules(t, "guest", "axe-core")
+	mails := hstest.Mailpit(t, hstest.MailServerOptions{})
 	dep := hstest.Start(t, hstest.Options{Configure: func(_ int, c map[string]any) {
 		listener := c["listeners"].([]any)[0].(map[string]any)
 		c["public_base_url"] = "http://" + listener["address"].(string)
+		c["telephony"] = map[string]any{
+			"mode":  "in_process",
+			"email": map[string]any{"smtp": map[string]any{"address": mails.SMTP, "tls": "none", "from": "invitations@hs.test"}},
+		}
 	}})
 	if resp, err := dep.Do(t.Context(), 0, "", http.MethodGet, "/i", nil); err != nil || resp.Status != http.StatusOK {
 		t.Fatalf("the page: %v %s", err, resp)
@@ -56,7 +61,7 @@ func runGuestPage(t *testing.T, script string) {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, node, "--test", "--test-reporter=spec", script)
 	cmd.Dir = "guest"
-	cmd.Env = append(os.Environ(), "ROOMLINE_URL="+dep.BaseURL(0), "ROOMLINE_ACCOUNTS="+string(text), "CONTROL_URL="+control.URL,
+	cmd.Env = append(os.Environ(), "ROOMLINE_URL="+dep.BaseURL(0), "ROOMLINE_ACCOUNTS="+string(text), "CONTROL_URL="+control.URL, "MAIL_URL=http://"+mails.API,
 		"SCREENSHOTS="+pictures, "CHROMIUM="+chromium)
 	out, err := cmd.CombinedOutput()
 	if err != nil {

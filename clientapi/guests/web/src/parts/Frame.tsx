@@ -56,14 +56,12 @@ export function LanguageChoice() {
 }
 
 /** A screen's heading. It takes the focus when its screen comes, so that it is read out and the keyboard starts here. */
-export function Heading({ children, title, quiet }: { readonly children: ReactNode; readonly title: string; readonly quiet?: boolean }) {
+export function Heading({ children, title }: { readonly children: ReactNode; readonly title: string }) {
     const heading = useRef<HTMLHeadingElement>(null);
     useEffect(() => {
         document.title = title;
     }, [title]);
-    useEffect(() => {
-        if (!quiet) heading.current?.focus();
-    }, [quiet]);
+    useEffect(() => heading.current?.focus(), []);
     return <h1 ref={heading} tabIndex={-1}>{children}</h1>;
 }
 

@@ -2,7 +2,6 @@ import type { ReactNode } from "react";
 
 // Drawn on 24 × 24, in lines of the colour of the text.
 const shapes = {
-    back: <path d="M15 5l-7 7 7 7" />,
     check: <path d="M5 12.5l4.5 4.500L19 7.5" />,
     clock: <><circle cx="12" cy="12" r="8.5" /><path d="M12 7.500V12l3 2" /></>,
     close: <path d="M6 6l12 12M18 6L6 18" />,
@@ -18,7 +17,6 @@ const shapes = {
     phone: <><rect x="7" y="3" width="10" height="18" rx="2.5" /><path d="M11 18h2" /></>,
     offline: <path d="M4 4l16 16M8.5 12.500A6 6 0 0 1 12 11m4 2a6 6 0 0 0-.8-.7M5 9a10.5 10.5 0 0 1 3-2m4-1a10.5 10.5 0 0 1 7 3M12 17.500v.1" />,
     search: <><circle cx="10.5" cy="10.5" r="6.5" /><path d="M15.5 15.500L20.5 20.5" /></>,
-    settings: <><circle cx="12" cy="12" r="3" /><path d="M12 3.500v2.500m0 12v2.500M3.5 12H6m12 0h2.500M6 6l1.800 1.800m8.400 8.400L18 18M18 6l-1.800 1.800M7.800 16.200L6 18" /></>,
     tabs: <><rect x="3.5" y="7.5" width="13" height="11" rx="2.5" /><path d="M8 4.500h10A2.5 2.5 0 0 1 20.5 7v8" /></>,
     talk: <path d="M4 8.5A3.5 3.5 0 0 1 7.5 5h9A3.5 3.5 0 0 1 20 8.5v5a3.5 3.5 0 0 1-3.5 3.5H11l-4 3.2V17A3.5 3.5 0 0 1 4 13.5z" />,
     warning: <><path d="M12 4L2.800 19.500h18.400z" /><path d="M12 10v4.500m0 2.500v.1" /></>,

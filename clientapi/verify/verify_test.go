@@ -393,3 +393,31 @@ func TestLanguage(t *testing.T) {
 		}
 	}
 }
+
+func TestTwoProcessesBeginOneValidation(t *testing.T) {
+	dsn := storetest.DSN(t)
+	sides := []*side{newSide(t, dsn, false), newSide(t, dsn, false)}
+	for round := range 10 {
+		var mu sync.Mutex
+		sids := map[string]int{}
+		var all sync.WaitGroup
+		before := sides[0].count() + sides[1].count()
+		for i := range 8 {
+			all.Go(func() {
+				r := email(verify.Add)
+				r.ClientSecret = fmt.Sprint("round", round)
+				sid, err := sides[i%2].Start(context.Background(), r)
+				if err != nil {
+					t.Error(err)
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				sids[sid]++
+			})
+		}
+		all.Wait()
+		if sent := sides[0].count() + sides[1].count() - before; len(sids) != 1 || sent != 1 {
+			t.Fatalf("round %d: %v, %d sent", round, sids, sent)
+		}
+	}
+}

@@ -25,11 +25,10 @@ const (
 //
 // Spec: client-server v1.19 §client-config, PUT /_matrix/client/v3/user/{userId}/account_data/{type}
 func (s *Server) setAccountData(ctx context.Context, c *httpapi.Call) (any, error) {
-	user, err := ownUser(c)
-	if err != nil {
+	if _, err := ownUser(c); err != nil {
 		return nil, err
 	}
-	return nil, s.putAccountData(ctx, user, 0, c.Path("type"), c.Body)
+	return nil, s.putAccountData(ctx, c.Requester, 0, c.Path("type"), c.Body)
 }
 
 // getAccountData answers account data of the requester.
@@ -47,11 +46,11 @@ func (s *Server) getAccountData(ctx context.Context, c *httpapi.Call) (any, erro
 //
 // Spec: client-server v1.19 §client-config, PUT /_matrix/client/v3/user/{userId}/rooms/{roomId}/account_data/{type}
 func (s *Server) setAccountDataPerRoom(ctx context.Context, c *httpapi.Call) (any, error) {
-	user, room, err := s.ownRoom(ctx, c)
+	_, room, err := s.ownRoom(ctx, c)
 	if err != nil {
 		return nil, err
 	}
-	return nil, s.putAccountData(ctx, user, room, c.Path("type"), c.Body)
+	return nil, s.putAccountData(ctx, c.Requester, room, c.Path("type"), c.Body)
 }
 
 // getAccountDataPerRoom answers account data of the requester for a room.
@@ -98,7 +97,8 @@ func (s *Server) ownRoom(ctx context.Context, c *httpapi.Call) (matrix.UserID, i
 	return user, nid, nil
 }
 
-func (s *Server) putAccountData(ctx context.Context, user matrix.UserID, room int64, typ string, content []byte) error {
+func (s *Server) putAccountData(ctx context.Context, who *httpapi.Requester, room int64, typ string, content []byte) error {
+	user := who.User
 	if typ == typeFullyRead || typ == typePushRules {
 		// Spec: client-server v1.19 §client-config
 		return matrix.NewError(http.StatusMethodNotAllowed, matrix.ErrBadJSON, "%s can't be set here: the server manages it", typ)
@@ -110,11 +110,15 @@ func (s *Server) putAccountData(ctx context.Context, user matrix.UserID, room in
 	if err != nil {
 		return fmt.Errorf("count account data: %w", err)
 	}
-	if use.KeyBytes < 0 && use.Count >= limits.AccountDataKeys {
+	keys, most := limits.AccountDataKeys, int64(limits.AccountDataBytes)
+	if who.Guest {
+		keys, most = limits.GuestAccountDataKeys, limits.GuestAccountDataBytes
+	}
+	if use.KeyBytes < 0 && use.Count >= keys {
 		return matrix.TooLarge("you keep %d keys of account data; more are not possible", use.Count)
 	}
-	if grows := int64(len(content)) - max(use.KeyBytes, 0); grows > 0 && use.Bytes+grows > limits.AccountDataBytes {
-		return matrix.TooLarge("your account data would be larger than %d bytes", limits.AccountDataBytes)
+	if grows := int64(len(content)) - max(use.KeyBytes, 0); grows > 0 && use.Bytes+grows > most {
+		return matrix.TooLarge("your account data would be larger than %d bytes", most)
 	}
 	// What a user's own data names is kept, such as the pictures of a pack of stickers.
 	if named := matrix.FindContentURIs(content, limits.MediaPerEvent); len(named) > 0 {

@@ -19,8 +19,8 @@ import (
 	"github.com/roomline/roomline/internal/ratelimit"
 )
 
-// pagePath is where the page is. What a link has after it, behind a #, no server is sent.
-const pagePath = "/i"
+// PagePath is where the page is. What a link has after it, behind a #, no server is sent.
+const PagePath = "/i"
 
 // The page loads its own files and nothing else, and is part of no other page.
 var pageHeaders = map[string]string{
@@ -111,7 +111,7 @@ func contentType(name string) string {
 
 func (s *Server) pageRoutes() []httpapi.Route {
 	var routes []httpapi.Route
-	for _, p := range []string{pagePath, pagePath + "/{$}", pagePath + "/{file}", pagePath + "/{folder}/{file}"} {
+	for _, p := range []string{PagePath, PagePath + "/{$}", PagePath + "/{file}", PagePath + "/{folder}/{file}"} {
 		routes = append(routes, httpapi.Route{Method: get, Path: p, Limit: ratelimit.Read, Handle: s.getPage})
 	}
 	return routes

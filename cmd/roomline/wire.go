@@ -220,7 +220,7 @@ func newApp(ctx context.Context, cfg *config.Config, st *store.Store, sealKey [3
 			URIs: cfg.TURN.URIs, SharedSecret: cfg.TURN.SharedSecret.Reveal(),
 			Username: cfg.TURN.Username, Password: cfg.TURN.Password.Reveal(), Lifetime: cfg.TURN.Lifetime,
 		},
-		SSO:        sso.Config{Providers: identityProviders(cfg), Allowed: redirectURLs(cfg), HTTP: a.outbound},
+		SSO:        sso.Config{Providers: identityProviders(cfg), Allowed: ownRedirects(cfg), HTTP: a.outbound},
 		MayPreview: a.media.MayPreview,
 		Limiter:    a.limiter, MaxDelay: cfg.DelayedEvents.MaxDelay, MaxScheduled: cfg.DelayedEvents.MaxScheduled,
 		WellKnown: wellKnown(cfg), ServerNotices: clientapi.ServerNoticesConfig(cfg.ServerNotices), PublicProfiles: cfg.PublicProfiles,

@@ -3,9 +3,12 @@ package main
 import (
 	"context"
 	"io/fs"
+	"slices"
+	"strings"
 
 	"github.com/roomline/roomline/clientapi/guests"
 	guestpage "github.com/roomline/roomline/clientapi/guests/web"
+	"github.com/roomline/roomline/config"
 	"github.com/roomline/roomline/internal/httpapi"
 )
 
@@ -25,4 +28,12 @@ func (a *app) newGuests(sealKey [32]byte) (*guests.Server, error) {
 // registerGuest makes a visitor.
 func (a *app) registerGuest(ctx context.Context, c *httpapi.Call, deviceName string) (any, error) {
 	return a.guests.Register(ctx, c, hostedDomains(a.cfg)[0], deviceName)
+}
+
+// ownRedirects are where browsers are sent after a sign-in without a question: what the configuration lists, and our own page.
+func ownRedirects(cfg *config.Config) []string {
+	if cfg.PublicBaseURL == "" {
+		return cfg.OIDC.RedirectURLs
+	}
+	return append(slices.Clone(cfg.OIDC.RedirectURLs), strings.TrimSuffix(cfg.PublicBaseURL, "/")+guests.PagePath)
 }

@@ -19,8 +19,9 @@ const (
 	GuestQuota  = 100 << 20
 	GuestFiles  = 200
 
-	// GuestAccountData bounds what a guest's clients keep on the server.
-	GuestAccountData = 1 << 20
+	// GuestAccountDataKeys and GuestAccountDataBytes bound what a guest's clients keep on the server: settings, and secrets of encryption.
+	GuestAccountDataKeys  = 100
+	GuestAccountDataBytes = 1 << 20
 
 	// VisitorLifetime is how long a guest stays whom nobody has invited, Visitors how many of them an organisation has at a time.
 	VisitorLifetime = 24 * time.Hour

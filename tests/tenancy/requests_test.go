@@ -314,6 +314,7 @@ PUT /_roomline/client/v1/guests/{userId} | | {"expires_ts":4000000000000} | user
 DELETE /_roomline/client/v1/guests/{userId} | | | userId={guestId}
 DELETE /_roomline/admin/v1/guests/{userId} | | | userId={guestId}
 GET /_roomline/admin/v1/guests
+! GET /i/{$}: files of the page
 ! GET /i/{file}: files of the page
 ! GET /i/{folder}/{file}: files of the page
 

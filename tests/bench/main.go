@@ -72,6 +72,7 @@ var rows = []row{
 	{"search in 1,000,000 messages", (*bench).search},
 	{"20,000 events to an application service", (*bench).appserviceDelivery},
 	{"invitation to mail handed over", (*bench).invitationsByMail},
+	{"redeem 2,400 invitations", (*bench).redeem},
 	{"ready after start", (*bench).startUp},
 	{"memory and CPU while idle", (*bench).idle},
 	{"upload, 1 MiB, one stream", func(b *bench) ([]figure, error) { return b.uploads(1<<20, 1) }},

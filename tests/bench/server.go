@@ -38,8 +38,9 @@ func newServer(binary, dir, dsn string) (*server, error) {
 		return nil, err
 	}
 	s.settings = map[string]any{
-		"server_name": serverName,
-		"database":    map[string]any{"url": dsn},
+		"server_name":     serverName,
+		"public_base_url": "http://" + s.address,
+		"database":        map[string]any{"url": dsn},
 		"listeners": []any{
 			map[string]any{"address": s.address, "serve": []string{"client"}},
 			map[string]any{"address": s.admin, "serve": []string{"admin"}},

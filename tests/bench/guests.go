@@ -1,0 +1,83 @@
+package main
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"fmt"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// redeemers redeem invitations at a time, and redeemRate how many a second have to be redeemed.
+	redeemers  = 32
+	redeemRate = 200
+	// redeemRooms are the rooms that guests are invited to, redeemInvited how many to each.
+	redeemRooms   = 8
+	redeemInvited = 300
+)
+
+// redeem measures how fast links of invitations become guests who are in the room. Each is an account, a session, a signed invite and a join.
+func (b *bench) redeem() ([]figure, error) {
+	people, err := b.people(redeemRooms)
+	if err != nil {
+		return nil, err
+	}
+	secrets := make([]string, redeemRooms*redeemInvited)
+	err = inParallel(redeemRooms, redeemRooms, func(i int) error {
+		room, err := people[i].createRoom("guests")
+		if err != nil {
+			return err
+		}
+		target := "/_roomline/client/v1/rooms/" + url.PathEscape(room) + "/invitations"
+		for n := range redeemInvited {
+			answer, err := people[i].client.do("POST", target, []byte(`{"uses":1}`))
+			if err != nil {
+				return fmt.Errorf("invite: %w", err)
+			}
+			_, secret, _ := strings.Cut(field(answer, "link"), "#")
+			// Those who come at the same time come to different rooms.
+			secrets[n*redeemRooms+i] = secret
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	pages := make([]*client, redeemers)
+	for i := range pages {
+		pages[i] = newClient(b.server.address, "")
+		defer pages[i].close()
+	}
+	var next atomic.Int64
+	began := time.Now()
+	err = inParallel(redeemers, redeemers, func(i int) error {
+		for {
+			n := int(next.Add(1)) - 1
+			if n >= len(secrets) {
+				return nil
+			}
+			var attempt [16]byte
+			rand.Read(attempt[:])
+			_, err := pages[i].do("POST", "/_roomline/guest/v1/redeem", fmt.Appendf(nil, `{"secret":"%s","name":"Guest %d","attempt":"%s"}`,
+				secrets[n], n, base64.RawURLEncoding.EncodeToString(attempt[:])))
+			if err != nil {
+				return fmt.Errorf("redeem: %w", err)
+			}
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	got := float64(len(secrets)) / time.Since(began).Seconds()
+	var in int
+	if err := b.data.QueryRow(`SELECT count(*) FROM guests JOIN memberships USING (user_id) WHERE membership = 'join'`).Scan(&in); err != nil {
+		return nil, err
+	}
+	return []figure{{
+		what: "invitations redeemed", measured: fmt.Sprintf("%.0f/s", got), yardstick: fmt.Sprintf("%d of %d are in", in, len(secrets)),
+		goal: fmt.Sprintf("≥ %d/s", redeemRate), met: got >= redeemRate && in == len(secrets),
+	}}, nil
+}

@@ -58,6 +58,8 @@ type Config struct {
 
 	// Defaults are for organisations that have decided nothing else.
 	Defaults Policy
+	// GuestLimits bound what a guest of an organisation uploads; nil for as much as others.
+	GuestLimits func(ctx context.Context, org int64) (GuestLimits, error)
 	// Retention is how long media is kept, by its kind, where an organisation has not decided; kinds that are missing are kept.
 	Retention map[string]time.Duration
 	// Previews says for whom pages are fetched; Fetcher fetches them, and may be nil if that is for nobody.
@@ -76,6 +78,11 @@ type Config struct {
 	Presigned bool
 	// QuotaInfoURL is where users are sent who have used their quota up.
 	QuotaInfoURL string
+}
+
+// GuestLimits bound a file of a guest, all files of a guest in bytes, and their number; 0 is no bound beyond those for others.
+type GuestLimits struct {
+	Upload, Bytes, Files int64
 }
 
 // Server is the content repository. It is safe for concurrent use.

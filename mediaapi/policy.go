@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/roomline/roomline/internal/httpapi"
-	"github.com/roomline/roomline/internal/limits"
 	"github.com/roomline/roomline/internal/matrix"
 	"github.com/roomline/roomline/internal/store"
 	"github.com/roomline/roomline/internal/strictjson"
@@ -36,10 +35,6 @@ type Policy struct {
 	UserQuota         *int64 `json:"user_quota,omitempty"`
 	OrganisationQuota *int64 `json:"organisation_quota,omitempty"`
 	UserFiles         *int64 `json:"user_files,omitempty"`
-	// GuestUploadSize, GuestQuota and GuestFiles are the same for guests, who have not more than users.
-	GuestUploadSize *int64 `json:"guest_max_upload_size,omitempty"`
-	GuestQuota      *int64 `json:"guest_quota,omitempty"`
-	GuestFiles      *int64 `json:"guest_files,omitempty"`
 	// URLPreviews lets members ask what is behind a link.
 	URLPreviews *bool `json:"url_previews,omitempty"`
 	// URLPreviewAllow are the domains that previews are fetched of, those of the configuration among them; empty: all that those are.
@@ -63,7 +58,6 @@ func ParsePolicy(body []byte) (Policy, error) {
 	}
 	for name, n := range map[string]*int64{
 		"max_upload_size": p.MaxUploadSize, "user_quota": p.UserQuota, "organisation_quota": p.OrganisationQuota, "user_files": p.UserFiles,
-		"guest_max_upload_size": p.GuestUploadSize, "guest_quota": p.GuestQuota, "guest_files": p.GuestFiles,
 	} {
 		if n != nil && *n < 0 {
 			return Policy{}, matrix.BadJSON("%s must not be negative", name)
@@ -90,7 +84,6 @@ func ParsePolicy(body []byte) (Policy, error) {
 type rules struct {
 	maxUpload int64
 	quota     store.MediaQuota
-	guests    struct{ file, bytes, files int64 }
 	previews  bool
 	// domains are those of previews: those of the deployment, and what the organisation leaves of them.
 	domains   [2]Domains
@@ -119,8 +112,6 @@ func (s *Server) rulesOf(ctx context.Context, org int64) (rules, error) {
 		retention: maps.Clone(s.cfg.Retention),
 		domains:   [2]Domains{s.cfg.PreviewDomains, {Allow: own.URLPreviewAllow, Deny: own.URLPreviewDeny}},
 	}
-	file, bytes, files := int64(limits.GuestUpload), int64(limits.GuestQuota), int64(limits.GuestFiles)
-	r.guests.file, r.guests.bytes, r.guests.files = decided(own.GuestUploadSize, &file), decided(own.GuestQuota, &bytes), decided(own.GuestFiles, &files)
 	if n := own.MaxUploadSize; n != nil && *n > 0 {
 		r.maxUpload = min(*n, r.maxUpload)
 	}
@@ -142,11 +133,16 @@ func (s *Server) rulesOf(ctx context.Context, org int64) (rules, error) {
 // rulesFor is what holds for an uploader: guests have less than others.
 func (s *Server) rulesFor(ctx context.Context, who *httpapi.Requester) (rules, error) {
 	r, err := s.rulesOf(ctx, who.Org)
-	if err == nil && who.Guest {
-		r.maxUpload = lower(r.maxUpload, r.guests.file)
-		r.quota.UserBytes, r.quota.UserFiles = lower(r.quota.UserBytes, r.guests.bytes), lower(r.quota.UserFiles, r.guests.files)
+	if err != nil || !who.Guest || s.cfg.GuestLimits == nil {
+		return r, err
 	}
-	return r, err
+	g, err := s.cfg.GuestLimits(ctx, who.Org)
+	if err != nil {
+		return r, fmt.Errorf("load the limits of guests: %w", err)
+	}
+	r.maxUpload = lower(r.maxUpload, g.Upload)
+	r.quota.UserBytes, r.quota.UserFiles = lower(r.quota.UserBytes, g.Bytes), lower(r.quota.UserFiles, g.Files)
+	return r, nil
 }
 
 // lower is the lower of two bounds, of which 0 is none.
@@ -176,8 +172,6 @@ func (s *Server) DefaultPolicy() Policy {
 	p := s.cfg.Defaults
 	previews := s.cfg.Previews == PreviewsOn
 	p.URLPreviews = &previews
-	file, bytes, files := int64(limits.GuestUpload), int64(limits.GuestQuota), int64(limits.GuestFiles)
-	p.GuestUploadSize, p.GuestQuota, p.GuestFiles = &file, &bytes, &files
 	p.RetentionDays = map[string]int64{}
 	for kind, d := range s.cfg.Retention {
 		p.RetentionDays[kind] = int64(d / (24 * time.Hour))

@@ -22,13 +22,18 @@ type GuestSession struct {
 // Token is the access token of the session.
 func (g *GuestSession) Token() string { return formatToken(accessPrefix, g.Secret[:]) }
 
-// Exists reports whether the session has been made and not been ended.
-func (g *GuestSession) Exists(ctx context.Context, tx *store.Tx) (bool, error) {
+// AccessHash is what is stored of the token.
+func (g *GuestSession) AccessHash() []byte {
 	hash := digestOf(g.Secret[:])
-	return tx.HasSession(ctx, g.User, g.Device, hash[:])
+	return hash[:]
 }
 
-// SignInGuest makes the session in the caller's transaction. It returns what has to be published with it.
+// Exists reports whether the session has been made and not been ended.
+func (g *GuestSession) Exists(ctx context.Context, tx *store.Tx) (bool, error) {
+	return tx.HasSession(ctx, g.User, g.Device, g.AccessHash())
+}
+
+// SignInGuest makes another session of a guest in the caller's transaction. It returns what has to be published with it.
 func (s *Sessions) SignInGuest(ctx context.Context, tx *store.Tx, g *GuestSession) ([]store.Update, error) {
 	now := matrix.TimestampOf(s.cfg.Clock.Now())
 	// The lock keeps parallel sign-ins from passing the bound together.
@@ -41,9 +46,8 @@ func (s *Sessions) SignInGuest(ctx context.Context, tx *store.Tx, g *GuestSessio
 	if err != nil {
 		return nil, err
 	}
-	hash := digestOf(g.Secret[:])
 	if _, err := tx.InsertSession(ctx, store.Session{
-		UserID: g.User, DeviceID: g.Device, CreatedTS: now, AccessHash: hash[:], AccessExpiresTS: g.Until,
+		UserID: g.User, DeviceID: g.Device, CreatedTS: now, AccessHash: g.AccessHash(), AccessExpiresTS: g.Until,
 	}); err != nil {
 		return nil, err
 	}

@@ -52,7 +52,7 @@ type noticed struct {
 	rooms map[int64]struct{}
 }
 
-// observe notices memberships of guests that end, invitations that are revoked, rooms that let no guests in any more, and organisations that change.
+// observe notices memberships of guests that end, rooms that let no guests in any more, and organisations that change.
 func (s *Server) observe(entries []journal.Entry, lost bool) {
 	var n noticed
 	n.sweep = lost
@@ -63,8 +63,6 @@ func (s *Server) observe(entries []journal.Entry, lost bool) {
 		case e.Event == nil || e.Event.StateKey == nil:
 		case e.Event.Type == spec.MRoomMember:
 			n.sweep = n.sweep || strings.HasPrefix(*e.Event.StateKey, "@"+Prefix) && isGone(e.Event)
-		case e.Event.Type == roomserver.InvitationType:
-			n.sweep = n.sweep || gjson.GetBytes(e.Event.JSON, "content.state").String() == store.InvitationRevoked
 		case e.Event.Type == spec.MRoomGuestAccess && *e.Event.StateKey == "":
 			if n.rooms == nil {
 				n.rooms = make(map[int64]struct{})
@@ -383,4 +381,15 @@ func (s *Server) close(ctx context.Context, g store.Guest) error {
 		}
 		return auth.SessionChanged(g.UserID), ended(ctx, tx)
 	})
+}
+
+// Revoked ends the guests of an invitation that was revoked. Who is left out, because something fails, ends with the next look at all guests.
+func (s *Server) Revoked(ctx context.Context, invitation string) {
+	guests, err := s.cfg.Store.ListGuestsOfInvitation(ctx, invitation)
+	for _, g := range guests {
+		err = errors.Join(err, s.end(ctx, g.UserID, actor{name: "server"}, lostBecause["invitation"]))
+	}
+	if err != nil {
+		s.cfg.Log.Warn("end the guests of an invitation that was revoked", "err", err)
+	}
 }

@@ -238,7 +238,7 @@ func (s *Server) extend(ctx context.Context, a actor, user matrix.UserID, expire
 		if err := tx.PutGuestExpiry(ctx, user, expires); err != nil {
 			return nil, err
 		}
-		if err := s.putMark(ctx, tx, g); err != nil {
+		if err := putMark(ctx, tx, g); err != nil {
 			return nil, err
 		}
 		// What processes remember of the sessions is when they end.

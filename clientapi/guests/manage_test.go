@@ -181,7 +181,7 @@ func TestVisitors(t *testing.T) {
 	if r := register(); r.Status != 403 || r.ErrCode() != "M_GUEST_ACCESS_FORBIDDEN" {
 		t.Fatalf("visitors are off, and one is answered %s", r)
 	}
-	s.exec(t, `INSERT INTO organisation_policies (organisation_id, name, value) VALUES (1, 'invitations', '{"standard_guests":true}')`)
+	s.exec(t, `INSERT INTO organisation_policies (organisation_id, name, value) VALUES (1, 'invitations', '{"guest_access":true}')`)
 	g := s.redeemed(t, register())
 	if !g.MustDo(t, "GET", hstest.Path("account", "whoami"), nil).Get("is_guest").Bool() {
 		t.Error("a visitor is no guest")

@@ -2,12 +2,19 @@ package guests
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
+	"errors"
+	"strings"
 
+	"github.com/roomline/roomline/clientapi/auth"
 	"github.com/roomline/roomline/internal/matrix"
 	"github.com/roomline/roomline/internal/store"
 	"github.com/roomline/roomline/roomserver"
 )
+
+// Prefix is how the localpart of every guest begins.
+const Prefix = "guest-"
 
 // MarkKey is the key of the mark, in profiles and in the content of member events.
 const MarkKey = roomserver.GuestKey
@@ -22,12 +29,48 @@ type mark struct {
 	ExpiresTS matrix.Timestamp `json:"expires_ts"`
 }
 
-func (s *Server) putMark(ctx context.Context, tx *store.Tx, g store.Guest) error {
-	value, err := json.Marshal(mark{
+func markOf(g store.Guest) ([]byte, error) {
+	return json.Marshal(mark{
 		Medium: g.Medium, Address: g.Address, Verified: g.Verified, Role: g.Role, Inviter: g.Inviter, ExpiresTS: g.ExpiresTS,
 	})
+}
+
+func putMark(ctx context.Context, tx *store.Tx, g store.Guest) error {
+	value, err := markOf(g)
 	if err != nil {
 		return err
 	}
 	return tx.PutProfileField(ctx, store.ProfileField{UserID: g.UserID, Key: MarkKey, Value: value})
+}
+
+// newUserID makes up the name of a guest's account.
+func newUserID(domain matrix.ServerName) (matrix.UserID, error) {
+	const letters = 16 // 80 bits
+	return matrix.NewUserID(Prefix+strings.ToLower(rand.Text()[:letters]), domain)
+}
+
+// insert makes a guest in the caller's transaction, with the session.
+func (s *Server) insert(ctx context.Context, tx *store.Tx, g store.Guest, name string, session *auth.GuestSession) error {
+	switch err := tx.AdmitActive(ctx, g.OrganisationID); {
+	case errors.Is(err, store.ErrNotActive):
+		return errUsed
+	case err != nil:
+		return err
+	}
+	made := store.NewGuest{
+		Guest: g, MarkKey: MarkKey, Device: store.Device{DeviceID: session.Device, DisplayName: session.DeviceName, LastSeenIP: session.Address},
+		Session: store.Session{AccessHash: session.AccessHash()},
+	}
+	var err error
+	if made.Name, err = json.Marshal(name); err != nil {
+		return err
+	}
+	if made.Mark, err = markOf(g); err != nil {
+		return err
+	}
+	inserted, err := tx.InsertGuest(ctx, made)
+	if err == nil && !inserted {
+		return errRepeated
+	}
+	return err
 }

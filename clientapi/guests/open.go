@@ -12,7 +12,6 @@ import (
 
 	"github.com/roomline/roomline/clientapi/invitations"
 	"github.com/roomline/roomline/internal/httpapi"
-	"github.com/roomline/roomline/internal/limits"
 	"github.com/roomline/roomline/internal/matrix"
 	"github.com/roomline/roomline/internal/outbox"
 	"github.com/roomline/roomline/internal/store"
@@ -70,7 +69,7 @@ func (s *Server) find(ctx context.Context, text string) (*found, error) {
 // judge says what an invitation is good for.
 func (s *Server) judge(ctx context.Context, f *found) (err error) {
 	now := s.now()
-	if f.until, err = stay(&f.Invitation, now); err != nil {
+	if f.until, err = s.stay(ctx, &f.Invitation, now); err != nil {
 		return err
 	}
 	if f.state, err = s.cfg.Invitations.Standing(ctx, f.Invitation); err != nil {
@@ -89,13 +88,17 @@ func (s *Server) judge(ctx context.Context, f *found) (err error) {
 }
 
 // stay is how long a guest may stay who comes now: as long as the invitation says, and of a single meeting not much longer than it.
-func stay(inv *store.Invitation, now matrix.Timestamp) (matrix.Timestamp, error) {
+func (s *Server) stay(ctx context.Context, inv *store.Invitation, now matrix.Timestamp) (matrix.Timestamp, error) {
 	until := now.Add(time.Duration(inv.GuestLifetime) * time.Millisecond)
 	meeting, err := meetingOf(inv)
 	if err != nil || meeting == nil || meeting.Recurrence != "" || meeting.EndTS == 0 {
 		return until, err
 	}
-	return min(until, meeting.EndTS.Add(limits.GuestGrace)), nil
+	policy, err := s.cfg.Invitations.PolicyOf(ctx, inv.OrganisationID)
+	if err != nil {
+		return 0, err
+	}
+	return min(until, meeting.EndTS.Add(time.Duration(*policy.GuestGrace)*time.Millisecond)), nil
 }
 
 func meetingOf(inv *store.Invitation) (*outbox.Meeting, error) {

@@ -3,7 +3,6 @@ package guests
 import (
 	"context"
 	"crypto/hkdf"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base32"
 	"encoding/json"
@@ -11,7 +10,6 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"strings"
 
 	"github.com/roomline/roomline/clientapi/auth"
 	"github.com/roomline/roomline/clientapi/invitations"
@@ -21,9 +19,6 @@ import (
 	"github.com/roomline/roomline/internal/matrix"
 	"github.com/roomline/roomline/internal/store"
 )
-
-// Prefix is how the localpart of every guest begins.
-const Prefix = "guest-"
 
 type codeRequest struct {
 	Secret       string `json:"secret"`
@@ -110,13 +105,16 @@ func (s *Server) redeem(ctx context.Context, c *httpapi.Call, req *redeemRequest
 	if err != nil {
 		return nil, err
 	}
-	made, err := s.cfg.Store.GetGuestByAttempt(ctx, f.ID, a.hash)
-	switch {
-	case err == nil:
-		return s.repeat(ctx, a, made)
-	case !errors.Is(err, store.ErrNotFound):
-		return nil, fmt.Errorf("look up an attempt: %w", err)
-	case f.state != invitations.Open && !f.mayReturn():
+	if f.Uses > 0 {
+		made, err := s.cfg.Store.GetGuestByAttempt(ctx, f.ID, a.hash)
+		if err == nil {
+			return s.repeat(ctx, a, made)
+		}
+		if !errors.Is(err, store.ErrNotFound) {
+			return nil, fmt.Errorf("look up an attempt: %w", err)
+		}
+	}
+	if f.state != invitations.Open && !f.mayReturn() {
 		return nil, f.refusal()
 	}
 	if a.proof, err = s.proved(ctx, f, req); err != nil {
@@ -205,33 +203,28 @@ func (s *Server) come(ctx context.Context, a *attempt, chosen string) (any, erro
 		return nil, err
 	}
 	inv := &a.found.Invitation
-	domain, err := s.domainOf(ctx, inv)
-	if err != nil {
-		return nil, err
-	}
-	account, err := s.cfg.Accounts.Prepare(ctx, auth.NewAccount{
-		Localpart: Prefix + strings.ToLower(rand.Text()[:16]), Domain: domain, DisplayName: name, Guest: true,
-	})
+	// The inviter's domain is the organisation's.
+	user, err := newUserID(inv.Inviter.Domain())
 	if err != nil {
 		return nil, err
 	}
 	g := store.Guest{
-		UserID: account.User, OrganisationID: inv.OrganisationID, InvitationID: inv.ID, Inviter: inv.Inviter, Medium: inv.Medium,
+		UserID: user, OrganisationID: inv.OrganisationID, InvitationID: inv.ID, Inviter: inv.Inviter, Medium: inv.Medium,
 		Address: inv.Address, Verified: a.proof != nil, Role: inv.Role, AttemptHash: a.hash, CreatedTS: s.now(), ExpiresTS: a.found.until,
 	}
 	a.session.User, a.session.Until = g.UserID, g.ExpiresTS
-	err = s.cfg.Store.Write(ctx, func(tx *store.Tx) error { return s.insert(ctx, tx, a, account, g) })
+	err = s.cfg.Store.Write(ctx, func(tx *store.Tx) error { return s.useFor(ctx, tx, a, g, name) })
 	if errors.Is(err, errUsed) || errors.Is(err, errRepeated) {
 		return s.overtaken(ctx, a)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("redeem invitation %s: %w", inv.ID, err)
 	}
-	return s.enter(ctx, a, g)
+	return s.enter(ctx, a, g, name)
 }
 
-// insert uses the invitation and makes account and session, all or nothing. Using it comes first: others wait for its row.
-func (s *Server) insert(ctx context.Context, tx *store.Tx, a *attempt, account *auth.Prepared, g store.Guest) error {
+// useFor uses the invitation and makes account and session, all or nothing. Using it comes first: others wait for its row.
+func (s *Server) useFor(ctx context.Context, tx *store.Tx, a *attempt, g store.Guest, name string) error {
 	_, used, err := tx.UseInvitation(ctx, g.InvitationID, g.CreatedTS)
 	if err != nil {
 		return err
@@ -239,27 +232,10 @@ func (s *Server) insert(ctx context.Context, tx *store.Tx, a *attempt, account *
 	if !used {
 		return errUsed
 	}
-	repeated, err := tx.HasGuestAttempt(ctx, g.InvitationID, g.AttemptHash)
-	if err != nil {
-		return err
-	}
-	if repeated {
-		return errRepeated
-	}
 	if err := s.use(ctx, tx, a.proof); err != nil {
 		return err
 	}
-	if err := s.cfg.Accounts.Insert(ctx, tx, account, g.OrganisationID); err != nil {
-		return err
-	}
-	if err := tx.InsertGuest(ctx, g); err != nil {
-		return err
-	}
-	if err := s.putMark(ctx, tx, g); err != nil {
-		return err
-	}
-	// Nobody has heard of a new account: there is nothing to publish.
-	if _, err := s.cfg.Sessions.SignInGuest(ctx, tx, &a.session); err != nil {
+	if err := s.insert(ctx, tx, g, name, &a.session); err != nil {
 		return err
 	}
 	return s.audit(ctx, tx, g.OrganisationID, actor{name: string(g.UserID), ip: a.session.Address}, "guest.create", g.UserID, map[string]any{
@@ -311,7 +287,7 @@ func (s *Server) repeat(ctx context.Context, a *attempt, g store.Guest) (any, er
 		f.state = invitations.Used
 		return nil, f.refusal()
 	}
-	return s.enter(ctx, a, g)
+	return s.enterAgain(ctx, a, g)
 }
 
 // comeBack gives the guest of a used invitation another session.
@@ -347,7 +323,7 @@ func (s *Server) comeBack(ctx context.Context, a *attempt) (any, error) {
 			if err := tx.PutGuestVerified(ctx, g.UserID); err != nil {
 				return nil, err
 			}
-			if err := s.putMark(ctx, tx, g); err != nil {
+			if err := putMark(ctx, tx, g); err != nil {
 				return nil, err
 			}
 		}
@@ -363,29 +339,31 @@ func (s *Server) comeBack(ctx context.Context, a *attempt) (any, error) {
 	if err := s.cfg.Rooms.PropagateProfile(ctx, g.UserID); err != nil {
 		return nil, fmt.Errorf("tell the rooms of %s: %w", g.UserID, err)
 	}
-	return s.enter(ctx, a, g)
+	return s.enterAgain(ctx, a, g)
 }
 
 // enter makes the guest a member of the room, if that has not happened, and answers the page.
-func (s *Server) enter(ctx context.Context, a *attempt, g store.Guest) (any, error) {
-	f := a.found
-	if err := s.admit(ctx, f, g); err != nil {
+func (s *Server) enter(ctx context.Context, a *attempt, g store.Guest, name string) (any, error) {
+	if err := s.admit(ctx, a.found, g); err != nil {
 		return nil, err
 	}
-	answer := redeemResponse{
-		UserID: g.UserID, AccessToken: a.session.Token(), DeviceID: a.session.Device, RoomID: f.RoomID, ExpiresTS: g.ExpiresTS,
-		HomeServer: g.UserID.Domain(), BaseURL: s.cfg.BaseURL, Role: g.Role,
+	return redeemResponse{
+		UserID: g.UserID, AccessToken: a.session.Token(), DeviceID: a.session.Device, RoomID: a.found.RoomID, ExpiresTS: g.ExpiresTS,
+		HomeServer: g.UserID.Domain(), BaseURL: s.cfg.BaseURL, DisplayName: name, Role: g.Role,
+	}, nil
+}
+
+// enterAgain is enter for a guest who has a name.
+func (s *Server) enterAgain(ctx context.Context, a *attempt, g store.Guest) (any, error) {
+	var name string
+	value, err := s.cfg.Store.GetProfileField(ctx, g.UserID, "displayname")
+	if err == nil {
+		err = json.Unmarshal(value, &name)
 	}
-	name, err := s.cfg.Store.GetProfileField(ctx, g.UserID, "displayname")
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return nil, fmt.Errorf("load the name of %s: %w", g.UserID, err)
 	}
-	if err == nil {
-		if err := json.Unmarshal(name, &answer.DisplayName); err != nil {
-			return nil, fmt.Errorf("stored name of %s: %w", g.UserID, err)
-		}
-	}
-	return answer, nil
+	return s.enter(ctx, a, g, name)
 }
 
 // admitTries is how often somebody is let in whom the room refuses: another request may be doing the same.
@@ -395,6 +373,9 @@ const admitTries = 3
 func (s *Server) admit(ctx context.Context, f *found, g store.Guest) error {
 	var refusal error
 	for range admitTries {
+		if refusal = s.cfg.Invitations.Admit(ctx, f.Invitation, g.UserID); !refused(refusal) {
+			return refusal
+		}
 		m, err := s.cfg.Store.GetMembership(ctx, f.RoomNID, g.UserID)
 		if err != nil && !errors.Is(err, store.ErrNotFound) {
 			return fmt.Errorf("look up a guest's membership: %w", err)
@@ -407,9 +388,6 @@ func (s *Server) admit(ctx context.Context, f *found, g store.Guest) error {
 			f.state = invitations.Revoked
 			return f.refusal()
 		}
-		if refusal = s.cfg.Invitations.Admit(ctx, f.Invitation, g.UserID); !refused(refusal) {
-			return refusal
-		}
 	}
 	s.cfg.Log.Info("a guest could not be let in", "user", g.UserID, "room", f.RoomID, "err", refusal)
 	if err := s.end(ctx, g.UserID, actor{name: "server"}, "the invitation does not hold any more"); err != nil {
@@ -417,20 +395,4 @@ func (s *Server) admit(ctx context.Context, f *found, g store.Guest) error {
 	}
 	f.state = invitations.Revoked
 	return f.refusal()
-}
-
-// domainOf is the domain of the account that an invitation makes: the inviter's, as long as it is the organisation's.
-func (s *Server) domainOf(ctx context.Context, inv *store.Invitation) (matrix.ServerName, error) {
-	d, err := s.cfg.Store.GetHostedDomain(ctx, inv.Inviter.Domain())
-	if err == nil && d.OrganisationID == inv.OrganisationID {
-		return d.ServerName, nil
-	}
-	if err != nil && !errors.Is(err, store.ErrNotFound) {
-		return "", fmt.Errorf("look up the inviter's domain: %w", err)
-	}
-	name, err := s.cfg.Store.GetOrganisationDomain(ctx, inv.OrganisationID)
-	if err != nil {
-		return "", fmt.Errorf("look up the organisation's domain: %w", err)
-	}
-	return name, nil
 }

@@ -48,7 +48,7 @@ func TestObserversDoNotSend(t *testing.T) {
 
 func TestGuestsUploadLittle(t *testing.T) {
 	s := start(t, hstest.Options{})
-	s.exec(t, `INSERT INTO organisation_policies (organisation_id, name, value) VALUES (1, 'media', '{"guest_max_upload_size":1000,"guest_quota":1500,"guest_files":10}')`)
+	s.exec(t, `INSERT INTO organisation_policies (organisation_id, name, value) VALUES (1, 'invitations', '{"guest_upload_size":1000,"guest_quota":1500,"guest_files":10}')`)
 	g := s.guest(t, invitation{})
 	if size := g.MustDo(t, "GET", "/_matrix/client/v1/media/config", nil).Get(`m\.upload\.size`).Int(); size != 1000 {
 		t.Errorf("a guest is told that %d bytes may be uploaded", size)

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"strings"
 
 	"github.com/matrix-org/gomatrixserverlib/spec"
 	"github.com/tidwall/gjson"
@@ -55,21 +54,22 @@ func (s *Server) Register(ctx context.Context, c *httpapi.Call, domain matrix.Se
 	if err != nil {
 		return nil, err
 	}
-	account, err := s.cfg.Accounts.Prepare(ctx, auth.NewAccount{
-		Localpart: Prefix + strings.ToLower(rand.Text()[:16]), Domain: d.ServerName, DisplayName: name, Guest: true,
-	})
+	user, err := newUserID(d.ServerName)
 	if err != nil {
 		return nil, err
 	}
 	now := s.now()
-	g := store.Guest{UserID: account.User, OrganisationID: d.OrganisationID, Role: store.GuestVisitor, CreatedTS: now, ExpiresTS: now.Add(limits.VisitorLifetime)}
+	g := store.Guest{UserID: user, OrganisationID: d.OrganisationID, Role: store.GuestVisitor, CreatedTS: now, ExpiresTS: now.Add(limits.VisitorLifetime)}
 	session := auth.GuestSession{User: g.UserID, DeviceName: deviceName, Until: g.ExpiresTS, Address: c.ClientAddr(), Most: limits.GuestDevices}
 	known := make([]byte, 2*secretBytes)
 	rand.Read(known)
 	if err := s.derive(&session, known); err != nil {
 		return nil, err
 	}
-	err = s.cfg.Store.Write(ctx, func(tx *store.Tx) error { return s.insertVisitor(ctx, tx, account, g, &session) })
+	err = s.cfg.Store.Write(ctx, func(tx *store.Tx) error { return s.insertVisitor(ctx, tx, g, name, &session) })
+	if errors.Is(err, errUsed) {
+		return nil, matrix.Forbidden("the organisation is suspended")
+	}
 	if err != nil {
 		return nil, fmt.Errorf("make a visitor: %w", err)
 	}
@@ -78,7 +78,7 @@ func (s *Server) Register(ctx context.Context, c *httpapi.Call, domain matrix.Se
 	}, nil
 }
 
-func (s *Server) insertVisitor(ctx context.Context, tx *store.Tx, account *auth.Prepared, g store.Guest, session *auth.GuestSession) error {
+func (s *Server) insertVisitor(ctx context.Context, tx *store.Tx, g store.Guest, name string, session *auth.GuestSession) error {
 	n, err := tx.CountVisitors(ctx, g.OrganisationID, limits.Visitors)
 	if err != nil {
 		return err
@@ -87,16 +87,7 @@ func (s *Server) insertVisitor(ctx context.Context, tx *store.Tx, account *auth.
 		return matrix.NewError(http.StatusForbidden, matrix.ErrResourceLimitExceeded, "the organisation has as many guests as it may have").
 			With("admin_contact", "https://"+string(g.UserID.Domain())+"/.well-known/matrix/support")
 	}
-	if err := s.cfg.Accounts.Insert(ctx, tx, account, g.OrganisationID); err != nil {
-		return err
-	}
-	if err := tx.InsertGuest(ctx, g); err != nil {
-		return err
-	}
-	if err := s.putMark(ctx, tx, g); err != nil {
-		return err
-	}
-	if _, err := s.cfg.Sessions.SignInGuest(ctx, tx, session); err != nil {
+	if err := s.insert(ctx, tx, g, name, session); err != nil {
 		return err
 	}
 	return s.audit(ctx, tx, g.OrganisationID, actor{string(g.UserID), session.Address}, "guest.create", g.UserID, map[string]any{"visitor": true})

@@ -115,6 +115,9 @@ func (s *Server) end(ctx context.Context, who *httpapi.Requester, i *store.Invit
 	if err != nil || !ended {
 		return err
 	}
+	if how == store.InvitationRevoked && s.cfg.Revoked != nil {
+		s.cfg.Revoked(context.WithoutCancel(ctx), i.ID)
+	}
 	if err := s.settle(context.WithoutCancel(ctx), i); err != nil {
 		s.cfg.Log.Warn("tell a room that an invitation has ended", "room", string(i.RoomID), "error", err)
 	}

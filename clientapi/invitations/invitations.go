@@ -88,6 +88,8 @@ type Config struct {
 	Languages func(ctx context.Context, org int64) ([]string, error)
 	// LinkGuest makes guests with an address the account's that has got it; nil where there are no guests.
 	LinkGuest func(ctx context.Context, user matrix.UserID, org int64, medium, address string) error
+	// Revoked is told of invitations that were revoked: what guests came by them end, too. nil where there are no guests.
+	Revoked func(ctx context.Context, id string)
 	// Limiter counts invitations; nil counts nothing.
 	Limiter *ratelimit.Limiter
 }

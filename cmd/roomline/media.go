@@ -87,7 +87,7 @@ func (a *app) newMedia(ctx context.Context, cfg *config.Config) (*mediaapi.Serve
 			MaxUploadSize: number(m.MaxUploadSize), UserQuota: number(m.UserQuota), OrganisationQuota: number(m.OrganisationQuota),
 			UserFiles: number(m.UserFiles),
 		},
-		Retention: m.Retention, Previews: mediaapi.PreviewMode(m.URLPreviews), UnusedFor: m.UnusedFor,
+		GuestLimits: a.guestLimits, Retention: m.Retention, Previews: mediaapi.PreviewMode(m.URLPreviews), UnusedFor: m.UnusedFor,
 		AcceptOversize: m.ClamAV.Oversize == "accept", Presigned: m.PresignedDownloads,
 		QuotaInfoURL: cmp.Or(m.QuotaInfoURL, cfg.PublicBaseURL, "https://"+cfg.ServerName),
 	}

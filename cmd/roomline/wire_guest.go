@@ -10,6 +10,7 @@ import (
 	guestpage "github.com/roomline/roomline/clientapi/guests/web"
 	"github.com/roomline/roomline/config"
 	"github.com/roomline/roomline/internal/httpapi"
+	"github.com/roomline/roomline/mediaapi"
 )
 
 // newGuests makes the part that lets people from outside in. It comes after accounts and invitations.
@@ -28,6 +29,15 @@ func (a *app) newGuests(sealKey [32]byte) (*guests.Server, error) {
 // registerGuest makes a visitor.
 func (a *app) registerGuest(ctx context.Context, c *httpapi.Call, deviceName string) (any, error) {
 	return a.guests.Register(ctx, c, hostedDomains(a.cfg)[0], deviceName)
+}
+
+// guestLimits are what a guest may upload.
+func (a *app) guestLimits(ctx context.Context, org int64) (mediaapi.GuestLimits, error) {
+	p, err := a.invitations.PolicyOf(ctx, org)
+	if err != nil {
+		return mediaapi.GuestLimits{}, err
+	}
+	return mediaapi.GuestLimits{Upload: *p.GuestUploadSize, Bytes: *p.GuestQuota, Files: *p.GuestFiles}, nil
 }
 
 // ownRedirects are where browsers are sent after a sign-in without a question: what the configuration lists, and our own page.

@@ -30,6 +30,7 @@ func (a *app) newInvitations(cfg *config.Config, sealKey [32]byte) (*invitations
 		LinkGuest: func(ctx context.Context, user matrix.UserID, org int64, medium, address string) error {
 			return a.guests.LinkGuest(ctx, user, org, medium, address)
 		},
+		Revoked: func(ctx context.Context, id string) { a.guests.Revoked(ctx, id) },
 		// The client API is made later.
 		MayInvite: func(ctx context.Context, who *httpapi.Requester, users []matrix.UserID) error {
 			return a.client.MayInvite(ctx, who, users)

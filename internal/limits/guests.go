@@ -10,15 +10,6 @@ const (
 	// GuestDevices is how many sessions a guest has: the one of the link, and one more for who changes from the phone to the desk.
 	GuestDevices = 2
 
-	// GuestGrace is how long a guest stays after the end of a meeting.
-	GuestGrace = time.Hour
-
-	// GuestUpload, GuestQuota and GuestFiles bound what a guest uploads: a file, all files in bytes, and
-	// their number. Pictures of a day's work, and no film.
-	GuestUpload = 25 << 20
-	GuestQuota  = 100 << 20
-	GuestFiles  = 200
-
 	// GuestAccountDataKeys and GuestAccountDataBytes bound what a guest's clients keep on the server: settings, and secrets of encryption.
 	GuestAccountDataKeys  = 100
 	GuestAccountDataBytes = 1 << 20

@@ -174,6 +174,8 @@ func (s *Server) work(ctx context.Context, lease *store.Lease) error {
 
 // closeRooms takes the guests out of rooms that let none in any more.
 //
+// Differs: who has an invitation is let in whatever m.room.guest_access says. It is for guests whom nobody has invited.
+//
 // Spec: client-server v1.19 §guest-access
 func (s *Server) closeRooms(ctx context.Context, rooms map[int64]struct{}) error {
 	for nid := range rooms {

@@ -13,7 +13,7 @@ import (
 
 // CanonicalAddress is the one form in which an address is stored, looked up and written to, and whether it is one that something can be sent
 // to. Phone numbers without a country code are those of the region (ISO 3166 alpha-2); without a region they are digits of E.164, with or
-// without the plus.
+// without the plus. Clients leave the plus out in both cases, so that digits that are a mobile phone's with it, and none in the region, are E.164.
 //
 // Spec: appendices v1.19 §3pid-types
 func CanonicalAddress(medium, address, region string) (string, bool) {
@@ -43,7 +43,11 @@ func canonicalNumber(number, region string) (string, bool) {
 	if strings.Trim(number, "0123456789 +-./()\u00a0") != "" {
 		return "", false
 	}
-	return people.PublicPhone(number, region)
+	digits, ok := people.PublicPhone(number, region)
+	if strings.Trim(number, "0123456789") == "" && !(ok && people.IsMobile(digits)) && people.IsMobile(number) {
+		return number, true
+	}
+	return digits, ok
 }
 
 // isEmail reports an address in the form of RFC 5321's Mailbox: a dot-string, an at sign and a domain of at least two labels. Quoted strings

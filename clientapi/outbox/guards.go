@@ -13,6 +13,7 @@ import (
 
 	"github.com/roomline/roomline/internal/matrix"
 	"github.com/roomline/roomline/internal/outbox"
+	"github.com/roomline/roomline/internal/people"
 	"github.com/roomline/roomline/internal/store"
 )
 
@@ -88,8 +89,7 @@ func (r *rules) checkNumber(address string) error {
 	case slices.ContainsFunc(r.deny, func(prefix string) bool { return strings.HasPrefix(address, prefix) }):
 		return denied("nothing is sent to numbers that begin like this")
 	}
-	switch phonenumbers.GetNumberType(n) {
-	case phonenumbers.MOBILE, phonenumbers.FIXED_LINE_OR_MOBILE:
+	if people.IsMobile(address) {
 		return nil
 	}
 	return denied("this is not the number of a mobile phone")

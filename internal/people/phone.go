@@ -30,6 +30,16 @@ func PublicPhone(text, region string) (digits string, ok bool) {
 	return public(text, region)
 }
 
+// IsMobile reports whether digits of E.164, without the plus, can be the number of a mobile phone.
+func IsMobile(digits string) bool {
+	n, err := phonenumbers.Parse("+"+digits, "")
+	if err != nil || !phonenumbers.IsValidNumber(n) {
+		return false
+	}
+	kind := phonenumbers.GetNumberType(n)
+	return kind == phonenumbers.MOBILE || kind == phonenumbers.FIXED_LINE_OR_MOBILE
+}
+
 // shortestPublic is the fewest digits, with the country code, of a number that is called from anywhere.
 const shortestPublic = 7
 

@@ -391,6 +391,12 @@ const (
 type Email struct {
 	// SMTP is the mail server that takes them.
 	SMTP SMTP `yaml:"smtp"`
+
+	// Product is what the service is called: mails come from "Acme via" it. Empty: they come from the organisation alone.
+	Product string `yaml:"product" example:"Telco Chat"`
+
+	// Timezone, a name of the IANA database, is that of times in mails which belong to no meeting. Empty: UTC.
+	Timezone string `yaml:"timezone" example:"Europe/Brussels"`
 }
 
 // SMTP is a mail server.

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+	_ "time/tzdata" // time zones are known wherever this runs
+	"unicode"
 )
 
 var (
@@ -24,7 +26,7 @@ func (t *Telephony) check(l *complaints) {
 			l.add("telephony.media", "must be a list of email and msisdn, not %q", m)
 		}
 	}
-	t.Email.SMTP.check(l)
+	t.Email.check(l)
 	if !slices.Contains([]string{"", "smpp", "webhook"}, t.SMS.Transport) {
 		l.add("telephony.sms.transport", "must be smpp, webhook or empty, not %q", t.SMS.Transport)
 	}
@@ -41,6 +43,17 @@ func (t *Telephony) check(l *complaints) {
 	}
 	t.SMS.checkTransport(l)
 	t.Limits.check(l)
+}
+
+func (e *Email) check(l *complaints) {
+	e.SMTP.check(l)
+	if len(e.Product) > 60 || strings.ContainsFunc(e.Product, unicode.IsControl) {
+		l.add("telephony.email.product", "must have at most 60 bytes and no control characters")
+	}
+	// A name of the database only: time.LoadLocation takes Local, too, and reads files by their name.
+	if _, err := time.LoadLocation(e.Timezone); err != nil || e.Timezone == "Local" {
+		l.add("telephony.email.timezone", "must be a name of the IANA database such as Europe/Brussels, not %q", e.Timezone)
+	}
 }
 
 // checkTransport checks what the transport needs; sms.New says more.

@@ -358,8 +358,8 @@ test("members are asked into rooms, on a phone", async () => {
 
 test("encrypted: what a member writes here a guest reads here, and the other way round", async () => {
     const secret = await makeRoom(alice, "Budget", true);
-    const invitation = await invite(alice, secret, { language: "de" });
-    const guest = await browser.page(phone);
+    const invitation = await invite(alice, secret, { language: "fr" });
+    const guest = await browser.page({ ...phone, locale: "de-AT" });
     await guest.goto(invitation.link);
     await sees(guest, "Ende-zu-Ende-verschlüsselt");
     await picture(guest, "encrypted-invitation");

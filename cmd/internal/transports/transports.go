@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"strconv"
+	"time"
 
 	"github.com/roomline/roomline/appservices/telephony"
 	"github.com/roomline/roomline/appservices/telephony/inbox"
@@ -36,7 +37,7 @@ type Development struct {
 func New(t *config.Telephony, development *Development, log *slog.Logger) (Set, error) {
 	set := Set{ByMedium: map[string]telephony.Transport{}}
 	if t.Email.SMTP.Address != "" {
-		m, err := newMail(&t.Email.SMTP, log)
+		m, err := newMail(&t.Email, log)
 		if err != nil {
 			return set, fmt.Errorf("telephony.email.smtp: %w", err)
 		}
@@ -50,15 +51,15 @@ func New(t *config.Telephony, development *Development, log *slog.Logger) (Set, 
 		set.ByMedium[outbox.Msisdn], set.Routes = s, s.Routes()
 	}
 	if development != nil && len(set.ByMedium) < 2 {
-		if err := set.addInbox(development, log); err != nil {
+		if err := set.addInbox(&t.Email, development, log); err != nil {
 			return set, err
 		}
 	}
 	return set, nil
 }
 
-func (set *Set) addInbox(d *Development, log *slog.Logger) error {
-	writer, err := mail.NewWriter(mail.WriterConfig{From: d.From})
+func (set *Set) addInbox(e *config.Email, d *Development, log *slog.Logger) error {
+	writer, err := newWriter(e, d.From)
 	if err != nil {
 		return fmt.Errorf("development inbox: %w", err)
 	}
@@ -91,9 +92,18 @@ func authorities(file string) (*x509.CertPool, error) {
 	return pool, nil
 }
 
+func newWriter(e *config.Email, from string) (*mail.Writer, error) {
+	location, err := time.LoadLocation(e.Timezone)
+	if err != nil {
+		return nil, fmt.Errorf("timezone: %w", err)
+	}
+	return mail.NewWriter(mail.WriterConfig{From: from, Product: e.Product, Location: location})
+}
+
 var securities = map[string]mail.Security{"starttls": mail.StartTLS, "implicit": mail.ImplicitTLS, "none": mail.Plain}
 
-func newMail(c *config.SMTP, log *slog.Logger) (telephony.Transport, error) {
+func newMail(e *config.Email, log *slog.Logger) (telephony.Transport, error) {
+	c := &e.SMTP
 	host, port, err := net.SplitHostPort(c.Address)
 	if err != nil {
 		return nil, err
@@ -106,7 +116,7 @@ func newMail(c *config.SMTP, log *slog.Logger) (telephony.Transport, error) {
 	if err != nil {
 		return nil, err
 	}
-	writer, err := mail.NewWriter(mail.WriterConfig{From: c.From})
+	writer, err := newWriter(e, c.From)
 	if err != nil {
 		return nil, err
 	}

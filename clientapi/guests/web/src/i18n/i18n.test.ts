@@ -45,7 +45,8 @@ test("the language is the chosen one, else the invitation's, else the browser's"
     globalThis.localStorage = { getItem: (key: string) => kept.get(key) ?? null } as Storage;
     const pick = (invitation: string | undefined, ...browser: string[]): Language => pickLanguage(invitation, browser);
     assert.equal(pick(undefined, "pt-BR", "nl-BE", "en"), "nl");
-    assert.equal(pick("fr", "nl"), "fr");
+    assert.equal(pick("fr", "nl"), "nl");
+    assert.equal(pick("fr", "pt-BR", "sv"), "fr");
     assert.equal(pick("sv", "de-AT"), "de");
     assert.equal(pick(undefined, "pt"), "en");
     kept.set("roomline.language", "de");

@@ -82,9 +82,9 @@ export function isLanguage(value: unknown): value is Language {
 
 const chosenKey = "roomline.language";
 
-/** The language the person chose, else the invitation's, else the first of the browser's that there is. */
+/** The language the person chose, else the first of the browser's that there is, else the invitation's: who invites guesses, the browser was set. */
 export function pickLanguage(invitation?: string, browser: readonly string[] = navigator.languages): Language {
-    const wanted = [localStorage.getItem(chosenKey), invitation, ...browser];
+    const wanted = [localStorage.getItem(chosenKey), ...browser, invitation];
     for (const tag of wanted) {
         const primary = tag?.toLowerCase().split("-")[0];
         if (isLanguage(primary)) return primary;

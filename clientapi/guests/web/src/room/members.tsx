@@ -7,7 +7,7 @@ import { useTranslation } from "../i18n/index.tsx";
 import { RoomContext } from "./context.ts";
 import { useStateVersion } from "./hooks.ts";
 import { Icon } from "./icons.tsx";
-import { Avatar, GuestBadge, guestMark, MemberAvatar, role } from "./people.tsx";
+import { Avatar, besideBadge, GuestBadge, guestMark, MemberAvatar, role } from "./people.tsx";
 
 const atFirst = 60;
 const ranks = { owner: 0, moderator: 1, member: 2, observer: 3 };
@@ -97,7 +97,7 @@ function MemberRow({ member }: { member: RoomMember }) {
         <li className="rl-member">
             <MemberAvatar member={member} id={member.userId} size="normal" />
             <span className="rl-member-words">
-                <b>{member.name}{member.userId === client.getUserId() && <span className="muted"> ({t("room.you")})</span>}</b>
+                <b>{besideBadge(member.name, member)}{member.userId === client.getUserId() && <span className="muted"> ({t("room.you")})</span>}</b>
                 <small>{mark ? [mark.address, inviter && t("room.guest.by", { who: inviter })].filter(Boolean).join(" · ") : member.userId}</small>
             </span>
             <GuestBadge member={member} />

@@ -10,7 +10,7 @@ import { RoomContext } from "./context.ts";
 import { useEventVersion, useReactions } from "./hooks.ts";
 import { Icon, type IconName } from "./icons.tsx";
 import { isVoice, plainText, repliesTo } from "./model.ts";
-import { GuestBadge, MemberAvatar, memberName, Readers, senderName } from "./people.tsx";
+import { besideBadge, GuestBadge, MemberAvatar, memberName, Readers, senderName } from "./people.tsx";
 import { isEmojiOnly, linkify, RichText, withoutFallback } from "./richtext.tsx";
 import type { T } from "./words.ts";
 
@@ -211,7 +211,7 @@ export const Message = memo(function Message({ event, first, active, tab, found,
         <article className={kind} tabIndex={tab ? 0 : -1} aria-label={`${own ? t("room.you") : name}, ${date(event.getTs(), { hour: "2-digit", minute: "2-digit" })}`}>
             {!own && <div className="rl-side">{first && <MemberAvatar member={member} id={event.getSender()!} size="normal" />}</div>}
             <div className="rl-main">
-                {!own && first && <div className="rl-who"><span className="rl-name">{name}</span><GuestBadge member={member} focusable={tab} /></div>}
+                {!own && first && <div className="rl-who"><span className="rl-name">{besideBadge(name, member)}</span><GuestBadge member={member} focusable={tab} /></div>}
                 <div className="rl-bubble">
                     {reply && <Quote id={reply} />}
                     <Body event={event} />

@@ -28,6 +28,9 @@ export function senderName(event: MatrixEvent, room: Room): string {
     return (event.sender ?? room.getMember(event.getSender()!))?.name || event.getSender() || "";
 }
 
+/** A name to stand beside the badge, which says already that somebody is a guest; the server ends guests' names with it for other clients. */
+export const besideBadge = (name: string, member?: RoomMember | null): string => (guestMark(member) ? name.replace(/ \(guest\)$/, "") : name);
+
 /** One of eight colours for who has no picture; the same everywhere. */
 export function hue(id: string): number {
     let sum = 0;

@@ -48,7 +48,7 @@ func (f *found) mayReturn() bool { return f.state == invitations.Used && f.guest
 
 func noSuchInvitation() *matrix.Error { return matrix.NotFound("there is no such invitation") }
 
-// find looks an invitation up by its secret, and says what its row says of it. Whoever lets somebody in asks the room as well.
+// find looks an invitation up by its secret.
 func (s *Server) find(ctx context.Context, text string) (*found, error) {
 	secret, ok := parseSecret(text)
 	if !ok {
@@ -66,13 +66,16 @@ func (s *Server) find(ctx context.Context, text string) (*found, error) {
 	return f, s.judge(ctx, f)
 }
 
-// judge says what an invitation is good for, by its row.
+// judge says what an invitation is good for.
 func (s *Server) judge(ctx context.Context, f *found) (err error) {
 	now := s.now()
 	if f.until, err = s.stay(ctx, &f.Invitation, now); err != nil {
 		return err
 	}
-	f.state = invitations.StatusOf(&f.Invitation, now)
+	// The room is asked as well: who is kept out by it must not use the invitation up.
+	if f.state, err = s.cfg.Invitations.Standing(ctx, f.Invitation); err != nil {
+		return fmt.Errorf("look at invitation %s: %w", f.ID, err)
+	}
 	switch {
 	case f.state == invitations.Used && f.UsesAllowed == 1 && f.Medium != "":
 		f.guest, err = s.cfg.Store.GetGuestOfInvitation(ctx, f.ID, now)
@@ -151,11 +154,6 @@ func (s *Server) open(ctx context.Context, c *httpapi.Call, req *openRequest) (a
 	f, err := s.find(ctx, req.Secret)
 	if err != nil {
 		return nil, err
-	}
-	if f.state == invitations.Open || f.state == invitations.Early {
-		if f.state, err = s.cfg.Invitations.Standing(ctx, f.Invitation); err != nil {
-			return nil, fmt.Errorf("look at invitation %s: %w", f.ID, err)
-		}
 	}
 	about, err := s.cfg.Invitations.Describe(ctx, f.Invitation)
 	if err != nil {

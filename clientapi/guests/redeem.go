@@ -37,12 +37,6 @@ func (s *Server) code(ctx context.Context, c *httpapi.Call, req *codeRequest) (a
 	if err != nil {
 		return nil, err
 	}
-	if f.state == invitations.Open {
-		// A code costs something: the room is asked first.
-		if f.state, err = s.cfg.Invitations.Standing(ctx, f.Invitation); err != nil {
-			return nil, fmt.Errorf("look at invitation %s: %w", f.ID, err)
-		}
-	}
 	if f.state != invitations.Open && !f.mayReturn() {
 		return nil, f.refusal()
 	}

@@ -260,6 +260,7 @@ func fill(t testing.TB, db *sql.DB, root, her, bob *hstest.User) (room string) {
 		`INSERT INTO identity_tokens VALUES ('\x01', $1, 0, 4000000000000)`,
 		`INSERT INTO outbox (organisation_id, kind, medium, address, sender, state, next_ts, expires_ts, created_ts)
 			SELECT organisation_id, 'code', 'email', 'somebody@example.net', user_id, 'failed', 0, 0, 0 FROM users WHERE user_id = $1`,
+		`INSERT INTO commands (event_id, sender, created_ts, claimed_ts) VALUES ('$x', $1, 4000000000000, 4000000000000)`,
 		`INSERT INTO outbox_spending SELECT organisation_id, current_date, 'email', 1, 0 FROM users WHERE user_id = $1`,
 		`INSERT INTO outbox_pauses SELECT organisation_id, 1, 0 FROM users WHERE user_id = $1`,
 		`INSERT INTO outbox_refusals SELECT '\x01', 0 WHERE $1 <> ''`,

@@ -62,6 +62,7 @@ func lookUp(t *testing.T, who *hstest.User, addresses ...string) map[string]stri
 }
 
 func TestTokensOfTheIdentityService(t *testing.T) {
+	t.Parallel()
 	d, m := withMail(t, hstest.Options{Processes: 2})
 	alice := d.User(t, "alice")
 	who := identity(t, d, alice)
@@ -114,6 +115,7 @@ func TestTokensOfTheIdentityService(t *testing.T) {
 }
 
 func TestAddressesAreFoundByWhoMaySeeThem(t *testing.T) {
+	t.Parallel()
 	d, m := withMail(t, hstest.Options{Processes: 2})
 	allowSMS(t, d)
 	bakery, mill := d.Organisation(t, "Bakery", "bakery.test"), d.Organisation(t, "Mill", "mill.test")
@@ -153,6 +155,7 @@ func TestAddressesAreFoundByWhoMaySeeThem(t *testing.T) {
 }
 
 func TestLookupsAreChecked(t *testing.T) {
+	t.Parallel()
 	d, _ := withMail(t, hstest.Options{})
 	who := identity(t, d, d.User(t, "alice"))
 	details := who.MustDo(t, http.MethodGet, identityAPI+"/hash_details", nil)
@@ -206,6 +209,7 @@ func hasSignature(t *testing.T, object gjson.Result, server string, key ed25519.
 }
 
 func TestTheIdentityServiceValidatesAndBinds(t *testing.T) {
+	t.Parallel()
 	d, m := withMail(t, hstest.Options{Processes: 2})
 	allowSMS(t, d)
 	alice, bob := d.User(t, "alice"), d.User(t, "bob")
@@ -304,6 +308,7 @@ func TestTheIdentityServiceValidatesAndBinds(t *testing.T) {
 }
 
 func TestTheIdentityServiceSaysWhatItIs(t *testing.T) {
+	t.Parallel()
 	d, _ := withMail(t, hstest.Options{})
 	who := nobody(d)
 	if r := who.MustDo(t, http.MethodGet, "/.well-known/matrix/client", nil); r.Get(`m\.identity_server.base_url`).String() != d.BaseURL(0) {
@@ -348,6 +353,7 @@ func TestTheIdentityServiceSaysWhatItIs(t *testing.T) {
 
 // TestLookupsAmongManyAddresses measures nothing that it fails for: it prints how long a lookup takes where there are 100,000 addresses.
 func TestLookupsAmongManyAddresses(t *testing.T) {
+	t.Parallel()
 	d, m := withMail(t, hstest.Options{})
 	alice := d.User(t, "alice")
 	n := times(5_000, 100_000)
@@ -380,6 +386,7 @@ func TestLookupsAmongManyAddresses(t *testing.T) {
 }
 
 func TestTheIdentityServiceStoresInvitations(t *testing.T) {
+	t.Parallel()
 	d, m := withMail(t, hstest.Options{Processes: 2})
 	alice, bob := d.User(t, "alice"), d.User(t, "bob")
 	who := identity(t, d, alice)

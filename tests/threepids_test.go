@@ -55,6 +55,7 @@ func thirdParty(medium, address string) map[string]any {
 }
 
 func TestAnAddressIsAddedWithACodeAndThePassword(t *testing.T) {
+	t.Parallel()
 	d, m := withMail(t, hstest.Options{Processes: 2})
 	alice, bob := d.User(t, "alice"), d.User(t, "bob").On(1)
 	add := hstest.Path("account", "3pid", "add")
@@ -123,6 +124,7 @@ func allowSMS(t *testing.T, d *hstest.Deployment) {
 }
 
 func TestAPhoneNumberIsAddedWithSixDigits(t *testing.T) {
+	t.Parallel()
 	d, m := withMail(t, hstest.Options{})
 	allowSMS(t, d)
 	alice := d.User(t, "alice")
@@ -179,6 +181,7 @@ func open(t *testing.T, d *hstest.Deployment, method, path, language, body strin
 }
 
 func TestAMailsLinkAsksForAButton(t *testing.T) {
+	t.Parallel()
 	d, m := withMail(t, hstest.Options{Configure: func(_ int, c map[string]any) {
 		c["oidc"] = map[string]any{"redirect_urls": []string{"https://app.example.com/chat"}}
 	}})
@@ -235,6 +238,7 @@ func TestAMailsLinkAsksForAButton(t *testing.T) {
 }
 
 func TestNobodyLearnsWhoseAnAddressIs(t *testing.T) {
+	t.Parallel()
 	d, m := withMail(t, hstest.Options{})
 	alice, bob := d.User(t, "alice"), d.User(t, "bob")
 	other := d.Organisation(t, "Mill", "mill.test").User(t, "carl")
@@ -286,6 +290,7 @@ func keys(object gjson.Result) string {
 }
 
 func TestAPasswordIsResetByMail(t *testing.T) {
+	t.Parallel()
 	d, m := withMail(t, hstest.Options{Processes: 2})
 	alice := d.User(t, "alice")
 	second := alice.NewSession(t)
@@ -352,6 +357,7 @@ func TestAPasswordIsResetByMail(t *testing.T) {
 }
 
 func TestAPasswordIsResetOnlyWhereThereIsOne(t *testing.T) {
+	t.Parallel()
 	d, m := withMail(t, hstest.Options{})
 	admin := d.Operator(t)
 	path := requestToken("account/password", "email")
@@ -402,6 +408,7 @@ func (m *mailbox) exec(t *testing.T, query string, args ...any) {
 }
 
 func TestAnAccountIsMadeWithAnAddress(t *testing.T) {
+	t.Parallel()
 	for mode, stage := range map[string]map[string]any{
 		"open":  {"type": "m.login.dummy"},
 		"token": {"type": "m.login.registration_token", "token": "welcome"},
@@ -446,6 +453,7 @@ func TestAnAccountIsMadeWithAnAddress(t *testing.T) {
 }
 
 func TestWhoMayChangeAddresses(t *testing.T) {
+	t.Parallel()
 	d, m := withMail(t, hstest.Options{})
 	alice, owner := d.User(t, "alice"), d.Operator(t)
 	const policy = "/_roomline/admin/v1/policies/accounts"
@@ -493,6 +501,7 @@ func TestWhoMayChangeAddresses(t *testing.T) {
 
 // TestSecretsAreNotInTheDatabase looks for what was typed in a dump of all tables that might hold it.
 func TestSecretsAreNotInTheDatabase(t *testing.T) {
+	t.Parallel()
 	d, m := withMail(t, hstest.Options{})
 	alice := d.User(t, "alice")
 	const secret = "canary-client-secret"

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -184,7 +185,10 @@ func (s *Server) createPerson(ctx context.Context, c *httpapi.Call, req *NewPers
 			return nil, fmt.Errorf("look up the organisation's domain: %w", err)
 		}
 	}
-	ch := accounts.Change{DisplayName: &req.DisplayName, Emails: nonNil(req.Emails), Phones: nonNil(req.Phones)}
+	ch := accounts.Change{DisplayName: &req.DisplayName}
+	if err := s.putAddresses(ctx, c.Requester.Org, &ch, &req.Emails, &req.Phones, nil); err != nil {
+		return nil, err
+	}
 	id, err := s.cfg.People.Create(ctx, accounts.ActorOf(c), n, ch)
 	if err != nil {
 		return nil, err
@@ -217,11 +221,14 @@ func (s *Server) changePerson(ctx context.Context, c *httpapi.Call, req *PersonC
 		}
 	}
 	ch := accounts.Change{DisplayName: req.DisplayName, Avatar: req.AvatarURL, Locked: req.Locked, Suspended: req.Suspended}
-	if req.Emails != nil {
-		ch.Emails = nonNil(*req.Emails)
-	}
-	if req.Phones != nil {
-		ch.Phones = nonNil(*req.Phones)
+	if req.Emails != nil || req.Phones != nil {
+		present, err := s.account(ctx, c.Requester.Org, id)
+		if err != nil {
+			return nil, err
+		}
+		if err := s.putAddresses(ctx, c.Requester.Org, &ch, req.Emails, req.Phones, slices.Concat(present.Emails, present.Phones)); err != nil {
+			return nil, err
+		}
 	}
 	if err := s.cfg.People.Update(ctx, accounts.ActorOf(c), id, ch, nil); err != nil {
 		return nil, found(err)
@@ -231,6 +238,43 @@ func (s *Server) changePerson(ctx context.Context, c *httpapi.Call, req *PersonC
 		return nil, err
 	}
 	return personOf(&a), nil
+}
+
+// putAddresses reads the addresses of a request into a change. Numbers without a country are of the organisation's region. What is present, as answers
+// have it, may be said again.
+func (s *Server) putAddresses(ctx context.Context, org int64, ch *accounts.Change, emails, phones *[]string, present []string) error {
+	o, err := s.cfg.Store.GetOrganisation(ctx, org)
+	if err != nil {
+		return fmt.Errorf("look up organisation %d: %w", org, err)
+	}
+	read := func(field, medium string, texts []string) ([]string, error) {
+		canonical := []string{}
+		for _, text := range texts {
+			address, ok := text, slices.Contains(present, text)
+			if !ok {
+				address, ok = auth.CanonicalAddress(medium, text, o.DefaultRegion)
+			}
+			if !ok {
+				return nil, matrix.InvalidParam("%s: %q is none", field, text)
+			}
+			canonical = append(canonical, address)
+		}
+		return canonical, nil
+	}
+	if emails != nil {
+		if ch.Emails, err = read("emails", "email", *emails); err != nil {
+			return err
+		}
+	}
+	if phones == nil {
+		return nil
+	}
+	digits, err := read("phones", "msisdn", *phones)
+	ch.Phones = []string{}
+	for _, number := range digits {
+		ch.Phones = append(ch.Phones, "+"+number)
+	}
+	return err
 }
 
 type passwordRequest struct {

@@ -71,6 +71,25 @@ func TestPeopleAreMadeAndChangedByTheOrganisation(t *testing.T) {
 	equal(t, "page", root.MustDo(t, http.MethodGet, users+"?limit=1", nil).Get("next_batch"), "1")
 	equal(t, "devices", root.MustDo(t, http.MethodGet, users+"/"+id+"/devices", nil).Get("devices.0.device_id"), ann.DeviceID)
 
+	// Numbers are those of the organisation's region, what an answer has may be said again, and what is no address is not passed over.
+	root.MustDo(t, http.MethodPut, own+"/organisation", object{"default_region": "BE"})
+	for _, c := range []struct {
+		said []string
+		want string
+	}{
+		{[]string{"0470 12 34 56"}, `["32470123456"]`}, {[]string{"32470123456"}, `["32470123456"]`}, {[]string{"+49 30 23125001"}, `["493023125001"]`},
+		{[]string{"493023125001", "+49 171 5550123"}, `["493023125001","491715550123"]`},
+	} {
+		changed := root.MustDo(t, http.MethodPut, users+"/"+id, object{"phones": c.said}).Get("phones").Raw
+		if changed != c.want {
+			t.Errorf("phones %q: %s, want %s", c.said, changed, c.want)
+		}
+	}
+	for _, wrong := range []object{{"phones": []string{"hello"}}, {"phones": []string{"123"}}, {"emails": []string{"nobody"}}, {"emails": []string{""}}} {
+		root.MustFail(t, 400, "M_INVALID_PARAM", http.MethodPut, users+"/"+id, wrong)
+		root.MustFail(t, 400, "M_INVALID_PARAM", http.MethodPost, users, object{"localpart": "ben", "phones": wrong["phones"], "emails": wrong["emails"]})
+	}
+
 	root.MustDo(t, http.MethodPut, users+"/"+id, object{"suspended": true, "displayname": "Ann A"})
 	ann.MustFail(t, 403, "M_USER_SUSPENDED", http.MethodPost, hstest.Path("createRoom"), object{})
 	root.MustDo(t, http.MethodPut, users+"/"+id, object{"suspended": false, "locked": true})

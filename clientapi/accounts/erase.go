@@ -35,6 +35,12 @@ func ParsePolicy(body []byte) (Policy, error) {
 	return p, err
 }
 
+// DefaultPolicy is what holds where an organisation has decided nothing. Whether somebody may change the own addresses depends then on who takes care
+// of the account.
+func (s *Server) DefaultPolicy() Policy {
+	return Policy{SelfDeactivate: &s.cfg.SelfDeactivate, EraseMessages: &s.cfg.EraseMessages, EraseMedia: &s.cfg.EraseMedia}
+}
+
 func (s *Server) policy(ctx context.Context, org int64) (p Policy, err error) {
 	value, err := s.cfg.Store.GetPolicy(ctx, org, PolicyName)
 	if err != nil {

@@ -202,6 +202,9 @@ func TestPoliciesAndQuotasAreShownWithTheirDefaults(t *testing.T) {
 			t.Errorf("a policy is shown as %s", p)
 		}
 	}
+	if got := acme.Owner.MustDo(t, http.MethodGet, own+"/policies/accounts", nil).Get("default").Raw; got != `{"self_deactivate":true,"erase_messages":false,"erase_media":true}` {
+		t.Errorf("accounts are by default %s", got)
+	}
 	set := acme.Owner.MustDo(t, http.MethodPut, own+"/policies/media", map[string]any{"organisation_quota": 1000})
 	if set.Get("value").Raw != `{"organisation_quota":1000}` || set.Get("default.max_upload_size").Int() == 0 {
 		t.Errorf("set to %s", set)

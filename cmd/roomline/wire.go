@@ -245,7 +245,7 @@ func (a *app) policies() []admin.Policy {
 		admin.PolicyOf(roomserver.DeletionPolicyName, "Who may delete what in rooms: the sender, or the room's owner only.",
 			roomserver.ParseDeletionPolicy, deletionPolicy(a.cfg)),
 		admin.PolicyOf(accounts.PolicyName, "Whether people may close their accounts themselves, and what goes with an account that is deleted.",
-			accounts.ParsePolicy, accounts.Policy{}),
+			accounts.ParsePolicy, a.people.DefaultPolicy()),
 		admin.PolicyOf(outbox.PolicyName, "What mails and short messages are sent for the organisation: to which countries, how many, for how much money, and when.",
 			outbox.ParsePolicy, a.outbox.DefaultPolicy()),
 		admin.PolicyOf(invitations.PolicyName, "Who may invite people from outside, how, for how long, and what becomes of guests.",

@@ -167,9 +167,13 @@ func newApp(ctx context.Context, cfg *config.Config, st *store.Store, sealKey [3
 	a.sync = clientsync.New(clientsync.Config{
 		Store: st, Journal: a.journal, Rooms: a.rooms, Presence: a.presence, Push: a.push, Clock: a.clock, Log: log,
 	})
+	services := allowed
+	if cfg.Dev { // application services are tried out on the same machine
+		services = append(slices.Clone(allowed), netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128"))
+	}
 	a.appservices, err = appservices.New(ctx, appservices.Config{
-		Registry: registry, Store: st, Journal: a.journal, Client: a.outbound,
-		Deliveries: outbound.New(outbound.Config{Allowed: allowed, Timeout: limits.AppserviceTransaction}),
+		Registry: registry, Store: st, Journal: a.journal, Client: outbound.New(outbound.Config{Allowed: services}),
+		Deliveries: outbound.New(outbound.Config{Allowed: services, Timeout: limits.AppserviceTransaction}),
 		Clock:      a.clock, Log: log, SealKey: sealKey, ProcessID: processID,
 		PresenceContent: presence.EventContent, EndSessions: a.sessions.DeleteAllDevices, Directory: a.directory(),
 	})

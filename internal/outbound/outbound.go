@@ -51,7 +51,7 @@ type Config struct {
 }
 
 // ErrRefused is in the chain of a request's error when its address must not be reached.
-var ErrRefused = errors.New("outbound: this address may not be reached")
+var ErrRefused = errors.New("outbound: this address may not be reached; what is not public has to be allowed in the configuration")
 
 // New returns a client that reaches no address but public and allowed ones. It is safe for concurrent use.
 func New(cfg Config) *http.Client {

@@ -46,7 +46,13 @@ func run(ctx context.Context, args []string, errs io.Writer) int {
 	flags.SetOutput(errs)
 	flags.Usage = func() { fmt.Fprint(errs, usage) }
 	file := flags.String("config", "", "")
-	if err := flags.Parse(args); err != nil || flags.NArg() > 0 || *file == "" {
+	err := flags.Parse(args) // which prints the usage if it fails
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return 0
+	case err != nil:
+		return 2
+	case flags.NArg() > 0 || *file == "":
 		fmt.Fprint(errs, usage)
 		return 2
 	}

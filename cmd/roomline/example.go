@@ -266,7 +266,6 @@ func (e exampleOrganisation) print(w io.Writer, cfg *config.Config, url string) 
                          not encrypted; what would be sent is in %[1]s/_roomline/dev/inbox, and its links work
   In a browser:          %[1]s/i is a client of its own: sign in as alice, and invite people by address or by link
   Administration:        docs/operator.md, docs/admin.md and %[1]s/_roomline/admin/v1/openapi.json, with Alice's token
-  Invitations:           what the server would have sent as mails and short messages is at %[1]s/_roomline/dev/inbox
   More users:            bin/roomline user create --dev --data %[3]s --server-name %[4]s NAME
   Health and figures:    %[1]s/readyz  and  %[1]s/metrics
   The data:              %[3]s   (passwords in %[5]s; remove the folder to begin again)

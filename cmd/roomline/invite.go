@@ -20,6 +20,7 @@ func invite(c *call) error {
 	fs := c.flags()
 	var from source
 	from.register(fs)
+	fs.StringVar(&from.listen, "listen", "127.0.0.1:8008", "with --dev: the `ADDRESS` that the server listens on")
 	var n invitations.Request
 	room := fs.String("room", "", "the `ROOM`: its id or an alias")
 	as := fs.String("as", "", "the `USER` who invites, a member of the room who may")

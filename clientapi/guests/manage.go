@@ -214,7 +214,7 @@ func (s *Server) extendGuest(ctx context.Context, c *httpapi.Call, req *extendRe
 	case req.ExpiresTS <= now:
 		return nil, matrix.InvalidParam("expires_ts must be in the future; DELETE ends a guest")
 	case req.ExpiresTS > now.Add(longest):
-		return nil, matrix.InvalidParam("expires_ts must be at most %s from now", longest)
+		return nil, matrix.InvalidParam("expires_ts must be at most %d", now.Add(longest))
 	}
 	if g, err = s.extend(ctx, actorOf(c), g.UserID, req.ExpiresTS); err != nil {
 		return nil, err

@@ -3,56 +3,108 @@ package tests
 import (
 	"context"
 	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/roomline/roomline/internal/hstest"
 )
 
-// TestGuestsComeInFromTheInbox runs hydrogen/journey.mjs, which says what is tested, on the server that make run starts. ROOMLINE_SCREENSHOTS is
-// where pictures of what people see are kept; they are thrown away otherwise.
-func TestGuestsComeInFromTheInbox(t *testing.T) {
-	node, chromium := program(t, "node", "nodejs npm"), program(t, "chromium", "chromium")
+// TestGuestsComeInByTheirMessages runs hydrogen/journey.mjs, which says what is tested: on the server that make run starts, and on one that sends
+// through a real mail server and a real short message centre. ROOMLINE_SCREENSHOTS is where pictures of what people see are kept; they are thrown
+// away otherwise.
+func TestGuestsComeInByTheirMessages(t *testing.T) {
 	installNodeModules(t, "hydrogen", "hydrogen-view-sdk")
 	installNodeModules(t, "jssdk", "matrix-js-sdk")
-	dir, err := os.MkdirTemp("", "roomline-journey-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	if err := os.Chmod(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	summary, stop := serveDev(t, dir, nil)
-	defer stop()
-	type account struct {
-		ID       string `json:"id"`
-		User     string `json:"user"`
-		Password string `json:"password"`
-	}
-	var accounts []account
-	passwords := summaryPasswords(t, summary)
-	for _, name := range []string{"alice", "bob"} {
-		id := "@" + name + ":localhost"
-		if passwords[id] == "" {
-			t.Fatalf("the summary has no password of %s:\n%s", id, summary)
+	t.Run("trying out", func(t *testing.T) {
+		dir, err := os.MkdirTemp("", "roomline-journey-")
+		if err != nil {
+			t.Fatal(err)
 		}
-		accounts = append(accounts, account{ID: id, User: id, Password: passwords[id]})
+		t.Cleanup(func() { os.RemoveAll(dir) })
+		if err := os.Chmod(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		summary, stop := serveDev(t, dir, nil)
+		defer stop()
+		passwords := summaryPasswords(t, summary)
+		runJourney(t, summaryURL(t, summary), []traveller{
+			{"@alice:localhost", "@alice:localhost", passwords["@alice:localhost"]}, {"@bob:localhost", "@bob:localhost", passwords["@bob:localhost"]},
+		})
+	})
+	t.Run("mail server and short message centre", func(t *testing.T) {
+		c := newTelecom(t)
+		dep := hstest.Start(t, hstest.Options{Configure: func(_ int, cfg map[string]any) {
+			address := cfg["listeners"].([]any)[0].(map[string]any)["address"].(string)
+			cfg["telephony"], cfg["public_base_url"] = c.section("in_process"), "http://"+address
+		}})
+		dep.Operator(t).MustDo(t, http.MethodPut, "/_roomline/admin/v1/policies/messages", map[string]any{"countries": []string{"BE"}})
+		links := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.WriteString(w, c.link(t, r.URL.Query().Get("to")))
+		}))
+		defer links.Close()
+		var travellers []traveller
+		for _, name := range []string{"alice", "bob"} {
+			u := dep.User(t, name)
+			travellers = append(travellers, traveller{u.ID, name, u.Password})
+		}
+		runJourney(t, dep.BaseURL(0), travellers, "LINKS_URL="+links.URL)
+	})
+}
+
+var linkInText = regexp.MustCompile(`https?://\S+/i#[A-Za-z0-9_-]{22}`)
+
+// link waits for the message to an address and returns its link.
+func (c *telecom) link(t *testing.T, to string) string {
+	var text string
+	if strings.Contains(to, "@") {
+		text = c.mails.WaitForMail(t, to).Text
+	} else {
+		find := func(s hstest.SMSCSeen) bool {
+			for _, m := range s.Texts {
+				if strings.HasSuffix(m.To, to) {
+					text = m.Text
+				}
+			}
+			return text != ""
+		}
+		c.smsc.Await(t, "the short message", find)
 	}
-	text, err := json.Marshal(accounts)
+	return linkInText.FindString(text)
+}
+
+// traveller is a member who takes part in the journey.
+type traveller struct {
+	ID       string `json:"id"`
+	User     string `json:"user"`
+	Password string `json:"password"`
+}
+
+func runJourney(t *testing.T, url string, travellers []traveller, more ...string) {
+	t.Helper()
+	node, chromium := program(t, "node", "nodejs npm"), program(t, "chromium", "chromium")
+	text, err := json.Marshal(travellers)
 	if err != nil {
 		t.Fatal(err)
 	}
 	pictures := os.Getenv("ROOMLINE_SCREENSHOTS")
 	if pictures == "" {
 		pictures = t.TempDir()
+	} else if pictures, err = os.MkdirTemp(pictures, filepath.Base(t.Name())+"-"); err != nil {
+		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
-	url := summaryURL(t, summary)
 	cmd := exec.CommandContext(ctx, node, "journey.mjs")
 	cmd.Dir = "hydrogen"
-	cmd.Env = append(os.Environ(), "ROOMLINE_URL="+url, "ROOMLINE_URLS="+url, "ROOMLINE_ACCOUNTS="+string(text), "SCREENSHOTS="+pictures, "CHROMIUM="+chromium)
+	cmd.Env = append(append(os.Environ(), "ROOMLINE_URL="+url, "ROOMLINE_URLS="+url, "ROOMLINE_ACCOUNTS="+string(text), "SCREENSHOTS="+pictures, "CHROMIUM="+chromium), more...)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("journey: %v\n%s", err, out)

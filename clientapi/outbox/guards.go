@@ -33,8 +33,8 @@ func (s *Server) checkSender(ctx context.Context, tx *store.Tx, d *Draft) error 
 	if err != nil {
 		return fmt.Errorf("look up the sender of a message: %w", err)
 	}
-	if d.Kind == outbox.Code {
-		// Who gets a code to an address of their own may be anybody.
+	if d.Kind == outbox.Code || d.Kind == outbox.Cancellation {
+		// Who gets a code to an address of their own may be anybody; who invited may be locked by now.
 		return nil
 	}
 	switch {
@@ -97,6 +97,10 @@ func (r *rules) checkNumber(address string) error {
 
 // admit refuses what would be too much. Nobody else in the organisation can store a message before the transaction ends.
 func (s *Server) admit(ctx context.Context, tx *store.Tx, d *Draft, r *rules, c store.OutboxCounts, spent store.Spending, now matrix.Timestamp) error {
+	if d.Kind == outbox.Cancellation && d.Medium == outbox.Email {
+		// It comes once, after a message that was sent. A calendar is to lose the meeting, whatever was sent since.
+		return nil
+	}
 	l := &s.cfg.Limits
 	code := d.Kind == outbox.Code
 	perAddress, perHour, perDay := l.AddressPerDay, r.perHour, r.perDay

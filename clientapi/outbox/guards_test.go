@@ -250,6 +250,10 @@ func TestLimitsOfMembersAndOrganisations(t *testing.T) {
 	w.clock.forward(24 * time.Hour)
 	w.mustSend(t, next("@alice:a"))
 	w.mustRefuse(t, "the policy's limit", next("@alice:a"), limited, "you have sent 1")
+	// A meeting is taken out of calendars again, however much was sent.
+	cancellation := next("@alice:a")
+	cancellation.Kind = message.Cancellation
+	w.mustSend(t, cancellation)
 }
 
 // Numbers that follow each other belong to somebody who is paid for what they get.

@@ -254,6 +254,7 @@ func TestLimitsOfMembersAndOrganisations(t *testing.T) {
 	cancellation := next("@alice:a")
 	cancellation.Kind = message.Cancellation
 	w.mustSend(t, cancellation)
+	w.mustRefuse(t, "a cancellation is no invitation", next("@alice:a"), limited, "you have sent 1")
 }
 
 // Numbers that follow each other belong to somebody who is paid for what they get.

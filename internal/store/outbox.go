@@ -105,7 +105,7 @@ func (tx *Tx) CountOutbox(ctx context.Context, m OutboxMessage, domain, block st
 			       coalesce(max(created_ts) FILTER (WHERE organisation_id = $3 AND state <> 'failed'), 0) AS last_ts
 			FROM outbox WHERE medium = $1 AND address = $2 AND kind = $4 AND created_ts > $5::bigint - 24 * $9 AND state <> 'cancelled') a, (
 			SELECT count(*) AS day, count(*) FILTER (WHERE created_ts > $5::bigint - $9) AS hour,
-			       count(*) FILTER (WHERE created_ts > $5::bigint - $9 AND sender = $6 AND $6 <> '') AS sender,
+			       count(*) FILTER (WHERE created_ts > $5::bigint - $9 AND sender = $6 AND $6 <> '' AND kind <> 'cancellation') AS sender,
 			       count(*) FILTER (WHERE created_ts > $5::bigint - $9 AND $7 <> '' AND right(address, length($7) + 1) = '@' || $7) AS domain
 			FROM outbox WHERE organisation_id = $3 AND medium = $1 AND (kind = 'code') = ($4 = 'code') AND created_ts > $5::bigint - 24 * $9
 			  AND state <> 'cancelled') o`,

@@ -346,9 +346,11 @@ async function phone(browser) {
 async function offline(browser) {
     const room = await createRoom("On the train", false);
     const page = await guestOpens(browser, await link(room), "Tom");
+    // The answer is waited for: it comes after the event has come by sync.
+    const answered = page.waitForResponse((response) => response.request().method() === "PUT" && response.url().includes("/send/m.room.message/"));
     await says(page, "Before the tunnel");
+    await (await answered).finished();
     await message(page, "Before the tunnel").getByRole("img", { name: "Sent" }).waitFor();
-    await page.waitForTimeout(1000); // the answer to it, after it came by sync
     await page.context().setOffline(true);
     await says(page, "In the tunnel");
     await page.locator(".rl-offline").waitFor();

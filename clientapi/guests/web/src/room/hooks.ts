@@ -1,6 +1,6 @@
 // How components follow what the SDK knows.
 
-import { useEffect, useReducer, useState } from "react";
+import { useEffect, useReducer, useRef, useState } from "react";
 import {
     ClientEvent, MatrixEventEvent, RelationsEvent, RoomEvent, RoomMemberEvent, RoomStateEvent, SyncState,
     type MatrixClient, type MatrixEvent, type Relations, type Room, type RoomMember,
@@ -48,6 +48,7 @@ export function useTimelineVersion(client: MatrixClient, room: Room): number {
     const [version, later] = useRedraw();
     useEffect(() => {
         const mine = (event: MatrixEvent | undefined) => event?.getRoomId() === room.roomId && later();
+        later(); // what came since the first drawing
         room.on(RoomEvent.Timeline, later);
         room.on(RoomEvent.TimelineReset, later);
         room.on(RoomEvent.LocalEchoUpdated, later);
@@ -86,10 +87,18 @@ export function useReceiptVersion(room: Room): number {
     return version;
 }
 
+/** What of an event can be seen, and changes. */
+const looks = (event: MatrixEvent) =>
+    [event.getId(), event.status, event.getType(), event.replacingEventId(), event.isRedacted(), event.isDecryptionFailure()].join(" ");
+
 /** Draws again when an event is decrypted, edited, sent or redacted. */
 export function useEventVersion(event: MatrixEvent): number {
     const [version, later] = useRedraw();
+    const drawn = useRef("");
+    drawn.current = looks(event);
     useEffect(() => {
+        // It may have changed between the drawing and now: without a network, sending fails that fast.
+        if (looks(event) !== drawn.current) later();
         const names = [MatrixEventEvent.Decrypted, MatrixEventEvent.Replaced, MatrixEventEvent.Status, MatrixEventEvent.BeforeRedaction,
             MatrixEventEvent.LocalEventIdReplaced] as const;
         for (const name of names) event.on(name, later);

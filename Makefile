@@ -87,7 +87,7 @@ spec-readme: ## write what make spec prints into README.md
 	@$(GO) run ./internal/archtest/coverage -readme
 
 .PHONY: config-example
-config-example: ## write config/example.yaml anew from the comments in config/config.go
+config-example: ## write config/example.yaml anew from the comments of its fields
 	$(GO) test ./config -run TestExampleIsGenerated -update
 
 .PHONY: postgresql

@@ -27,7 +27,7 @@ func TestExampleIsGenerated(t *testing.T) {
 		return
 	}
 	if Example() != want {
-		t.Error("example.yaml is not what the comments in config.go say; run make config-example")
+		t.Error("example.yaml is not what the comments of the fields say; run make config-example")
 	}
 }
 
@@ -53,11 +53,22 @@ type generator struct {
 
 func generate(t *testing.T) string {
 	t.Helper()
-	file, err := parser.ParseFile(token.NewFileSet(), "config.go", nil, parser.ParseComments)
-	if err != nil {
-		t.Fatal(err)
-	}
 	g := &generator{docs: map[string]string{}}
+	for _, name := range []string{"config.go", "telephony.go"} {
+		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ParseComments)
+		if err != nil {
+			t.Fatal(err)
+		}
+		g.read(file)
+	}
+	g.out.WriteString("# The configuration of Roomline. Fields that are commented out show their default.\n" +
+		"# A secret may also stand in a file of mode 0600 or in the environment, as its comment says.\n")
+	g.fields(t, reflect.ValueOf(*Defaults()), "", "")
+	return g.out.String()
+}
+
+// read takes the comments of a file.
+func (g *generator) read(file *ast.File) {
 	ast.Inspect(file, func(n ast.Node) bool {
 		spec, ok := n.(*ast.TypeSpec)
 		if !ok {
@@ -70,10 +81,6 @@ func generate(t *testing.T) string {
 		}
 		return false
 	})
-	g.out.WriteString("# The configuration of Roomline. Fields that are commented out show their default.\n" +
-		"# A secret may also stand in a file of mode 0600 or in the environment, as its comment says.\n")
-	g.fields(t, reflect.ValueOf(*Defaults()), "", "")
-	return g.out.String()
 }
 
 func (g *generator) fields(t *testing.T, v reflect.Value, path, indent string) {

@@ -18,7 +18,7 @@ import (
 // Bridge takes messages, has them sent, and reports. Several bridges may work for one server.
 type Bridge struct {
 	cfg    Config
-	server client
+	server Client
 }
 
 const (
@@ -192,8 +192,8 @@ func (b *Bridge) reportUntilHeard(ctx context.Context, outcomes ...outbox.Outcom
 	pause := pauses{first: asked, most: askedMost}
 	for {
 		answer, err := b.server.report(ctx, outcomes...)
-		var never *refused
-		if err == nil || errors.As(err, &never) || ctx.Err() != nil {
+		var never *Refused
+		if err == nil || errors.As(err, &never) && never.Final() || ctx.Err() != nil {
 			return answer, err
 		}
 		pause.wait(ctx)

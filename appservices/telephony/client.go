@@ -15,21 +15,26 @@ import (
 	"github.com/roomline/roomline/internal/outbox"
 )
 
-// client asks the server.
-type client struct {
-	url, token string
-	http       *http.Client
+// Client asks the server for what is the bridge's (/_roomline/telephony/v1). It is safe for concurrent use.
+type Client struct {
+	// URL is the server's, Token the bridge's as_token.
+	URL, Token string
+	HTTP       *http.Client
 }
 
-// refused is an answer that will not be another one when asked again.
-type refused struct {
-	status  int
-	errcode string
+// Refused is an answer of the server that is no success.
+type Refused struct {
+	Status int
+	// ErrCode is empty for what is no Matrix error.
+	ErrCode string
 }
 
-func (r *refused) Error() string {
-	return fmt.Sprintf("the server answered %d %s", r.status, r.errcode)
+func (r *Refused) Error() string {
+	return fmt.Sprintf("the server answered %d %s", r.Status, r.ErrCode)
 }
+
+// Final reports whether the answer will be no other one when asked again.
+func (r *Refused) Final() bool { return r.Status == http.StatusBadRequest }
 
 const (
 	// answerBytes bounds an answer: a hundred messages.
@@ -38,19 +43,19 @@ const (
 	answered = 15 * time.Second
 )
 
-// post sends a request and decodes the answer.
-func (c *client) post(ctx context.Context, path string, request, answer any) error {
+// Post sends a request and decodes the answer, if there is somewhere to put it. An answer that is no success is a *Refused.
+func (c *Client) Post(ctx context.Context, path string, request, answer any) error {
 	text, err := json.Marshal(request)
 	if err != nil {
-		return &refused{errcode: err.Error()}
+		return fmt.Errorf("encode a request: %w", err)
 	}
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimSuffix(c.url, "/")+"/_roomline/telephony/v1/"+path, bytes.NewReader(text))
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimSuffix(c.URL, "/")+"/_roomline/telephony/v1/"+path, bytes.NewReader(text))
 	if err != nil {
 		return err
 	}
-	r.Header.Set("Authorization", "Bearer "+c.token)
+	r.Header.Set("Authorization", "Bearer "+c.Token)
 	r.Header.Set("Content-Type", "application/json")
-	resp, err := c.http.Do(r)
+	resp, err := c.HTTP.Do(r)
 	if err != nil {
 		return err
 	}
@@ -67,22 +72,22 @@ func (c *client) post(ctx context.Context, path string, request, answer any) err
 			ErrCode string `json:"errcode"`
 		}
 		_ = json.Unmarshal(body, &e) // what is no Matrix error has no errcode
-		if resp.StatusCode == http.StatusBadRequest {
-			return &refused{resp.StatusCode, e.ErrCode}
-		}
-		return fmt.Errorf("the server answered %d %s", resp.StatusCode, e.ErrCode)
+		return &Refused{resp.StatusCode, e.ErrCode}
+	}
+	if answer == nil {
+		return nil
 	}
 	return json.Unmarshal(body, answer)
 }
 
 // lease takes at most max messages, and waits for the first.
-func (c *client) lease(ctx context.Context, medium string, max int) ([]outbox.Message, error) {
+func (c *Client) lease(ctx context.Context, medium string, max int) ([]outbox.Message, error) {
 	ctx, cancel := context.WithTimeout(ctx, limits.LeaseWait+answered)
 	defer cancel()
 	var answer struct {
 		Messages []outbox.Message `json:"messages"`
 	}
-	err := c.post(ctx, "lease", map[string]any{"media": []string{medium}, "max": min(max, limits.LeaseAtOnce), "wait_ms": limits.LeaseWait.Milliseconds()}, &answer)
+	err := c.Post(ctx, "lease", map[string]any{"media": []string{medium}, "max": min(max, limits.LeaseAtOnce), "wait_ms": limits.LeaseWait.Milliseconds()}, &answer)
 	return answer.Messages, err
 }
 
@@ -92,10 +97,10 @@ type outcome struct {
 	Unknown []string `json:"unknown"`
 }
 
-func (c *client) report(ctx context.Context, outcomes ...outbox.Outcome) (outcome, error) {
+func (c *Client) report(ctx context.Context, outcomes ...outbox.Outcome) (outcome, error) {
 	ctx, cancel := context.WithTimeout(ctx, answered)
 	defer cancel()
 	var answer outcome
-	err := c.post(ctx, "outcomes", map[string]any{"outcomes": outcomes}, &answer)
+	err := c.Post(ctx, "outcomes", map[string]any{"outcomes": outcomes}, &answer)
 	return answer, err
 }

@@ -53,7 +53,7 @@ func New(cfg Config) (*Bridge, error) {
 	if cfg.Parallel == 0 {
 		cfg.Parallel = parallel
 	}
-	b := &Bridge{cfg: cfg, server: client{url: cfg.Homeserver, token: cfg.Token, http: cfg.HTTP}}
+	b := &Bridge{cfg: cfg, server: Client{URL: cfg.Homeserver, Token: cfg.Token, HTTP: cfg.HTTP}}
 	for _, t := range cfg.Transports {
 		if r, ok := t.(Receiver); ok {
 			r.Receive(b.receipts)

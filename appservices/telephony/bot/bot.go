@@ -11,16 +11,13 @@
 package bot
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -28,6 +25,7 @@ import (
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 
+	"github.com/roomline/roomline/appservices/telephony"
 	"github.com/roomline/roomline/internal/commands"
 )
 
@@ -44,6 +42,7 @@ type Config struct {
 // Bot is the bot. It is safe for concurrent use.
 type Bot struct {
 	cfg    Config
+	server telephony.Client
 	client *mautrix.Client
 
 	mu   sync.Mutex
@@ -87,7 +86,7 @@ func New(cfg Config) (*Bot, error) {
 		return nil, fmt.Errorf("bot: %w", err)
 	}
 	client.Client, client.DefaultHTTPRetries = cfg.HTTP, 0
-	return &Bot{cfg: cfg, client: client, groups: make(map[id.RoomID]time.Time)}, nil
+	return &Bot{cfg: cfg, server: telephony.Client{URL: cfg.Homeserver, Token: cfg.Token, HTTP: cfg.HTTP}, client: client, groups: make(map[id.RoomID]time.Time)}, nil
 }
 
 // told is an event of a transaction, as far as the bot has use for it.
@@ -139,9 +138,9 @@ func (b *Bot) Transaction(ctx context.Context, body []byte) error {
 
 // passing reports whether the same may be done later.
 func passing(err error) bool {
-	var answer *refused
+	var answer *telephony.Refused
 	if errors.As(err, &answer) {
-		return answer.status >= http.StatusInternalServerError || answer.status == http.StatusTooManyRequests
+		return answer.Status >= http.StatusInternalServerError || answer.Status == http.StatusTooManyRequests
 	}
 	var http mautrix.HTTPError
 	if errors.As(err, &http) && http.Response != nil {
@@ -290,7 +289,7 @@ func (b *Bot) reply(ctx context.Context, e *told, a *answer) error {
 func (b *Bot) progressed(ctx context.Context, e *told) error {
 	var a answer
 	err := b.post(ctx, map[string]any{"invitation_id": *e.StateKey}, &a)
-	if r := (*refused)(nil); errors.As(err, &r) && r.status == http.StatusNotFound {
+	if r := (*telephony.Refused)(nil); errors.As(err, &r) && r.Status == http.StatusNotFound {
 		return nil // a client made it
 	}
 	if err != nil || a.Reply == nil {
@@ -377,54 +376,12 @@ type result struct {
 	Problem      string    `json:"problem"`
 }
 
-// refused is an answer of the server that is no success.
-type refused struct {
-	status  int
-	errcode string
-}
-
-func (r *refused) Error() string {
-	return fmt.Sprintf("the server answered %d %s", r.status, r.errcode)
-}
-
-const (
-	// commandPatience bounds a command, answerBytes what the server says about it.
-	commandPatience = 30 * time.Second
-	answerBytes     = 1 << 20
-)
+// commandPatience bounds a command.
+const commandPatience = 30 * time.Second
 
 // post asks the server about a message.
 func (b *Bot) post(ctx context.Context, request, response any) error {
 	ctx, cancel := context.WithTimeout(ctx, commandPatience)
 	defer cancel()
-	text, err := json.Marshal(request)
-	if err != nil {
-		return err
-	}
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimSuffix(b.cfg.Homeserver, "/")+"/_roomline/telephony/v1/commands", bytes.NewReader(text))
-	if err != nil {
-		return err
-	}
-	r.Header.Set("Authorization", "Bearer "+b.cfg.Token)
-	r.Header.Set("Content-Type", "application/json")
-	resp, err := b.cfg.HTTP.Do(r)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, answerBytes))
-	if err != nil {
-		return err
-	}
-	if resp.StatusCode != http.StatusOK {
-		var e struct {
-			ErrCode string `json:"errcode"`
-		}
-		_ = json.Unmarshal(body, &e) // what is no Matrix error has no errcode
-		return &refused{resp.StatusCode, e.ErrCode}
-	}
-	if response == nil {
-		return nil
-	}
-	return json.Unmarshal(body, response)
+	return b.server.Post(ctx, "commands", request, response)
 }

@@ -3,7 +3,6 @@ package tests
 import (
 	"context"
 	"encoding/json"
-	"net"
 	"os"
 	"os/exec"
 	"strconv"
@@ -12,6 +11,7 @@ import (
 	"time"
 
 	"github.com/roomline/roomline/internal/hstest"
+	"github.com/roomline/roomline/internal/hstest/freeport"
 )
 
 // TestJSSDKClientsShareFiles runs jssdk/media.test.mjs, which says what is tested.
@@ -41,12 +41,10 @@ func TestSEC71HostileFilesInABrowser(t *testing.T) {
 	installNodeModules(t, "hydrogen", "playwright-core")
 	dep := hstest.Start(t, hstest.Options{Configure: sharedMedia(t)})
 	u := dep.User(t, "alice")
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := freeport.Claim()
 	if err != nil {
 		t.Fatal(err)
 	}
-	port := listener.Addr().(*net.TCPAddr).Port
-	listener.Close()
 	const script = `window.canary = 1; console.log("canary"); new Image().src = "CANARY/canary"; location.href = "CANARY/canary";`
 	html := `<!doctype html><html><body><img src=x onerror='` + script + `'><script>` + script + `</script></body></html>`
 	svg := `<svg xmlns="http://www.w3.org/2000/svg" onload='` + script + `'><script>` + script + `</script></svg>`

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -22,6 +21,7 @@ import (
 
 	"github.com/roomline/roomline/internal/child"
 	"github.com/roomline/roomline/internal/hstest"
+	"github.com/roomline/roomline/internal/hstest/freeport"
 )
 
 // TestNewcomerStartsServerAndSignsIn does what the README tells first: roomline serve --dev in an empty folder, and then
@@ -96,12 +96,10 @@ func newcomer(t *testing.T, as *syscall.Credential) {
 // serveDev runs roomline serve --dev until stop is called, and returns the summary that it prints.
 func serveDev(t *testing.T, dir string, as *syscall.Credential) (summary string, stop func()) {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	address, err := freeport.Address()
 	if err != nil {
 		t.Fatal(err)
 	}
-	address := l.Addr().String()
-	l.Close()
 	cmd := exec.Command(hstest.Binary(t), "serve", "--dev", "--data", filepath.Join(dir, "data"), "--listen", address)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "HOME="+dir)

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"os/exec"
 	"strings"
@@ -14,6 +13,7 @@ import (
 	"go.yaml.in/yaml/v4"
 
 	"github.com/roomline/roomline/internal/hstest"
+	"github.com/roomline/roomline/internal/hstest/freeport"
 )
 
 // telecom is a mail server, a short message centre, and what the configuration says of them.
@@ -115,12 +115,10 @@ func (c *telecom) outsideBridge(t *testing.T, dep *hstest.Deployment, process in
 	for _, token := range []string{"as_token", "hs_token"} {
 		dep.Secret(registration[token].(string), "a token of the bridge")
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	address, err := freeport.Address()
 	if err != nil {
 		t.Fatal(err)
 	}
-	address := listener.Addr().String()
-	listener.Close()
 	return hstest.Telephony(t, map[string]any{
 		"homeserver": dep.BaseURL(process), "as_token": registration["as_token"], "hs_token": registration["hs_token"], "listen": address,
 		"telephony": c.section("in_process"),

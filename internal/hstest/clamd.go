@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/roomline/roomline/internal/hstest/freeport"
 )
 
 // ClamdStreamMax is the StreamMaxLength of a Clamd.
@@ -43,7 +45,7 @@ func Clamd(t testing.TB) *ClamdDaemon {
 	if _, err := os.Stat(binary); err != nil {
 		t.Fatal("hstest: clamd is missing: install it (Debian: apt-get install clamav-daemon clamav)")
 	}
-	address, err := freeAddress()
+	address, err := freeport.Address()
 	if err != nil {
 		t.Fatalf("hstest: %v", err)
 	}

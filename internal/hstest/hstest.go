@@ -269,16 +269,6 @@ func Main(m *testing.M) {
 	os.Exit(code)
 }
 
-// freeAddress is a loopback address that nobody listens on.
-func freeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer l.Close()
-	return l.Addr().String(), nil
-}
-
 // newHTTPClient has a connection for everybody who waits in a long poll.
 func newHTTPClient() *http.Client {
 	return &http.Client{

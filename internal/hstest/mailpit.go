@@ -14,6 +14,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/roomline/roomline/internal/hstest/freeport"
 )
 
 // MailServer is a Mailpit of the test's own: it takes every mail and delivers none.
@@ -44,8 +46,8 @@ func Mailpit(t testing.TB, o MailServerOptions) *MailServer {
 	binary, dir := tool(t, "mailpit"), t.TempDir()
 	m := &MailServer{}
 	var err error
-	if m.SMTP, err = freeAddress(); err == nil {
-		m.API, err = freeAddress()
+	if m.SMTP, err = freeport.Address(); err == nil {
+		m.API, err = freeport.Address()
 	}
 	if err != nil {
 		t.Fatalf("hstest: %v", err)

@@ -22,6 +22,8 @@ import (
 
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
+
+	"github.com/roomline/roomline/internal/hstest/freeport"
 )
 
 // ObjectStore is a server that speaks S3, of the test's own, with an empty bucket.
@@ -98,7 +100,7 @@ func VersityGW(t testing.TB) *ObjectStore {
 
 func newObjectStore(t testing.TB) *ObjectStore {
 	t.Helper()
-	address, err := freeAddress()
+	address, err := freeport.Address()
 	if err != nil {
 		t.Fatalf("hstest: %v", err)
 	}

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/roomline/roomline/internal/child"
+	"github.com/roomline/roomline/internal/hstest/freeport"
 )
 
 // stopPatience is how long a process may take to stop in good order.
@@ -43,10 +44,10 @@ type program struct {
 func newProcess(binary, dir string, index int, opts Options) (*process, error) {
 	p := &process{index: index, binary: binary, env: opts.Env}
 	var err error
-	if p.address, err = freeAddress(); err != nil {
+	if p.address, err = freeport.Address(); err != nil {
 		return nil, err
 	}
-	if p.admin, err = freeAddress(); err != nil {
+	if p.admin, err = freeport.Address(); err != nil {
 		return nil, err
 	}
 	own := filepath.Join(dir, fmt.Sprintf("process%d", index))

@@ -10,6 +10,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+
+	"github.com/roomline/roomline/internal/hstest/freeport"
 )
 
 // SlapdSuffix is where the tree of a Slapd begins.
@@ -36,7 +38,7 @@ func Slapd(t testing.TB, ldif []byte) *SlapdServer {
 			t.Fatalf("hstest: %s is missing: install it (Debian: apt-get install slapd)", binary)
 		}
 	}
-	address, err := freeAddress()
+	address, err := freeport.Address()
 	if err != nil {
 		t.Fatalf("hstest: %v", err)
 	}

@@ -17,6 +17,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/roomline/roomline/internal/hstest/freeport"
 )
 
 // SMSCServer is a short message centre of the test's own, which speaks SMPP 3.4. It is of others' making (tests/smsc).
@@ -87,7 +89,12 @@ func SMSC(t testing.TB) *SMSCServer {
 	s := &SMSCServer{SystemID: "roomline", Password: "secret", CAFile: filepath.Join(t.TempDir(), "cert.pem")}
 	key := filepath.Join(filepath.Dir(s.CAFile), "key.pem")
 	s.RootCAs = writeCertificate(t, s.CAFile, key)
-	s.Address, s.TLSAddress, s.control = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
+	for _, address := range []*string{&s.Address, &s.TLSAddress, &s.control} {
+		var err error
+		if *address, err = freeport.Address(); err != nil {
+			t.Fatalf("hstest: %v", err)
+		}
+	}
 	port := func(address string) string { _, port, _ := net.SplitHostPort(address); return port }
 	s.command = func() *exec.Cmd {
 		return exec.Command("node", filepath.Join(folder, "smsc.mjs"), "--smpp", port(s.Address), "--tls", port(s.TLSAddress),
@@ -162,14 +169,6 @@ func (s *SMSCServer) Restart(t testing.TB) {
 		line := s.logs.find("listening smpp=")
 		if !strings.HasSuffix(line, " .") {
 			return errors.New("it does not listen yet")
-		}
-		// It took free ports at its first start, and keeps them.
-		var smpp, tls, control int
-		if _, err := fmt.Sscanf(line, "listening smpp=%d control=%d tls=%d .", &smpp, &control, &tls); err != nil {
-			return err
-		}
-		for address, port := range map[*string]int{&s.Address: smpp, &s.TLSAddress: tls, &s.control: control} {
-			*address = fmt.Sprintf("127.0.0.1:%d", port)
 		}
 		resp, err := http.Get("http://" + s.control + "/seen")
 		if err == nil {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/roomline/roomline/internal/child"
+	"github.com/roomline/roomline/internal/hstest/freeport"
 )
 
 const (
@@ -97,7 +98,7 @@ source: {ldap: {url: "ldap://%s", insecure: true, bind_dn: "cn=admin,dc=bench", 
 
 // startSlapd starts an OpenLDAP server with directoryPeople.
 func startSlapd(dir string) (address string, stop func(), err error) {
-	if address, err = freeAddress(); err != nil {
+	if address, err = freeport.Address(); err != nil {
 		return "", nil, err
 	}
 	config, database := filepath.Join(dir, "slapd.conf"), filepath.Join(dir, "slapd")

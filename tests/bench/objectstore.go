@@ -15,6 +15,7 @@ import (
 	"github.com/minio/minio-go/v7/pkg/credentials"
 
 	"github.com/roomline/roomline/internal/child"
+	"github.com/roomline/roomline/internal/hstest/freeport"
 )
 
 // objectStore is a MinIO of the bench's own, in which the server keeps its media, and the client library to use it directly.
@@ -35,7 +36,7 @@ func (b *bench) objects() (*objectStore, error) {
 	if b.media != nil {
 		return b.media, nil
 	}
-	address, err := freeAddress()
+	address, err := freeport.Address()
 	if err != nil {
 		return nil, err
 	}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,6 +16,7 @@ import (
 	"time"
 
 	"github.com/roomline/roomline/internal/child"
+	"github.com/roomline/roomline/internal/hstest/freeport"
 )
 
 // server is a roomline process on the bench's database.
@@ -31,10 +31,10 @@ type server struct {
 func newServer(binary, dir, dsn string) (*server, error) {
 	s := &server{binary: binary, config: filepath.Join(dir, "roomline.yaml")}
 	var err error
-	if s.address, err = freeAddress(); err != nil {
+	if s.address, err = freeport.Address(); err != nil {
 		return nil, err
 	}
-	if s.admin, err = freeAddress(); err != nil {
+	if s.admin, err = freeport.Address(); err != nil {
 		return nil, err
 	}
 	s.settings = map[string]any{
@@ -63,15 +63,6 @@ func (s *server) configure(settings map[string]any) error {
 		return err
 	}
 	return os.WriteFile(s.config, text, 0o600)
-}
-
-func freeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer l.Close()
-	return l.Addr().String(), nil
 }
 
 // start starts the process and says how long it took until it was ready.

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/roomline/roomline/internal/child"
+	"github.com/roomline/roomline/internal/hstest/freeport"
 )
 
 // insertRate is the database's own rate of single-row INSERT+COMMIT: a table with 500 bytes a row, a prepared statement on
@@ -104,7 +105,7 @@ func serveEcho(address string) error {
 
 // startEcho starts the echo process and returns its address.
 func startEcho() (address string, stop func(), err error) {
-	if address, err = freeAddress(); err != nil {
+	if address, err = freeport.Address(); err != nil {
 		return "", nil, err
 	}
 	self, err := os.Executable()

@@ -280,6 +280,21 @@ func fill(t testing.TB, db *sql.DB, root, her, bob *hstest.User) (room string) {
 		`INSERT INTO outbox (organisation_id, kind, medium, address, sender, state, next_ts, expires_ts, created_ts)
 			SELECT organisation_id, 'code', 'email', 'somebody@example.net', user_id, 'failed', 0, 0, 0 FROM users WHERE user_id = $1`,
 		`INSERT INTO commands (event_id, sender, created_ts, claimed_ts) VALUES ('$x', $1, 4000000000000, 4000000000000)`,
+		`INSERT INTO rtc_rooms (alias, room_nid, slot_id, created_ts) SELECT 'a', min(room_nid), 's', 0 FROM rooms WHERE $1 <> ''`,
+		`INSERT INTO rtc_participants (alias, identity, user_id, device_id, member_id, rights, token_expires_ts) VALUES ('a', $1 || ':D', $1, 'D', '', '{}', 4000000000000)`,
+		`INSERT INTO rtc_orders (alias, identity, action, next_ts, created_ts) VALUES ('other', $1 || ':D', 'remove', 4000000000000, 0)`,
+		`INSERT INTO meetings (meeting_id, organisation_id, room_nid, organiser, kind, title, start_ts, end_ts, timezone, uid, created_ts)
+			SELECT 'm', organisation_id, (SELECT min(room_nid) FROM rooms), user_id, 'scheduled', '` + herName + `', 0, 1, 'UTC', 'u', 0 FROM users WHERE user_id = $1`,
+		`INSERT INTO meeting_invitees (invitee_id, meeting_id, user_id, created_ts) VALUES ('e', 'm', $1, 0)`,
+		`INSERT INTO recordings (recording_id, organisation_id, room_nid, alias, started_by, recorder, state, created_ts)
+			SELECT 'r', organisation_id, (SELECT min(room_nid) FROM rooms), 'a', user_id, 'egress', 'stopped', 0 FROM users WHERE user_id = $1`,
+		`INSERT INTO recording_consents VALUES ('r', $1, 'yes', 'page', 0)`,
+		`INSERT INTO phone_pins (pin_hash, organisation_id, room_nid, sealed, user_id, created_ts, expires_ts)
+			SELECT '\x01', organisation_id, (SELECT min(room_nid) FROM rooms), '\x01', user_id, 0, 4000000000000 FROM users WHERE user_id = $1`,
+		`INSERT INTO phone_calls (call_id, organisation_id, room_nid, direction, trunk, number, user_id, requested_by, state, created_ts)
+			SELECT v.id, organisation_id, (SELECT min(room_nid) FROM rooms), 'out', 't', '+32470000000', v.ghost, users.user_id, 'ended', 0
+			FROM users, (VALUES ('c1', $1::text), ('c2', '@phone:x')) v (id, ghost) WHERE user_id = $1`,
+		`INSERT INTO phone_spending SELECT organisation_id, current_date, 1, 0 FROM users WHERE user_id = $1`,
 		`INSERT INTO outbox_spending SELECT organisation_id, current_date, 'email', 1, 0 FROM users WHERE user_id = $1`,
 		`INSERT INTO outbox_pauses SELECT organisation_id, 1, 0 FROM users WHERE user_id = $1`,
 		`INSERT INTO outbox_refusals SELECT '\x01', 0 WHERE $1 <> ''`,

@@ -25,7 +25,8 @@ var layers = []layer{
 	{[]string{"internal/archtest/..."}, []string{"internal/archtest/..."}},
 	{[]string{"internal/pgcluster/cmd/..."}, []string{"internal/pgcluster"}},
 	{[]string{"internal/store/storetest"}, []string{"internal/pgcluster", "internal/store"}},
-	{[]string{"internal/hstest"}, []string{"internal/child", "internal/pgcluster", "internal/store/storetest", "internal/matrix"}},
+	{[]string{"internal/hstest"}, []string{"internal/child", "internal/pgcluster", "internal/store/storetest", "internal/matrix", "internal/hstest/freeport"}},
+	{[]string{"internal/hstest/freeport"}, nil},
 
 	// The API folders.
 	{[]string{"clientapi/..."}, []string{"clientapi/...", "roomserver", "roomserver/event", "roomserver/signing", "roomserver/view", lower}},
@@ -49,7 +50,7 @@ var layers = []layer{
 }
 
 // lower stands for the packages of internal/ that a server is made of.
-const lower = "internal/{matrix,limits,strictjson,store,httpapi,journal,ratelimit,housekeeping,fedclient,outbound,people,seal,outbox,commands}"
+const lower = "internal/{matrix,limits,strictjson,store,httpapi,journal,ratelimit,housekeeping,fedclient,outbound,people,seal,outbox,commands,phone,sfu}"
 
 // standardOnly are the packages that import the standard library only.
 var standardOnly = []string{"internal/matrix", "internal/limits"}

@@ -256,6 +256,37 @@ var Inventory = []Personal{
 		NotExported: "what came of commands to a bot; the commands are events, and the invitations are exported",
 	},
 	impersonal("outbox_spending"), impersonal("outbox_pauses"),
+	impersonal("rtc_rooms"), impersonal("phone_spending"),
+	{
+		Table: "rtc_participants", Erase: `DELETE FROM rtc_participants WHERE user_id = $1`,
+		Export: `SELECT r.room_id, p.device_id, p.joined_ts, p.left_ts
+			FROM rtc_participants p JOIN rtc_rooms m USING (alias) JOIN rooms r USING (room_nid) WHERE p.user_id = $1 ORDER BY p.joined_ts`,
+	},
+	{Table: "rtc_orders", Residue: []string{"identity"}, Why: "whom the SFU has still to put out, until it has", NotExported: "a queue that is empty a moment later"},
+	{
+		Table: "meetings", Erase: `DELETE FROM meetings WHERE organiser = $1`,
+		Export: `SELECT m.meeting_id, r.room_id, m.kind, m.title, m.start_ts, m.end_ts, m.timezone, m.recurrence, m.created_ts, m.cancelled_ts
+			FROM meetings m JOIN rooms r USING (room_nid) WHERE m.organiser = $1 ORDER BY m.created_ts`,
+	},
+	{
+		Table: "meeting_invitees", Erase: `DELETE FROM meeting_invitees WHERE user_id = $1`,
+		Export: `SELECT meeting_id, role, answer, answer_ts FROM meeting_invitees WHERE user_id = $1 ORDER BY created_ts`,
+	},
+	{
+		Table: "recordings", Erase: `UPDATE recordings SET started_by = '' WHERE started_by = $1`,
+		Export: `SELECT r.room_id, c.recorder, c.state, c.created_ts, c.ended_ts FROM recordings c JOIN rooms r USING (room_nid) WHERE c.started_by = $1 ORDER BY c.created_ts`,
+	},
+	{
+		Table: "recording_consents", Erase: `DELETE FROM recording_consents WHERE user_id = $1`,
+		Export: `SELECT recording_id, answer, means, ts FROM recording_consents WHERE user_id = $1 ORDER BY ts`,
+	},
+	{Table: "phone_pins", Erase: `DELETE FROM phone_pins WHERE user_id = $1`, NotExported: secretOfUse},
+	{
+		Table: "phone_calls",
+		Erase: `WITH own AS (DELETE FROM phone_calls WHERE user_id = $1)
+			UPDATE phone_calls SET requested_by = '', number = '', name = '' WHERE user_id <> $1 AND requested_by = $1`,
+		Export: `SELECT direction, number, name, state, created_ts, answered_ts, ended_ts FROM phone_calls WHERE user_id = $1 OR requested_by = $1 ORDER BY created_ts`,
+	},
 	{Table: "outbox_refusals", Why: "hashes of addresses that shall never be written to again", NotExported: "hashes of addresses that shall never be written to again"},
 	{Table: "appservices", Residue: []string{"created_by"}, Why: "who answers for the application service", NotExported: "what an administrator has registered"},
 	{

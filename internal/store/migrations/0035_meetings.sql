@@ -1,0 +1,232 @@
+-- +goose Up
+
+-- What meets: rooms of the SFU, who is in them, and who has to go.
+
+-- A MatrixRTC slot of a room, as the SFU knows it.
+CREATE TABLE rtc_rooms (
+    -- The name of the LiveKit room (livekit_alias). It is made of the room, the slot and random bits, and tells nothing.
+    alias            text    COLLATE "C" PRIMARY KEY,
+    room_nid         bigint  NOT NULL REFERENCES rooms ON DELETE CASCADE,
+    slot_id          text    COLLATE "C" NOT NULL,
+    created_ts       bigint  NOT NULL,
+    -- The session that is on: since when, and what the SFU calls it; null when nobody is there.
+    started_ts       bigint,
+    sid              text    COLLATE "C" NOT NULL DEFAULT '',
+    -- When it ends for want of more minutes; null without such a limit.
+    ends_ts          bigint,
+    UNIQUE (room_nid, slot_id)
+);
+CREATE INDEX rtc_rooms_on ON rtc_rooms (started_ts) WHERE started_ts IS NOT NULL;
+
+-- Who may enter a room of the SFU, or is in it. A row is made when a token is minted.
+CREATE TABLE rtc_participants (
+    alias            text    COLLATE "C" NOT NULL REFERENCES rtc_rooms ON DELETE CASCADE,
+    -- The LiveKit identity: user_id:device_id for older clients, the pseudonym of MSC4195 for newer ones.
+    identity         text    COLLATE "C" NOT NULL,
+    user_id          text    COLLATE "C" NOT NULL,
+    -- Empty for a device of another server that did not name itself.
+    device_id        text    COLLATE "C" NOT NULL,
+    -- The member.id of m.rtc.member; empty for older clients.
+    member_id        text    COLLATE "C" NOT NULL,
+    -- What the last token, or the last change, allowed: as JSON, to see what changed.
+    rights           bytea   NOT NULL,
+    -- Until when the last token lets in.
+    token_expires_ts bigint  NOT NULL,
+    -- When the media came and went, by the SFU's word; null where they have not.
+    joined_ts        bigint,
+    left_ts          bigint,
+    -- What the SFU calls this stay: words about an older one change nothing.
+    sid              text    COLLATE "C" NOT NULL DEFAULT '',
+    -- The delayed event that ends the membership, handed over by the client (MSC4195), and when it has to be restarted.
+    delay_id         text    COLLATE "C",
+    restart_ts       bigint,
+    PRIMARY KEY (alias, identity)
+);
+CREATE INDEX rtc_participants_user ON rtc_participants (user_id, device_id);
+CREATE INDEX rtc_participants_in ON rtc_participants (alias) WHERE joined_ts IS NOT NULL AND left_ts IS NULL;
+CREATE INDEX rtc_participants_restart ON rtc_participants (restart_ts) WHERE delay_id IS NOT NULL;
+CREATE INDEX rtc_participants_over ON rtc_participants (token_expires_ts) WHERE joined_ts IS NULL OR left_ts IS NOT NULL;
+
+-- What the SFU has still to be told: it is asked again until it has answered.
+CREATE TABLE rtc_orders (
+    order_id         bigint  GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    alias            text    COLLATE "C" NOT NULL,
+    -- Whom it is about; empty for the whole room.
+    identity         text    COLLATE "C" NOT NULL,
+    -- 'check': look whether the person may be there, and with which rights. 'remove' and 'end' (the whole room): whatever is allowed now.
+    action           text    COLLATE "C" NOT NULL CHECK (action IN ('check', 'remove', 'end')),
+    next_ts          bigint  NOT NULL,
+    attempts         int     NOT NULL DEFAULT 0,
+    created_ts       bigint  NOT NULL
+);
+CREATE INDEX rtc_orders_next ON rtc_orders (next_ts);
+
+-- Meetings
+
+-- A meeting that was arranged, or is somebody's own. Its room is an ordinary room.
+CREATE TABLE meetings (
+    meeting_id       text    COLLATE "C" PRIMARY KEY,
+    organisation_id  bigint  NOT NULL REFERENCES organisations,
+    room_nid         bigint  NOT NULL REFERENCES rooms ON DELETE CASCADE,
+    organiser        text    COLLATE "C" NOT NULL REFERENCES users,
+    -- 'instant': somebody met in a room. 'personal': the organiser's own room, one each.
+    kind             text    COLLATE "C" NOT NULL CHECK (kind IN ('instant', 'scheduled', 'personal')),
+    title            text    NOT NULL,
+    -- The first time; 0 for those without.
+    start_ts         bigint  NOT NULL,
+    end_ts           bigint  NOT NULL,
+    timezone         text    COLLATE "C" NOT NULL,
+    -- An RRULE without its name, or empty.
+    recurrence       text    COLLATE "C" NOT NULL DEFAULT '',
+    -- iCalendar's UID and SEQUENCE.
+    uid              text    COLLATE "C" NOT NULL UNIQUE,
+    sequence         int     NOT NULL DEFAULT 0,
+    -- The next time, or the one that is on: its start and end; null when there is none any more.
+    next_start_ts    bigint,
+    next_end_ts      bigint,
+    created_ts       bigint  NOT NULL,
+    cancelled_ts     bigint,
+    -- When people were last told that it begins.
+    reminded_ts      bigint
+);
+CREATE UNIQUE INDEX meetings_personal ON meetings (organiser) WHERE kind = 'personal' AND cancelled_ts IS NULL;
+CREATE INDEX meetings_room ON meetings (room_nid);
+CREATE INDEX meetings_organiser ON meetings (organiser, created_ts);
+CREATE INDEX meetings_organisation ON meetings (organisation_id, created_ts);
+CREATE INDEX meetings_next ON meetings (next_end_ts) WHERE cancelled_ts IS NULL AND next_end_ts IS NOT NULL;
+
+-- Who was asked to a meeting.
+CREATE TABLE meeting_invitees (
+    invitee_id       text    COLLATE "C" PRIMARY KEY,
+    meeting_id       text    COLLATE "C" NOT NULL REFERENCES meetings ON DELETE CASCADE,
+    -- A user, or else an address.
+    user_id          text    COLLATE "C",
+    medium           text    COLLATE "C" NOT NULL DEFAULT '' CHECK (medium IN ('', 'email', 'msisdn')),
+    address          text    COLLATE "C" NOT NULL DEFAULT '',
+    name             text    NOT NULL DEFAULT '',
+    language         text    COLLATE "C" NOT NULL DEFAULT '',
+    -- What they are in the meeting.
+    role             text    COLLATE "C" NOT NULL DEFAULT 'attendee' CHECK (role IN ('attendee', 'presenter', 'moderator')),
+    invitation_id    text    COLLATE "C" REFERENCES invitations ON DELETE SET NULL,
+    created_ts       bigint  NOT NULL,
+    -- What the invitee said: '', 'accepted', 'tentative', 'declined'.
+    answer           text    COLLATE "C" NOT NULL DEFAULT '',
+    answer_ts        bigint,
+    removed_ts       bigint,
+    CHECK ((user_id IS NULL) = (medium <> ''))
+);
+CREATE INDEX meeting_invitees_meeting ON meeting_invitees (meeting_id);
+CREATE INDEX meeting_invitees_user ON meeting_invitees (user_id) WHERE user_id IS NOT NULL;
+CREATE INDEX meeting_invitees_invitation ON meeting_invitees (invitation_id) WHERE invitation_id IS NOT NULL;
+
+-- Recordings that were asked for, run, or are kept.
+CREATE TABLE recordings (
+    recording_id     text    COLLATE "C" PRIMARY KEY,
+    organisation_id  bigint  NOT NULL REFERENCES organisations,
+    room_nid         bigint  NOT NULL REFERENCES rooms ON DELETE CASCADE,
+    alias            text    COLLATE "C" NOT NULL,
+    started_by       text    COLLATE "C" NOT NULL,
+    -- 'egress': LiveKit writes a file. Otherwise the id of the application service that records.
+    recorder         text    COLLATE "C" NOT NULL,
+    egress_id        text    COLLATE "C" NOT NULL DEFAULT '',
+    state            text    COLLATE "C" NOT NULL CHECK (state IN ('asking', 'recording', 'stopping', 'stopped', 'failed')),
+    -- Where the file is, in the store of recordings.
+    object_key       text    COLLATE "C" NOT NULL DEFAULT '',
+    bytes            bigint  NOT NULL DEFAULT 0,
+    problem          text    COLLATE "C" NOT NULL DEFAULT '',
+    created_ts       bigint  NOT NULL,
+    started_ts       bigint,
+    ended_ts         bigint,
+    -- When the file is deleted; null when there is none.
+    expires_ts       bigint
+);
+CREATE UNIQUE INDEX recordings_on ON recordings (room_nid) WHERE state IN ('asking', 'recording', 'stopping');
+CREATE INDEX recordings_organisation ON recordings (organisation_id, created_ts);
+CREATE INDEX recordings_expiry ON recordings (expires_ts) WHERE expires_ts IS NOT NULL;
+
+-- What those who are in a meeting said to its recording.
+CREATE TABLE recording_consents (
+    recording_id     text    COLLATE "C" NOT NULL REFERENCES recordings ON DELETE CASCADE,
+    user_id          text    COLLATE "C" NOT NULL,
+    -- 'yes' or 'no'; by clicking, or by a key of a phone.
+    answer           text    COLLATE "C" NOT NULL CHECK (answer IN ('yes', 'no')),
+    means            text    COLLATE "C" NOT NULL,
+    ts               bigint  NOT NULL,
+    PRIMARY KEY (recording_id, user_id)
+);
+CREATE INDEX recording_consents_user ON recording_consents (user_id);
+
+-- Phones
+
+-- What a caller types to be let in: one for each invitee, so that the phone has a name.
+CREATE TABLE phone_pins (
+    -- A keyed hash of the digits.
+    pin_hash         bytea   PRIMARY KEY,
+    organisation_id  bigint  NOT NULL REFERENCES organisations,
+    room_nid         bigint  NOT NULL REFERENCES rooms ON DELETE CASCADE,
+    -- The digits, encrypted, to show them to the invitee again.
+    sealed           bytea   NOT NULL,
+    -- Whose it is: an invitation's, or a user's.
+    invitation_id    text    COLLATE "C" REFERENCES invitations ON DELETE CASCADE,
+    user_id          text    COLLATE "C" REFERENCES users,
+    created_ts       bigint  NOT NULL,
+    expires_ts       bigint  NOT NULL,
+    CHECK ((invitation_id IS NULL) <> (user_id IS NULL))
+);
+CREATE UNIQUE INDEX phone_pins_invitation ON phone_pins (room_nid, invitation_id) WHERE invitation_id IS NOT NULL;
+CREATE UNIQUE INDEX phone_pins_user ON phone_pins (room_nid, user_id) WHERE user_id IS NOT NULL;
+CREATE INDEX phone_pins_expiry ON phone_pins (expires_ts);
+
+-- Calls of phones into meetings and out of them.
+CREATE TABLE phone_calls (
+    call_id          text    COLLATE "C" PRIMARY KEY,
+    organisation_id  bigint  NOT NULL REFERENCES organisations,
+    room_nid         bigint  NOT NULL REFERENCES rooms ON DELETE CASCADE,
+    direction        text    COLLATE "C" NOT NULL CHECK (direction IN ('in', 'out')),
+    trunk            text    COLLATE "C" NOT NULL,
+    -- The other end's number, E.164 with +; empty if it is withheld.
+    number           text    COLLATE "C" NOT NULL,
+    name             text    NOT NULL DEFAULT '',
+    -- The ghost that is in the room for the phone, and its device.
+    user_id          text    COLLATE "C" NOT NULL DEFAULT '',
+    device_id        text    COLLATE "C" NOT NULL DEFAULT '',
+    identity         text    COLLATE "C" NOT NULL DEFAULT '',
+    -- Who asked for it: the member who has a number called.
+    requested_by     text    COLLATE "C" NOT NULL DEFAULT '',
+    invitation_id    text    COLLATE "C" REFERENCES invitations ON DELETE SET NULL,
+    language         text    COLLATE "C" NOT NULL DEFAULT '',
+    state            text    COLLATE "C" NOT NULL CHECK (state IN ('queued', 'dialling', 'ringing', 'waiting', 'answered', 'ended', 'failed')),
+    -- Why it ended, in a word.
+    cause            text    COLLATE "C" NOT NULL DEFAULT '',
+    -- What it may last at most.
+    seconds_allowed  int     NOT NULL DEFAULT 0,
+    -- The bridge that has it, until lease_ts.
+    lease            text    COLLATE "C",
+    lease_ts         bigint,
+    -- Somebody wants it to end.
+    hangup_ts        bigint,
+    created_ts       bigint  NOT NULL,
+    answered_ts      bigint,
+    ended_ts         bigint,
+    -- In millionths of the currency of the configuration.
+    cost             bigint  NOT NULL DEFAULT 0
+);
+CREATE INDEX phone_calls_room ON phone_calls (room_nid, created_ts);
+CREATE INDEX phone_calls_organisation ON phone_calls (organisation_id, created_ts);
+CREATE INDEX phone_calls_on ON phone_calls (lease_ts) WHERE state IN ('queued', 'dialling', 'ringing', 'waiting', 'answered');
+CREATE INDEX phone_calls_user ON phone_calls (user_id) WHERE user_id <> '';
+
+-- What calls have cost, and how long they were, by day.
+CREATE TABLE phone_spending (
+    organisation_id  bigint  NOT NULL REFERENCES organisations,
+    day              date    NOT NULL,
+    seconds          bigint  NOT NULL DEFAULT 0,
+    cost             bigint  NOT NULL DEFAULT 0,
+    PRIMARY KEY (organisation_id, day)
+);
+
+-- A meeting is its organiser's organisation's, and so is a number that lets somebody in.
+ALTER TABLE meetings ADD CONSTRAINT meetings_wall
+    FOREIGN KEY (organiser, organisation_id) REFERENCES users (user_id, organisation_id) ON UPDATE CASCADE;
+ALTER TABLE phone_pins ADD CONSTRAINT phone_pins_wall
+    FOREIGN KEY (user_id, organisation_id) REFERENCES users (user_id, organisation_id) ON UPDATE CASCADE;

@@ -27,6 +27,9 @@ type Telephony struct {
 	// SMS is short messages. In dev mode, without a transport, they can be read in the development inbox.
 	SMS SMS `yaml:"sms"`
 
+	// Voice is phone calls into meetings and out of them.
+	Voice Voice `yaml:"voice"`
+
 	// Limits are what the operator allows to be sent. Organisations may decide on less in their policy "messages".
 	Limits TelephonyLimits `yaml:"limits"`
 }
@@ -249,7 +252,7 @@ type Bridge struct {
 
 func defaultTelephony() Telephony {
 	return Telephony{
-		Mode: TelephonyInProcess, Email: Email{SMTP: SMTP{TLS: "starttls"}}, SMS: SMS{
+		Mode: TelephonyInProcess, Voice: defaultVoice(), Email: Email{SMTP: SMTP{TLS: "starttls"}}, SMS: SMS{
 			Window: time.Minute, Currency: "EUR", Price: "0.10",
 			SMPP: SMPP{Timeout: 10 * time.Second, EnquireLink: 30 * time.Second, Window: 10, ReceiptIDs: "auto"},
 		},
@@ -292,6 +295,7 @@ func (t *Telephony) check(l *complaints) {
 		}
 	}
 	t.SMS.checkTransport(l)
+	t.Voice.check(l)
 	t.Limits.check(l)
 }
 

@@ -27,6 +27,7 @@ import (
 	"github.com/roomline/roomline/clientapi/guests"
 	"github.com/roomline/roomline/clientapi/identity"
 	"github.com/roomline/roomline/clientapi/invitations"
+	"github.com/roomline/roomline/clientapi/meetings"
 	"github.com/roomline/roomline/clientapi/outbox"
 	"github.com/roomline/roomline/clientapi/presence"
 	"github.com/roomline/roomline/clientapi/push"
@@ -77,6 +78,7 @@ type app struct {
 	identity    *identity.Server
 	scim        *scim.Server
 	guests      *guests.Server
+	meetings    *meetings.Server
 	branding    *branding.Server
 	outbox      *outbox.Server
 	registry    *appservices.Registry
@@ -197,6 +199,9 @@ func newApp(ctx context.Context, cfg *config.Config, st *store.Store, sealKey [3
 		return nil, err
 	}
 	if a.guests, err = a.newGuests(sealKey); err != nil {
+		return nil, err
+	}
+	if a.meetings, err = a.newMeetings(sealKey); err != nil {
 		return nil, err
 	}
 	a.admin, err = admin.New(admin.Config{
@@ -361,6 +366,7 @@ func (a *app) tables(services []config.Service) [][]httpapi.Route {
 		case config.ServeClient:
 			tables = append(tables, a.client.Routes(), a.sync.Routes(), a.media.Routes(), a.appservices.Routes(), a.admin.Routes(), a.contacts.Routes(), a.scim.Routes(),
 				a.outbox.Routes(), a.invitations.Routes(), a.guests.Routes(), a.branding.Routes(), a.transports.Routes, a.identity.Routes(),
+				a.meetings.Routes(),
 			)
 			if !slices.Contains(services, config.ServeFederation) {
 				tables = append(tables, federation.OpenIDRoutes(a.store, a.clock))
@@ -425,6 +431,7 @@ func (a *app) run(ctx context.Context) error {
 		"sessions": a.sessions.Run, "presence": a.presence.Run, "push": a.push.Run, "client API": a.client.Run,
 		"administration": a.admin.Run, "accounts": a.people.Run, "media": a.media.Run, "application services": a.appservices.Run,
 		"signing keys": a.keys.Run, "outbox": a.outbox.Run, "invitations": a.invitations.Run, "guests": a.guests.Run,
+		"meetings":    a.meetings.Run,
 		"rate limits": a.limiter.Run,
 	} {
 		parts.Go(func() {

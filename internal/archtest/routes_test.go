@@ -14,6 +14,7 @@ import (
 	"github.com/roomline/roomline/clientapi/guests"
 	"github.com/roomline/roomline/clientapi/identity"
 	"github.com/roomline/roomline/clientapi/invitations"
+	"github.com/roomline/roomline/clientapi/meetings"
 	"github.com/roomline/roomline/clientapi/outbox"
 	"github.com/roomline/roomline/clientapi/scim"
 	clientsync "github.com/roomline/roomline/clientapi/sync"
@@ -36,6 +37,7 @@ func routes() []httpapi.Route {
 	all = append(all, (&outbox.Server{}).Routes()...)
 	all = append(all, (&invitations.Server{}).Routes()...)
 	all = append(all, (&guests.Server{}).Routes()...)
+	all = append(all, (&meetings.Server{}).Routes()...)
 	all = append(all, (&branding.Server{}).Routes()...)
 	all = append(all, (&inbox.Inbox{}).Routes()...)
 	return append(all, federation.Routes(nil, nil, nil)...)

@@ -1,0 +1,329 @@
+package meetings
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/roomline/roomline/internal/limits"
+	"github.com/roomline/roomline/internal/matrix"
+	"github.com/roomline/roomline/internal/store"
+)
+
+// MintRequest asks for a token. Whoever asks has made sure that it is this user, and this device.
+type MintRequest struct {
+	Room   matrix.RoomID
+	Slot   string
+	User   matrix.UserID
+	Device string
+	// MemberID is what the client calls its membership. Legacy clients have none: they are known by user and device.
+	MemberID string
+	Legacy   bool
+	// Name is told to the SFU, and by it to everybody in the call; empty for none.
+	Name string
+}
+
+// Token lets into a room of the SFU.
+type Token struct {
+	URL, JWT, Identity, Alias string
+}
+
+// identity is what the SFU knows the participant by.
+//
+// Spec: MSC4195, pseudonymous-livekit-participant-identity
+func (r *MintRequest) identity() string {
+	if r.Legacy {
+		return string(r.User) + ":" + r.Device
+	}
+	return hashOf(string(r.User), r.Device, r.MemberID)
+}
+
+// Unavailable says that the SFU is away, or does not answer in time.
+func unavailable() *matrix.Error {
+	e := matrix.NewError(http.StatusServiceUnavailable, errUnavailable, "meetings are not available at the moment; messages are")
+	e.RetryAfter = 5 * time.Second
+	return e
+}
+
+const errUnavailable matrix.ErrCode = "ORG.ROOMLINE.MEETINGS_UNAVAILABLE"
+
+// Mint gives a token to who may be in the call: see the package comment.
+func (s *Server) Mint(ctx context.Context, r MintRequest) (Token, error) {
+	if s.cfg.SFU == nil {
+		return Token{}, matrix.Unrecognized()
+	}
+	alias, identity := s.AliasOf(r.Room, r.Slot), r.identity()
+	for range 3 {
+		if !s.alive.has(alias, s.cfg.Clock.Now()) {
+			if err := s.open(ctx, &r, alias); err != nil {
+				return Token{}, err
+			}
+		}
+		rights, err := s.minter.take(ctx, s, &place{MintRequest: r, alias: alias, identity: identity})
+		if errors.Is(err, errNoRoom) {
+			s.alive.forget(alias)
+			continue
+		}
+		if err != nil {
+			return Token{}, err
+		}
+		jwt, err := s.cfg.SFU.Token(TokenRequest{Room: alias, Identity: identity, Name: r.Name, Rights: rights, TTL: limits.CallToken})
+		if err != nil {
+			return Token{}, fmt.Errorf("sign a token: %w", err)
+		}
+		return Token{URL: s.cfg.SFU.PublicURL(), JWT: jwt, Identity: identity, Alias: alias}, nil
+	}
+	return Token{}, unavailable()
+}
+
+// open makes the room at the SFU for somebody who may be there.
+func (s *Server) open(ctx context.Context, r *MintRequest, alias string) error {
+	facts, err := s.cfg.Store.GetRTCFacts(ctx, []store.RTCQuestion{{Room: r.Room, User: r.User, Device: matrix.DeviceID(r.Device)}}, s.now())
+	if err != nil {
+		return fmt.Errorf("ask who may be in a call: %w", err)
+	}
+	if _, err := s.judge(ctx, r.Room, r.User, r.Device, facts[0]); err != nil {
+		return err
+	}
+	allowed, err := s.limitsOf(ctx, facts[0].OrganisationID)
+	if err != nil {
+		return err
+	}
+	// Those who wait share one answer, which does not end with the request that asked first.
+	_, err, _ = s.making.Do(alias, func() (any, error) {
+		return nil, s.makeRoom(context.WithoutCancel(ctx), store.RTCRoom{Alias: alias, RoomNID: facts[0].RoomNID, SlotID: r.Slot, CreatedTS: s.now()}, allowed)
+	})
+	return err
+}
+
+func (s *Server) makeRoom(ctx context.Context, room store.RTCRoom, allowed Limits) error {
+	now := s.cfg.Clock.Now()
+	if s.alive.has(room.Alias, now) {
+		return nil
+	}
+	if err := s.cfg.Store.PutRTCRoom(ctx, room); err != nil {
+		return fmt.Errorf("note a room of the SFU: %w", err)
+	}
+	_, err := s.cfg.SFU.CreateRoom(ctx, room.Alias, RoomOptions{
+		MaxParticipants: uint32(allowed.MaxParticipants), EmptyTimeout: limits.CallRoomIdle, DepartureTimeout: limits.CallRoomIdle,
+	})
+	if err != nil {
+		s.cfg.Log.Warn("the SFU made no room", "error", err)
+		return unavailable()
+	}
+	s.alive.note(room.Alias, now.Add(limits.CallRoomKnown))
+	return nil
+}
+
+// alive is which rooms the SFU has for sure, and until when.
+type alive struct {
+	mu    sync.Mutex
+	until map[string]time.Time
+}
+
+func (a *alive) has(alias string, now time.Time) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return now.Before(a.until[alias])
+}
+
+func (a *alive) note(alias string, until time.Time) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.until == nil || len(a.until) >= maxRules {
+		a.until = make(map[string]time.Time)
+	}
+	a.until[alias] = until
+}
+
+func (a *alive) forget(alias string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.until, alias)
+}
+
+// place is one who wants to be let in.
+type place struct {
+	MintRequest
+	alias, identity string
+
+	rights Rights
+	err    error
+	done   chan struct{}
+}
+
+// errNoRoom says that the room of the SFU is not known any more.
+var errNoRoom = errors.New("meetings: the room of the SFU is not known")
+
+// minter gives places. Those who ask while it is busy are served together: a transaction costs as much for one as for many.
+type minter struct {
+	mu      sync.Mutex
+	busy    bool
+	waiting []*place
+}
+
+func (m *minter) take(ctx context.Context, s *Server, p *place) (Rights, error) {
+	p.done = make(chan struct{})
+	m.mu.Lock()
+	m.waiting = append(m.waiting, p)
+	if !m.busy {
+		m.busy = true
+		go m.work(s)
+	}
+	m.mu.Unlock()
+	select {
+	case <-p.done:
+		return p.rights, p.err
+	case <-ctx.Done():
+		return Rights{}, ctx.Err()
+	}
+}
+
+func (m *minter) work(s *Server) {
+	for {
+		m.mu.Lock()
+		if len(m.waiting) == 0 {
+			m.busy = false
+			m.mu.Unlock()
+			return
+		}
+		n := min(len(m.waiting), limits.CallBatch)
+		batch := m.waiting[:n:n]
+		m.waiting = m.waiting[n:]
+		m.mu.Unlock()
+		s.giveAll(batch)
+	}
+}
+
+// batchPatience bounds a transaction of the minter.
+const batchPatience = 10 * time.Second
+
+func (s *Server) giveAll(batch []*place) {
+	ctx, cancel := context.WithTimeout(context.Background(), batchPatience)
+	defer cancel()
+	err := s.cfg.Store.Write(ctx, func(tx *store.Tx) error { return s.give(ctx, tx, batch) })
+	for _, p := range batch {
+		if err != nil {
+			p.err = fmt.Errorf("give places in calls: %w", err)
+		}
+		close(p.done)
+	}
+}
+
+// give judges each of the batch and gives places to those who may have one. It may run several times.
+func (s *Server) give(ctx context.Context, tx *store.Tx, batch []*place) error {
+	var aliases []string
+	questions := make([]store.RTCQuestion, len(batch))
+	for i, p := range batch {
+		p.err, p.rights = nil, Rights{}
+		aliases = append(aliases, p.alias)
+		questions[i] = store.RTCQuestion{Room: p.Room, User: p.User, Device: matrix.DeviceID(p.Device), Alias: p.alias, Identity: p.identity}
+	}
+	known, err := tx.LockRTCRooms(ctx, aliases)
+	if err != nil {
+		return err
+	}
+	now := s.now()
+	facts, err := tx.GetRTCFacts(ctx, questions, now)
+	if err != nil {
+		return err
+	}
+	c := counting{s: s, tx: tx, now: now, rooms: map[string]bool{}, places: map[string]int{}, held: map[[2]string]bool{}, calls: map[int64]int{}}
+	for _, alias := range known {
+		c.rooms[alias] = true
+	}
+	var list []store.RTCParticipant
+	for i, p := range batch {
+		row, err := c.give(ctx, p, facts[i])
+		if err != nil {
+			return err
+		}
+		if row != nil {
+			list = append(list, *row)
+		}
+	}
+	if len(list) == 0 {
+		return nil
+	}
+	return tx.PutRTCParticipants(ctx, list)
+}
+
+// counting is what a batch has given so far.
+type counting struct {
+	s      *Server
+	tx     *store.Tx
+	now    matrix.Timestamp
+	rooms  map[string]bool
+	places map[string]int
+	held   map[[2]string]bool
+	calls  map[int64]int
+}
+
+// give judges one; an error is ours, what is wrong with the one is p.err. It returns what has to be stored, nil for nothing.
+func (c *counting) give(ctx context.Context, p *place, f store.RTCFacts) (*store.RTCParticipant, error) {
+	if p.rights, p.err = c.s.judge(ctx, p.Room, p.User, p.Device, f); p.err != nil {
+		return nil, nil
+	}
+	if !c.rooms[p.alias] {
+		p.err = errNoRoom
+		return nil, nil
+	}
+	allowed, err := c.s.limitsOf(ctx, f.OrganisationID)
+	if err != nil {
+		return nil, err
+	}
+	if p.err, err = c.count(ctx, p, f, allowed); p.err != nil || err != nil {
+		return nil, err
+	}
+	key := [2]string{p.alias, p.identity}
+	if c.held[key] {
+		return nil, nil // twice in a batch, with the same rights
+	}
+	c.held[key] = true
+	rights, err := json.Marshal(p.rights)
+	if err != nil {
+		return nil, err
+	}
+	return &store.RTCParticipant{
+		Alias: p.alias, Identity: p.identity, UserID: p.User, DeviceID: matrix.DeviceID(p.Device), MemberID: p.MemberID, Rights: rights,
+		TokenExpiresTS: c.now + matrix.Timestamp(limits.CallToken.Milliseconds()),
+	}, nil
+}
+
+// count takes a place within the organisation's limits.
+func (c *counting) count(ctx context.Context, p *place, f store.RTCFacts, allowed Limits) (refusal, err error) {
+	if f.EndsTS != 0 && f.EndsTS <= c.now {
+		return refused(ReasonOver, "the meeting has used up its time"), nil
+	}
+	if f.Holds || c.held[[2]string{p.alias, p.identity}] {
+		return nil, nil
+	}
+	n, seen := c.places[p.alias]
+	if !seen {
+		n = f.Places
+	}
+	if allowed.MaxParticipants > 0 && n >= allowed.MaxParticipants {
+		return refused(ReasonFull, "the meeting is full: %d may take part", allowed.MaxParticipants), nil
+	}
+	if n == 0 && !f.Started && allowed.MaxConcurrent > 0 {
+		calls, seen := c.calls[f.OrganisationID]
+		if !seen {
+			if err := c.tx.LockCallsOf(ctx, f.OrganisationID); err != nil {
+				return nil, err
+			}
+			if calls, err = c.tx.CountCallsOf(ctx, f.OrganisationID, c.now); err != nil {
+				return nil, err
+			}
+		}
+		if c.calls[f.OrganisationID] = calls; calls >= allowed.MaxConcurrent {
+			return refused(ReasonTooMany, "the organisation has %d meetings at the moment, which is all that it may have", calls), nil
+		}
+		c.calls[f.OrganisationID]++
+	}
+	c.places[p.alias] = n + 1
+	return nil, nil
+}

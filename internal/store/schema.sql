@@ -2178,12 +2178,16 @@ CREATE TABLE rtc_participants (
     -- The delayed event that ends the membership, handed over by the client (MSC4195), and when it has to be restarted.
     delay_id         text    COLLATE "C",
     restart_ts       bigint,
+    -- When it was seen to that the call membership has ended with the media, or because the media never came; null while that is to come.
+    ended_ts         bigint,
     PRIMARY KEY (alias, identity)
 );
 CREATE INDEX rtc_participants_user ON rtc_participants (user_id, device_id);
 CREATE INDEX rtc_participants_in ON rtc_participants (alias) WHERE joined_ts IS NOT NULL AND left_ts IS NULL;
 CREATE INDEX rtc_participants_restart ON rtc_participants (restart_ts) WHERE delay_id IS NOT NULL;
 CREATE INDEX rtc_participants_over ON rtc_participants (token_expires_ts) WHERE joined_ts IS NULL OR left_ts IS NOT NULL;
+CREATE INDEX rtc_participants_due ON rtc_participants (coalesce(left_ts, token_expires_ts))
+    WHERE ended_ts IS NULL AND (joined_ts IS NULL OR left_ts IS NOT NULL);
 
 -- What the SFU has still to be told: it is asked again until it has answered.
 CREATE TABLE rtc_orders (
@@ -2198,6 +2202,14 @@ CREATE TABLE rtc_orders (
     created_ts       bigint  NOT NULL
 );
 CREATE INDEX rtc_orders_next ON rtc_orders (next_ts);
+CREATE UNIQUE INDEX rtc_orders_once ON rtc_orders (alias, identity, action) WHERE attempts = 0;
+
+-- What the SFU has said: the same webhook is believed once.
+CREATE TABLE rtc_webhooks (
+    event_id         text    COLLATE "C" PRIMARY KEY,
+    ts               bigint  NOT NULL
+);
+CREATE INDEX rtc_webhooks_ts ON rtc_webhooks (ts);
 
 -- Meetings
 

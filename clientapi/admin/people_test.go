@@ -295,6 +295,7 @@ func fill(t testing.TB, db *sql.DB, root, her, bob *hstest.User) (room string) {
 			SELECT v.id, organisation_id, (SELECT min(room_nid) FROM rooms), 'out', 't', '+32470000000', v.ghost, users.user_id, 'ended', 0
 			FROM users, (VALUES ('c1', $1::text), ('c2', '@phone:x')) v (id, ghost) WHERE user_id = $1`,
 		`INSERT INTO phone_spending SELECT organisation_id, current_date, 1, 0 FROM users WHERE user_id = $1`,
+		`INSERT INTO rtc_spending SELECT organisation_id, current_date, 1 FROM users WHERE user_id = $1`,
 		`INSERT INTO outbox_spending SELECT organisation_id, current_date, 'email', 1, 0 FROM users WHERE user_id = $1`,
 		`INSERT INTO outbox_pauses SELECT organisation_id, 1, 0 FROM users WHERE user_id = $1`,
 		`INSERT INTO outbox_refusals SELECT '\x01', 0 WHERE $1 <> ''`,

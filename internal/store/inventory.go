@@ -256,7 +256,7 @@ var Inventory = []Personal{
 		NotExported: "what came of commands to a bot; the commands are events, and the invitations are exported",
 	},
 	impersonal("outbox_spending"), impersonal("outbox_pauses"),
-	impersonal("rtc_rooms"), impersonal("rtc_webhooks"), impersonal("phone_spending"),
+	impersonal("rtc_rooms"), impersonal("rtc_webhooks"), impersonal("rtc_spending"), impersonal("phone_spending"),
 	{
 		Table: "rtc_participants", Erase: `DELETE FROM rtc_participants WHERE user_id = $1`,
 		Export: `SELECT r.room_id, p.device_id, p.joined_ts, p.left_ts

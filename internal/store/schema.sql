@@ -2211,6 +2211,14 @@ CREATE TABLE rtc_webhooks (
 );
 CREATE INDEX rtc_webhooks_ts ON rtc_webhooks (ts);
 
+-- How long people were in meetings, by day: the sum of all of them.
+CREATE TABLE rtc_spending (
+    organisation_id  bigint  NOT NULL REFERENCES organisations,
+    day              date    NOT NULL,
+    seconds          bigint  NOT NULL DEFAULT 0,
+    PRIMARY KEY (organisation_id, day)
+);
+
 -- Meetings
 
 -- A meeting that was arranged, or is somebody's own. Its room is an ordinary room.
@@ -2237,13 +2245,21 @@ CREATE TABLE meetings (
     created_ts       bigint  NOT NULL,
     cancelled_ts     bigint,
     -- When people were last told that it begins.
-    reminded_ts      bigint
+    reminded_ts      bigint,
+    -- Times of the recurrence that were moved or cancelled, as JSON.
+    exceptions       bytea   NOT NULL DEFAULT '[]',
+    -- The link that anybody may pass on. Its secret is made of the meeting's id and the generation, so that it can be shown again.
+    link_id          text    COLLATE "C" REFERENCES invitations ON DELETE SET NULL,
+    link_generation  int     NOT NULL DEFAULT 0,
+    -- When something is to be done about it next: people reminded, or the next time taken; null when nothing is.
+    due_ts           bigint
 );
 CREATE UNIQUE INDEX meetings_personal ON meetings (organiser) WHERE kind = 'personal' AND cancelled_ts IS NULL;
 CREATE INDEX meetings_room ON meetings (room_nid);
 CREATE INDEX meetings_organiser ON meetings (organiser, created_ts);
 CREATE INDEX meetings_organisation ON meetings (organisation_id, created_ts);
-CREATE INDEX meetings_next ON meetings (next_end_ts) WHERE cancelled_ts IS NULL AND next_end_ts IS NOT NULL;
+CREATE INDEX meetings_link ON meetings (link_id) WHERE link_id IS NOT NULL;
+CREATE INDEX meetings_due ON meetings (due_ts) WHERE due_ts IS NOT NULL;
 
 -- Who was asked to a meeting.
 CREATE TABLE meeting_invitees (

@@ -8,7 +8,7 @@
 // its owner may read; or the environment variable ROOMLINE_<PATH>, where PATH is the field's path in capitals with
 // underscores. The environment wins.
 //
-// Start reading at Config; the decoder is in load.go, the rules in validate.go; what is sent to mailboxes and phones has a chapter of its own, telephony.go.
+// Start reading at Config; the decoder is in load.go, the rules in validate.go; what is sent to mailboxes and phones has a chapter of its own, telephony.go, and meetings have one, meetings.go.
 package config
 
 import (
@@ -79,6 +79,9 @@ type Config struct {
 
 	// Telephony is how invitations and codes get to mailboxes and phones.
 	Telephony Telephony `yaml:"telephony"`
+
+	// Meetings are calls of more than two, with picture, sound and shared screens.
+	Meetings Meetings `yaml:"meetings"`
 
 	// TURN is the relay for calls between two people whose devices can't reach each other.
 	TURN TURN `yaml:"turn"`
@@ -612,6 +615,7 @@ func Defaults() *Config {
 		IdentityServer: IdentityServer{Announce: true},
 		Federation:     Federation{Enabled: true},
 		Telephony:      defaultTelephony(),
+		Meetings:       defaultMeetings(),
 		TURN:           TURN{Lifetime: time.Hour},
 		ServerNotices:  ServerNotices{DisplayName: "Server notices", RoomName: "Server notices"},
 		Presence:       Presence{Enabled: true},
@@ -643,6 +647,9 @@ func (c *Config) developmentDefaults() {
 			Address: "127.0.0.1:8008",
 			Serve:   []Service{ServeClient, ServeFederation, ServeAdmin},
 		}}
+	}
+	if c.Meetings.LiveKit.URL == "" {
+		c.Meetings.LiveKit.Embedded = true
 	}
 }
 

@@ -72,7 +72,7 @@ dev: false
 
 func TestDevNeedsNothingElse(t *testing.T) {
 	c := mustLoad(t, "dev: true\n")
-	if c.ServerName != "localhost" || c.Listeners[0].Address != "127.0.0.1:8008" || c.Registration.Mode != RegistrationOff {
+	if c.ServerName != "localhost" || c.Listeners[0].Address != "127.0.0.1:8008" || !c.Meetings.LiveKit.Embedded || c.Registration.Mode != RegistrationOff {
 		t.Fatalf("%+v", c)
 	}
 }
@@ -104,6 +104,7 @@ func TestSecretsOfProvidersComeFromFilesAndTheEnvironment(t *testing.T) {
 }
 
 func TestMistakesAreNamedWithFieldAndLine(t *testing.T) {
+	long := strings.Repeat("s", 32)
 	for name, tc := range map[string]struct{ text, want string }{
 		"unknown field":          {minimal + "nonsense: 1\n", ":5: nonsense: there is no such field"},
 		"relay that is none":     {minimal + "turn: {uris: [\"http://x\"], username: a, password: b}\n", ":5: turn.uris[0]: must begin with turn: or turns:"},
@@ -157,6 +158,16 @@ func TestMistakesAreNamedWithFieldAndLine(t *testing.T) {
 		"oidc icon":              {minimal + withProvider("icon: https://x/y.png"), ":8: oidc.providers[0].icon: must be an mxc"},
 		"oidc claims":            {minimal + withProvider("localpart_claim: \"\""), ":8: oidc.providers[0].localpart_claim: is missing"},
 		"oidc without base url":  {minimal + strings.Replace(withProvider(""), "public_base_url: https://m.example.org\n", "", 1), "oidc.providers: need public_base_url"},
+		"livekit twice":          {minimal + "meetings: {livekit: {url: \"http://a\", embedded: true, keys: [{key: a, secret: " + long + "}]}}\n", ":5: meetings.livekit.embedded: can't be used with url"},
+		"livekit url":            {minimal + "meetings: {livekit: {url: localhost, keys: [{key: a, secret: " + long + "}]}}\n", ":5: meetings.livekit.url: must be an http"},
+		"livekit public url":     {minimal + "meetings: {livekit: {url: \"http://a\", public_url: \"wss://a?b=c\", keys: [{key: a, secret: " + long + "}]}}\n", ":5: meetings.livekit.public_url: must be an http"},
+		"livekit public alone":   {minimal + "meetings: {livekit: {public_url: \"wss://a\"}}\n", ":5: meetings.livekit.public_url: needs url"},
+		"livekit without a key":  {minimal + "meetings: {livekit: {url: \"http://a\"}}\n", ":5: meetings.livekit.keys: must be one"},
+		"livekit secret":         {minimal + "meetings: {livekit: {url: \"http://a\", keys: [{key: a, secret: secretpassword}]}}\n", ":5: meetings.livekit.keys[0].secret: must have at least 32"},
+		"livekit same key":       {minimal + "meetings: {livekit: {url: \"http://a\", keys: [{key: a, secret: " + long + "}, {key: a, secret: " + long + "}]}}\n", ":5: meetings.livekit.keys[1].key: \"a\" is there twice"},
+		"livekit nowhere":        {minimal + "meetings: {livekit: {embedded: true}}\n", ":5: meetings.livekit.embedded: needs public_base_url"},
+		"livekit port":           {minimal + "meetings: {livekit: {embedded: true, udp_port: 0}}\n", ":5: meetings.livekit.udp_port: must be between"},
+		"livekit address":        {minimal + "meetings: {livekit: {node_ip: here}}\n", ":5: meetings.livekit.node_ip: must be an address"},
 		"oidc redirect":          {minimal + "oidc: {redirect_urls: [chat]}\n", ":5: oidc.redirect_urls[0]: must be a URL"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -43,6 +43,7 @@ func (c *Config) validate() complaints {
 	c.checkOIDC(&l)
 	c.checkMedia(&l)
 	c.Telephony.check(&l)
+	c.checkMeetings(&l)
 	if s := c.AddressBooks.ProfileSigning; (s.Cert == "") != (s.Key == "") {
 		l.add("address_books.profile_signing", "needs both cert and key")
 	}

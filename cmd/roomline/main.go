@@ -20,7 +20,7 @@ import (
 	"github.com/roomline/roomline/internal/store"
 )
 
-// command is a subcommand. name may have two words.
+// command is a subcommand. name may have two words. Without a summary it is not for people: the program calls itself by it.
 type command struct {
 	name, arguments, summary string
 	run                      func(c *call) error
@@ -61,6 +61,7 @@ func commands() []command {
 		{"config check", "FILE", "say whether a configuration file is right, and what is wrong with it", checkConfig},
 		{"config example", "", "print a documented configuration file", printExample},
 		{"version", "", "print the version", printVersion},
+		{"livekit", "", "", runLiveKit},
 	}
 }
 
@@ -108,7 +109,9 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 func printUsage(w io.Writer) {
 	fmt.Fprint(w, "Roomline is a Matrix homeserver.\n\nusage:\n")
 	for _, c := range commands() {
-		fmt.Fprintf(w, "  roomline %-17s %s\n", c.name, c.summary)
+		if c.summary != "" {
+			fmt.Fprintf(w, "  roomline %-17s %s\n", c.name, c.summary)
+		}
 	}
 	fmt.Fprint(w, "\nTo try it out:            roomline serve --dev\nHelp on a command:        roomline COMMAND --help\n")
 }

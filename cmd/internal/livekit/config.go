@@ -1,0 +1,63 @@
+// Package livekit is the media server of meetings in this binary: LiveKit as a child process, told by its standard input how to run.
+//
+// It is a process of its own so that a fault in it, or its memory, is not the homeserver's: LiveKit keeps globals, starts goroutines that
+// never end, and a panic in it would end the chat too.
+//
+// Start reading at Run, which is the child; supervisor.go is the parent's side.
+package livekit
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+)
+
+// Config is what the child reads from its standard input, as JSON.
+type Config struct {
+	// Port is where it is asked, on Bind.
+	Port int    `json:"port"`
+	Bind string `json:"bind"`
+	// UDPPort takes media, TCPPort too, unless it is 0.
+	UDPPort int `json:"udp_port"`
+	TCPPort int `json:"tcp_port,omitempty"`
+	// NodeIP is the address that clients are told. A loopback address keeps everything on this machine.
+	NodeIP   string `json:"node_ip"`
+	Loopback bool   `json:"loopback,omitempty"`
+	// Keys are secrets by their names. WebhookKey signs what is told to Webhooks.
+	Keys       map[string]string `json:"keys"`
+	WebhookKey string            `json:"webhook_key"`
+	Webhooks   []string          `json:"webhooks,omitempty"`
+	// LogLevel and LogFormat are those of the server.
+	LogLevel  string `json:"log_level"`
+	LogFormat string `json:"log_format"`
+}
+
+func readConfig(r io.Reader) (*Config, error) {
+	c := &Config{LogLevel: "info", LogFormat: "text"}
+	d := json.NewDecoder(r)
+	d.DisallowUnknownFields()
+	if err := d.Decode(c); err != nil {
+		return nil, fmt.Errorf("the configuration on the standard input: %w", err)
+	}
+	return c, nil
+}
+
+// body is LiveKit's own configuration. JSON is YAML.
+func (c *Config) body() ([]byte, error) {
+	rtc := map[string]any{"udp_port": c.UDPPort, "tcp_port": c.TCPPort, "node_ip": c.NodeIP, "use_external_ip": false}
+	if c.Loopback {
+		rtc["enable_loopback_candidate"] = true
+		rtc["interfaces"] = map[string]any{"includes": []string{"lo"}}
+	}
+	all := map[string]any{
+		"port": c.Port, "bind_addresses": []string{c.Bind}, "rtc": rtc, "keys": c.Keys,
+		// Rooms are made by the homeserver when somebody who may join asks to, and people unmute themselves.
+		"room": map[string]any{"auto_create": false, "enable_remote_unmute": false, "departure_timeout": 20},
+		// LiveKit asks the machine how busy it is and takes no more rooms above a bound. Here there is no other node to go to.
+		"node_selector": map[string]any{"kind": "any"},
+	}
+	if len(c.Webhooks) > 0 {
+		all["webhook"] = map[string]any{"api_key": c.WebhookKey, "urls": c.Webhooks}
+	}
+	return json.Marshal(all)
+}

@@ -79,6 +79,11 @@ var whileGuest = map[string]httpapi.GuestAccess{
 	"GET /_matrix/client/v3/voip/turnServer":                             everyGuest,
 	"POST /_matrix/client/v3/user/{userId}/openid/request_token":         everyGuest,
 
+	"GET /_matrix/client/v1/rtc/transports":                                  everyGuest,
+	"GET /_matrix/client/unstable/org.matrix.msc4143/rtc/transports":         everyGuest,
+	"POST /_matrix/client/v1/rtc/livekit/get_token":                          everyGuest,
+	"POST /_matrix/client/unstable/io.element.msc4195/rtc/livekit/get_token": everyGuest,
+
 	"PUT " + delayedEvents + "/rooms/{roomId}/delayed_event/{eventType}/{txnId}": sending,
 	"POST " + delayedEvents + "/delayed_events/{delayId}":                        sending,
 	"POST " + delayedEvents + "/delayed_events/{delayId}/send":                   sending,

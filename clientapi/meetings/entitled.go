@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 
 	"github.com/matrix-org/gomatrixserverlib"
@@ -25,7 +26,7 @@ const (
 	ReasonLocked    = "meeting_locked"
 	ReasonFull      = "meeting_full"
 	ReasonTooMany   = "too_many_meetings"
-	ReasonOver      = "meeting_over"
+	ReasonOver      = "too_long"
 )
 
 func refused(reason, format string, a ...any) *matrix.Error {
@@ -35,19 +36,24 @@ func refused(reason, format string, a ...any) *matrix.Error {
 // notThere is for everybody who is not in the room, whether there is one or not.
 func notThere() *matrix.Error { return matrix.Forbidden("you are not in this room") }
 
-// Entitled says whether a device of a user may be in the calls of a room at this moment, and with which rights; a *matrix.Error says why not.
+// Entitled says whether a device of a user may enter the calls of a room at this moment, and with which rights; a *matrix.Error says why not.
 // device is empty for whoever has none. How many may be there is not asked: Mint does, with the place that it gives.
 func (s *Server) Entitled(ctx context.Context, room matrix.RoomID, user matrix.UserID, device string) (Rights, error) {
+	return s.judge(ctx, room, user, device, false)
+}
+
+// judge is Entitled for somebody who enters, or who is present: what keeps people from entering puts nobody out.
+func (s *Server) judge(ctx context.Context, room matrix.RoomID, user matrix.UserID, device string, present bool) (Rights, error) {
 	facts, err := s.cfg.Store.GetRTCFacts(ctx, []store.RTCQuestion{{Room: room, User: user, Device: matrix.DeviceID(device)}}, s.now())
 	if err != nil {
 		return Rights{}, fmt.Errorf("ask who may be in a call: %w", err)
 	}
-	return s.judge(ctx, room, user, device, facts[0])
+	return s.decide(ctx, store.RTCQuestion{Room: room, User: user, Device: matrix.DeviceID(device)}, facts[0], present)
 }
 
-// judge decides on what the database says.
-func (s *Server) judge(ctx context.Context, room matrix.RoomID, user matrix.UserID, device string, f store.RTCFacts) (Rights, error) {
-	if err := s.admitAccount(user, device, f); err != nil {
+// decide judges by what the database says.
+func (s *Server) decide(ctx context.Context, q store.RTCQuestion, f store.RTCFacts, present bool) (Rights, error) {
+	if err := s.admitAccount(q.User, string(q.Device), f); err != nil {
 		return Rights{}, err
 	}
 	if f.Membership == "knock" {
@@ -56,24 +62,28 @@ func (s *Server) judge(ctx context.Context, room matrix.RoomID, user matrix.User
 	if f.RoomNID == 0 || f.Membership != "join" {
 		return Rights{}, notThere()
 	}
-	limits, err := s.limitsOf(ctx, f.OrganisationID)
+	allowed, err := s.limitsOf(ctx, f.OrganisationID)
 	if err != nil {
 		return Rights{}, err
 	}
-	if limits.Disabled {
+	if !allowed.Enabled {
 		return Rights{}, refused(ReasonDisabled, "there are no meetings in this organisation")
 	}
-	now, err := s.rules.of(ctx, s.cfg.Store, room, f)
+	says, err := s.rules.of(ctx, s.cfg.Store, q.Room, f)
 	if err != nil {
 		return Rights{}, err
 	}
-	level := now.levels.UserLevel(user)
-	if now.state.Locked && !f.InCall && level < Moderator {
+	level := says.levels.UserLevel(q.User)
+	if says.state.Locked && !present && !f.InCall && level < Moderator {
 		return Rights{}, refused(ReasonLocked, "the meeting is locked")
 	}
-	r := rightsOf(level, now.state.Publish, f.GuestRole)
+	r := rightsOf(level, says.state.Publish, f, allowed)
+	if isPhone(q.User, f) {
+		r.keep(Microphone)
+		r.Data = false
+	}
 	for _, restrict := range s.restrict {
-		if err := restrict(ctx, f.RoomNID, user, &r); err != nil {
+		if err := restrict(ctx, f.RoomNID, q.User, &r); err != nil {
 			return Rights{}, err
 		}
 	}
@@ -95,34 +105,40 @@ func (s *Server) admitAccount(user matrix.UserID, device string, f store.RTCFact
 		return refused(ReasonSuspended, "this account is suspended")
 	case f.Guest && (f.GuestEndedTS != 0 || f.GuestExpiresTS <= s.now()):
 		return notThere()
-	case device != "" && !f.Machine && !f.HasDevice:
+	case device != "" && !f.Machine && !f.SignedIn:
 		return notThere()
 	}
 	return nil
 }
 
-// rightsOf are the rights that a power level gives.
-func rightsOf(level int64, need Publish, guestRole string) Rights {
-	r := Rights{Subscribe: true, Moderate: level >= Moderator}
-	if guestRole == store.GuestObserver {
+// rightsOf are the rights that a power level gives, and to guests what the organisation lets them do.
+func rightsOf(level int64, need Publish, f store.RTCFacts, allowed Limits) Rights {
+	if f.GuestRole == store.GuestObserver {
 		return Rights{Subscribe: true}
 	}
-	r.Data = true
+	r := Rights{Subscribe: true, Data: true, Moderate: level >= Moderator}
 	if level >= need.Microphone {
 		r.Publish = append(r.Publish, Microphone)
 	}
 	if level >= need.Camera {
 		r.Publish = append(r.Publish, Camera)
 	}
-	if level >= need.ScreenShare {
+	if level >= need.ScreenShare && (!f.Guest || allowed.GuestsShareScreen) {
 		r.Publish = append(r.Publish, ScreenShare, ScreenShareAudio)
 	}
 	return r
 }
 
+// PhonePrefix begins the localpart of those who are in a room for a phone.
+const PhonePrefix = "phone_"
+
+func isPhone(user matrix.UserID, f store.RTCFacts) bool {
+	return f.Machine && strings.HasPrefix(user.Localpart(), PhonePrefix)
+}
+
 func (s *Server) limitsOf(ctx context.Context, org int64) (Limits, error) {
 	if s.cfg.Limits == nil {
-		return Limits{}, nil
+		return Limits{Enabled: true, GuestsShareScreen: true}, nil
 	}
 	return s.cfg.Limits(ctx, org)
 }

@@ -21,7 +21,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
-	"sync"
+	"time"
 
 	"golang.org/x/sync/singleflight"
 
@@ -37,10 +37,14 @@ const CallDefaultSlot = "m.call#ROOM"
 
 // Limits are what an organisation allows its calls; 0 is no limit.
 type Limits struct {
-	// Disabled says that there are no calls in the organisation's rooms.
-	Disabled bool
+	// Enabled says that there are calls in the organisation's rooms.
+	Enabled bool
 	// MaxParticipants is for one call, MaxConcurrent how many calls there may be at a time, MaxMinutes how long one may take.
 	MaxParticipants, MaxConcurrent, MaxMinutes int
+	// Lobby is who waits in meetings that do not say it themselves.
+	Lobby string
+	// GuestsShareScreen says that guests may share their screens.
+	GuestsShareScreen bool
 }
 
 // Config of a Server. Everything up to Key is required.
@@ -59,7 +63,7 @@ type Config struct {
 	BaseURL string
 	// IsLocal says which domains are ours.
 	IsLocal func(matrix.ServerName) bool
-	// Limits are an organisation's; nil for none.
+	// Limits are an organisation's; nil where everything is allowed.
 	Limits func(ctx context.Context, org int64) (Limits, error)
 	// Others reaches other servers.
 	Others *http.Client
@@ -75,8 +79,8 @@ type Server struct {
 	minter   minter
 	making   singleflight.Group
 	restrict []Restriction
-
-	mu sync.Mutex
+	// delegate takes over the delayed event that ends a membership; nil takes over none.
+	delegate func(ctx context.Context, r MintRequest, t Token, delayID string, timeout time.Duration) error
 }
 
 // Restriction takes rights away that a person would have, or refuses with a *matrix.Error.

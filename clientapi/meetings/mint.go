@@ -42,7 +42,7 @@ func (r *MintRequest) identity() string {
 	return hashOf(string(r.User), r.Device, r.MemberID)
 }
 
-// Unavailable says that the SFU is away, or does not answer in time.
+// unavailable says that the SFU is away, or does not answer in time.
 func unavailable() *matrix.Error {
 	e := matrix.NewError(http.StatusServiceUnavailable, errUnavailable, "meetings are not available at the moment; messages are")
 	e.RetryAfter = 5 * time.Second
@@ -82,41 +82,58 @@ func (s *Server) Mint(ctx context.Context, r MintRequest) (Token, error) {
 
 // open makes the room at the SFU for somebody who may be there.
 func (s *Server) open(ctx context.Context, r *MintRequest, alias string) error {
-	facts, err := s.cfg.Store.GetRTCFacts(ctx, []store.RTCQuestion{{Room: r.Room, User: r.User, Device: matrix.DeviceID(r.Device)}}, s.now())
+	q := store.RTCQuestion{Room: r.Room, User: r.User, Device: matrix.DeviceID(r.Device)}
+	facts, err := s.cfg.Store.GetRTCFacts(ctx, []store.RTCQuestion{q}, s.now())
 	if err != nil {
 		return fmt.Errorf("ask who may be in a call: %w", err)
 	}
-	if _, err := s.judge(ctx, r.Room, r.User, r.Device, facts[0]); err != nil {
+	if _, err := s.decide(ctx, q, facts[0], false); err != nil {
 		return err
 	}
-	allowed, err := s.limitsOf(ctx, facts[0].OrganisationID)
-	if err != nil {
-		return err
+	if err := s.cfg.Store.PutRTCRoom(ctx, store.RTCRoom{Alias: alias, RoomNID: facts[0].RoomNID, SlotID: r.Slot, CreatedTS: s.now()}); err != nil {
+		return fmt.Errorf("note a room of the SFU: %w", err)
 	}
-	// Those who wait share one answer, which does not end with the request that asked first.
-	_, err, _ = s.making.Do(alias, func() (any, error) {
-		return nil, s.makeRoom(context.WithoutCancel(ctx), store.RTCRoom{Alias: alias, RoomNID: facts[0].RoomNID, SlotID: r.Slot, CreatedTS: s.now()}, allowed)
+	return s.makeRoom(ctx, alias, facts[0].OrganisationID)
+}
+
+// makeRoom makes a room at the SFU, unless it is there for sure. Those who want the same share one answer, which does not end with the request
+// that asked first.
+func (s *Server) makeRoom(ctx context.Context, alias string, org int64) error {
+	_, err, _ := s.making.Do(alias, func() (any, error) {
+		ctx := context.WithoutCancel(ctx)
+		now := s.cfg.Clock.Now()
+		if s.alive.has(alias, now) {
+			return nil, nil
+		}
+		allowed, err := s.limitsOf(ctx, org)
+		if err != nil {
+			return nil, err
+		}
+		_, err = s.cfg.SFU.CreateRoom(ctx, alias, RoomOptions{
+			MaxParticipants: uint32(max(allowed.MaxParticipants, 0)), EmptyTimeout: limits.CallRoomIdle, DepartureTimeout: limits.CallRoomIdle,
+		})
+		if err != nil {
+			s.cfg.Log.Warn("the SFU made no room", "error", err)
+			return nil, unavailable()
+		}
+		s.alive.note(alias, now.Add(limits.CallRoomKnown))
+		return nil, nil
 	})
 	return err
 }
 
-func (s *Server) makeRoom(ctx context.Context, room store.RTCRoom, allowed Limits) error {
-	now := s.cfg.Clock.Now()
-	if s.alive.has(room.Alias, now) {
-		return nil
-	}
-	if err := s.cfg.Store.PutRTCRoom(ctx, room); err != nil {
-		return fmt.Errorf("note a room of the SFU: %w", err)
-	}
-	_, err := s.cfg.SFU.CreateRoom(ctx, room.Alias, RoomOptions{
-		MaxParticipants: uint32(allowed.MaxParticipants), EmptyTimeout: limits.CallRoomIdle, DepartureTimeout: limits.CallRoomIdle,
-	})
+// ensureRoom makes a room at the SFU again that it has lost.
+func (s *Server) ensureRoom(ctx context.Context, alias string) error {
+	room, err := s.cfg.Store.GetRTCRoom(ctx, alias)
 	if err != nil {
-		s.cfg.Log.Warn("the SFU made no room", "error", err)
-		return unavailable()
+		return err
 	}
-	s.alive.note(room.Alias, now.Add(limits.CallRoomKnown))
-	return nil
+	infos, err := s.cfg.Rooms.RoomsByNID(ctx, []int64{room.RoomNID})
+	if err != nil || len(infos) == 0 {
+		return err
+	}
+	s.alive.forget(alias)
+	return s.makeRoom(ctx, alias, infos[0].OrganisationID)
 }
 
 // alive is which rooms the SFU has for sure, and until when.
@@ -154,6 +171,10 @@ type place struct {
 	rights Rights
 	err    error
 	done   chan struct{}
+}
+
+func (p *place) question() store.RTCQuestion {
+	return store.RTCQuestion{Room: p.Room, User: p.User, Device: matrix.DeviceID(p.Device), Alias: p.alias, Identity: p.identity}
 }
 
 // errNoRoom says that the room of the SFU is not known any more.
@@ -221,7 +242,7 @@ func (s *Server) give(ctx context.Context, tx *store.Tx, batch []*place) error {
 	for i, p := range batch {
 		p.err, p.rights = nil, Rights{}
 		aliases = append(aliases, p.alias)
-		questions[i] = store.RTCQuestion{Room: p.Room, User: p.User, Device: matrix.DeviceID(p.Device), Alias: p.alias, Identity: p.identity}
+		questions[i] = p.question()
 	}
 	known, err := tx.LockRTCRooms(ctx, aliases)
 	if err != nil {
@@ -265,7 +286,7 @@ type counting struct {
 
 // give judges one; an error is ours, what is wrong with the one is p.err. It returns what has to be stored, nil for nothing.
 func (c *counting) give(ctx context.Context, p *place, f store.RTCFacts) (*store.RTCParticipant, error) {
-	if p.rights, p.err = c.s.judge(ctx, p.Room, p.User, p.Device, f); p.err != nil {
+	if p.rights, p.err = c.s.decide(ctx, p.question(), f, false); p.err != nil {
 		return nil, nil
 	}
 	if !c.rooms[p.alias] {

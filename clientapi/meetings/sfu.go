@@ -2,6 +2,7 @@ package meetings
 
 import (
 	"context"
+	"slices"
 	"time"
 )
 
@@ -23,6 +24,11 @@ type Rights struct {
 	Moderate  bool     `json:"moderate,omitempty"`
 	Hidden    bool     `json:"hidden,omitempty"`
 	Subscribe bool     `json:"subscribe,omitempty"`
+}
+
+// keep takes the right to publish anything but these away.
+func (r *Rights) keep(sources ...Source) {
+	r.Publish = slices.DeleteFunc(r.Publish, func(s Source) bool { return !slices.Contains(sources, s) })
 }
 
 // TokenRequest is what a token says.

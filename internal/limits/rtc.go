@@ -19,9 +19,12 @@ const (
 	CallSlot   = 255
 	CallMember = 255
 
+	// Ringing is for how long clients ring (MSC4075 recommends it).
+	Ringing = 30 * time.Second
+
 	// CallBatch bounds the tokens that are minted in one transaction.
 	CallBatch = 256
 
-	// CallServerName is how long another server may take to say whose an OpenID token is, or to give a token for its SFU.
+	// CallOtherServer is how long another server may take to say whose an OpenID token is, or to give a token for its SFU.
 	CallOtherServer = 10 * time.Second
 )

@@ -45,6 +45,10 @@ const (
 	// Delayed is restarting, sending and cancelling delayed events, by the user who scheduled them.
 	Delayed = "delayed"
 
+	// Call is asking for tokens for calls, by user; CallOpenID is asking for them by an OpenID token, by address.
+	Call       = "call"
+	CallOpenID = "call_openid"
+
 	// Search is searching the directories and walking through spaces, by user.
 	Search = "search"
 	// Report is telling the operator of something, by user.
@@ -134,6 +138,10 @@ var defaults = map[string]Class{
 	// What calls need at least: a heartbeat every few seconds, from several devices.
 	Delayed: {Burst: 20, Every: time.Second},
 
+	// A device asks when it joins and when it comes back; newer clients ask for each server that others publish to.
+	Call:       {Burst: 60, Every: 500 * time.Millisecond},
+	CallOpenID: {Burst: 500, Every: 50 * time.Millisecond}, // the office of the Monday morning, all in calls
+
 	Search: {Burst: 100, Every: 100 * time.Millisecond}, // a letter at a time, as people type
 	Report: {Burst: 10, Every: 10 * time.Second},
 
@@ -167,7 +175,7 @@ var defaults = map[string]Class{
 
 // onCredit are the classes of which a process may admit a little by itself, because a round trip for each request would cost more
 // than what it protects. What guards passwords and accounts is not among them: it is exact, and closed when the database is away.
-var onCredit = map[string]bool{Read: true, Send: true, Room: true, Keys: true, Delayed: true, ThirdParty: true, Sticky: true, Search: true, Media: true, AddressBook: true, ByDevice: true, ByAddress: true, ByOrganisation: true}
+var onCredit = map[string]bool{Read: true, Send: true, Room: true, Keys: true, Delayed: true, ThirdParty: true, Sticky: true, Call: true, CallOpenID: true, Search: true, Media: true, AddressBook: true, ByDevice: true, ByAddress: true, ByOrganisation: true}
 
 // Known reports whether the class is in the table; a test asks it for every route.
 func Known(name string) bool {

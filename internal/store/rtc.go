@@ -111,7 +111,8 @@ type RTCFacts struct {
 	// GuestRole, GuestExpiresTS and GuestEndedTS are a guest's.
 	GuestRole                    string
 	GuestExpiresTS, GuestEndedTS matrix.Timestamp
-	HasDevice                    bool
+	// SignedIn says that the device has a session.
+	SignedIn bool
 	// Create, Levels and Meeting are the positions of the events that say who may do what; 0 where there is none.
 	Create, Levels, Meeting int64
 	// InCall says that the device is in a call of the room.
@@ -151,7 +152,8 @@ func getRTCFacts(ctx context.Context, q querier, questions []RTCQuestion, now ma
 		SELECT coalesce(r.room_nid, 0), coalesce(r.organisation_id, 0), coalesce(r.room_version, ''), coalesce(m.membership, ''),
 			u.user_id IS NOT NULL, coalesce(u.machine, false), coalesce(u.guest, false), coalesce(u.suspended, false),
 			coalesce(u.locked, false), u.deactivated_ts IS NOT NULL,
-			coalesce(g.role, ''), coalesce(g.expires_ts, 0), coalesce(g.ended_ts, 0), d.device_id IS NOT NULL,
+			coalesce(g.role, ''), coalesce(g.expires_ts, 0), coalesce(g.ended_ts, 0), 
+			EXISTS (SELECT FROM sessions s WHERE s.user_id = q.user_id AND s.device_id = q.device_id AND s.revoked_ts IS NULL),
 			coalesce(createev.event_position, 0), coalesce(levels.event_position, 0), coalesce(meeting.event_position, 0),
 			EXISTS (SELECT FROM rtc_participants p JOIN rtc_rooms c ON c.alias = p.alias AND c.room_nid = r.room_nid
 				WHERE p.user_id = q.user_id AND p.device_id = q.device_id AND p.joined_ts IS NOT NULL AND p.left_ts IS NULL),
@@ -164,7 +166,6 @@ func getRTCFacts(ctx context.Context, q querier, questions []RTCQuestion, now ma
 		LEFT JOIN memberships m ON m.room_nid = r.room_nid AND m.user_id = q.user_id
 		LEFT JOIN users u ON u.user_id = q.user_id
 		LEFT JOIN guests g ON g.user_id = q.user_id
-		LEFT JOIN devices d ON d.user_id = q.user_id AND d.device_id = q.device_id
 		LEFT JOIN rtc_rooms call ON call.alias = q.alias
 		LEFT JOIN places ON places.alias = q.alias`+
 		rtcState("createev", "m.room.create")+rtcState("levels", "m.room.power_levels")+rtcState("meeting", "org.roomline.meeting")+`
@@ -173,7 +174,7 @@ func getRTCFacts(ctx context.Context, q querier, questions []RTCQuestion, now ma
 	return scanAll(rows, err, func(rows *sql.Rows) (RTCFacts, error) {
 		var f RTCFacts
 		err := rows.Scan(&f.RoomNID, &f.OrganisationID, &f.RoomVersion, &f.Membership, &f.Known, &f.Machine, &f.Guest, &f.Suspended,
-			&f.Locked, &f.Deactivated, &f.GuestRole, &f.GuestExpiresTS, &f.GuestEndedTS, &f.HasDevice, &f.Create, &f.Levels, &f.Meeting,
+			&f.Locked, &f.Deactivated, &f.GuestRole, &f.GuestExpiresTS, &f.GuestEndedTS, &f.SignedIn, &f.Create, &f.Levels, &f.Meeting,
 			&f.InCall, &f.Started, &f.EndsTS, &f.Holds, &f.Places)
 		return f, err
 	})

@@ -2,6 +2,7 @@ package clientapi
 
 import (
 	"context"
+	"maps"
 
 	"github.com/roomline/roomline/internal/httpapi"
 )
@@ -59,5 +60,10 @@ func Versions() []string { return supported.Versions }
 //
 // Spec: client-server v1.19 §api-versions, GET /_matrix/client/versions
 func (s *Server) getVersions(ctx context.Context, c *httpapi.Call) (any, error) {
-	return supported, nil
+	if s.cfg.WellKnown.CallService == "" {
+		return supported, nil
+	}
+	answer := versionsResponse{supported.Versions, maps.Clone(supported.UnstableFeatures)}
+	answer.UnstableFeatures["org.matrix.msc4143"] = true // calls
+	return answer, nil
 }

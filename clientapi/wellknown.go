@@ -20,6 +20,8 @@ type WellKnownConfig struct {
 	BaseURL string
 	// IdentityServer says that the identity service is there, too.
 	IdentityServer bool
+	// CallService is the path below BaseURL where clients of calls ask for tokens; empty where there are no calls.
+	CallService string
 	// FederationServer is where other servers reach us, host and port.
 	FederationServer string
 	SupportContacts  []SupportContact
@@ -38,6 +40,13 @@ type SupportContact struct {
 type wellKnownClient struct {
 	Homeserver     baseURL  `json:"m.homeserver"`
 	IdentityServer *baseURL `json:"m.identity_server,omitempty"`
+	// Foci are the transports of calls, for clients that do not ask for them yet (MSC4143, as it was).
+	Foci []focus `json:"org.matrix.msc4143.rtc_foci,omitempty"`
+}
+
+type focus struct {
+	Type       string `json:"type"`
+	ServiceURL string `json:"livekit_service_url"`
 }
 
 type baseURL struct {
@@ -87,6 +96,9 @@ func (s *Server) discovery(ctx context.Context, domain matrix.ServerName) (*well
 	doc := wellKnownClient{Homeserver: baseURL{w.BaseURL}}
 	if w.IdentityServer {
 		doc.IdentityServer = &baseURL{w.BaseURL}
+	}
+	if w.CallService != "" {
+		doc.Foci = []focus{{"livekit", strings.TrimSuffix(w.BaseURL, "/") + w.CallService}}
 	}
 	return &doc, nil
 }

@@ -369,11 +369,10 @@ func powerLevels(c *CreateRoom, version event.Version, create map[string]any) (m
 			spec.MRoomName: 50, spec.MRoomAvatar: 50, spec.MRoomCanonicalAlias: 50, spec.MRoomPowerLevels: 100,
 			spec.MRoomHistoryVisibility: 100, spec.MRoomEncryption: 100, "m.room.server_acl": 100,
 			"m.room.tombstone": tombstone,
-			// Interop: clients of MatrixRTC announce each member of a call with this state event.
-			"org.matrix.msc3401.call.member": 0,
-			InvitationType:                   invite,
+			InvitationType:     invite,
 		},
 	}
+	addCallLevels(content)
 	if len(c.PowerLevelOverride) == 0 {
 		return content, nil
 	}
@@ -387,6 +386,8 @@ func powerLevels(c *CreateRoom, version event.Version, create map[string]any) (m
 	for k, v := range override {
 		content[k] = v
 	}
+	// Interop: clients that override the levels of some events do not mean to forbid calls.
+	addCallLevels(content)
 	return content, refuseCreators(c, version, content["users"], create)
 }
 

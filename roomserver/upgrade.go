@@ -424,6 +424,7 @@ func (w *upgrade) powerLevels() (map[string]any, error) {
 		events = map[string]any{}
 	}
 	content["events"] = events
+	addCallLevels(content)
 	if w.room.Version.PrivilegedCreators {
 		delete(users, string(w.Sender))
 		for _, c := range w.AdditionalCreators {

@@ -21,6 +21,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/singleflight"
@@ -91,6 +92,7 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Store == nil || cfg.Journal == nil || cfg.Rooms == nil || cfg.Clock == nil || cfg.Log == nil || len(cfg.Key) == 0 {
 		return nil, errors.New("meetings: a field of Config is missing")
 	}
+	cfg.BaseURL = strings.TrimSuffix(cfg.BaseURL, "/")
 	s := &Server{cfg: cfg, bits: base64.RawStdEncoding.EncodeToString(cfg.Key)}
 	return s, nil
 }

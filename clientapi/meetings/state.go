@@ -15,7 +15,7 @@ import (
 )
 
 // StateType is the type of the state event that says how meetings in a room are. Its state key is empty.
-const StateType = "org.roomline.meeting"
+const StateType = roomserver.MeetingType
 
 // Who waits in the lobby.
 const (

@@ -143,8 +143,11 @@ func (s *Server) describe(ctx context.Context, n *notification, p *store.Pusher,
 
 // prio is high for what makes a sound or is highlighted, for calls, and for what nobody but the client can tell.
 func prio(e *store.Event, tweaks []byte) string {
-	t := gjson.ParseBytes(tweaks)
-	if t.Get("sound").Exists() || t.Get("highlight").Type == gjson.True || e.Type == "m.room.encrypted" || e.Type == "m.call.invite" {
+	switch e.Type {
+	case "m.room.encrypted", "m.call.invite", "m.rtc.notification", "org.matrix.msc4075.rtc.notification":
+		return prioHigh
+	}
+	if t := gjson.ParseBytes(tweaks); t.Get("sound").Exists() || t.Get("highlight").Type == gjson.True {
 		return prioHigh
 	}
 	return prioLow

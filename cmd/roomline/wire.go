@@ -232,7 +232,7 @@ func newApp(ctx context.Context, cfg *config.Config, st *store.Store, sealKey [3
 		SSO:        sso.Config{Providers: identityProviders(cfg), Allowed: ownRedirects(cfg), HTTP: a.outbound},
 		MayPreview: a.media.MayPreview,
 		Limiter:    a.limiter, MaxDelay: cfg.DelayedEvents.MaxDelay, MaxScheduled: cfg.DelayedEvents.MaxScheduled,
-		WellKnown: wellKnown(cfg), ServerNotices: clientapi.ServerNoticesConfig(cfg.ServerNotices), PublicProfiles: cfg.PublicProfiles,
+		WellKnown: a.wellKnown(), ServerNotices: clientapi.ServerNoticesConfig(cfg.ServerNotices), PublicProfiles: cfg.PublicProfiles,
 		PrivateContacts: a.contacts.Find, MayDeactivate: a.people.MayDeactivate, Invitations: a.invitations,
 		Verifier: a.verifier, MayChangeThreePIDs: a.people.MayChangeThreePIDs, DefaultRoomVersion: cfg.DefaultRoomVersion,
 	})
@@ -319,10 +319,14 @@ func hostedDomains(cfg *config.Config) []matrix.ServerName {
 	return domains
 }
 
-func wellKnown(cfg *config.Config) clientapi.WellKnownConfig {
+func (a *app) wellKnown() clientapi.WellKnownConfig {
+	cfg := a.cfg
 	w := clientapi.WellKnownConfig{
 		BaseURL: cfg.PublicBaseURL, FederationServer: cfg.Federation.WellKnownServer, SupportPage: cfg.Support.Page,
 		PolicyKeys: cfg.PolicyServer.PublicKeys, IdentityServer: cfg.IdentityServer.Announce,
+	}
+	if a.meetings.On() {
+		w.CallService = meetings.Service
 	}
 	for _, c := range cfg.Support.Contacts {
 		w.SupportContacts = append(w.SupportContacts, clientapi.SupportContact{

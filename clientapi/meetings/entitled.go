@@ -11,6 +11,7 @@ import (
 	"github.com/tidwall/gjson"
 
 	"github.com/roomline/roomline/internal/matrix"
+	"github.com/roomline/roomline/internal/sfu"
 	"github.com/roomline/roomline/internal/store"
 	"github.com/roomline/roomline/roomserver/event"
 )
@@ -79,7 +80,7 @@ func (s *Server) decide(ctx context.Context, q store.RTCQuestion, f store.RTCFac
 	}
 	r := rightsOf(level, says.state.Publish, f, allowed)
 	if isPhone(q.User, f) {
-		r.keep(Microphone)
+		keep(&r, sfu.Microphone)
 		r.Data = false
 	}
 	for _, restrict := range s.restrict {
@@ -118,13 +119,13 @@ func rightsOf(level int64, need Publish, f store.RTCFacts, allowed Limits) Right
 	}
 	r := Rights{Subscribe: true, Data: true, Moderate: level >= Moderator}
 	if level >= need.Microphone {
-		r.Publish = append(r.Publish, Microphone)
+		r.Publish = append(r.Publish, sfu.Microphone)
 	}
 	if level >= need.Camera {
-		r.Publish = append(r.Publish, Camera)
+		r.Publish = append(r.Publish, sfu.Camera)
 	}
 	if level >= need.ScreenShare && (!f.Guest || allowed.GuestsShareScreen) {
-		r.Publish = append(r.Publish, ScreenShare, ScreenShareAudio)
+		r.Publish = append(r.Publish, sfu.ScreenShare, sfu.ScreenShareAudio)
 	}
 	return r
 }

@@ -28,6 +28,7 @@ import (
 
 	"github.com/roomline/roomline/internal/journal"
 	"github.com/roomline/roomline/internal/matrix"
+	"github.com/roomline/roomline/internal/sfu"
 	"github.com/roomline/roomline/internal/store"
 	"github.com/roomline/roomline/internal/strictjson"
 	"github.com/roomline/roomline/roomserver"
@@ -59,7 +60,7 @@ type Config struct {
 	Key []byte
 
 	// SFU is where the media goes; nil switches meetings off.
-	SFU SFU
+	SFU *sfu.Client
 	// BaseURL is where clients reach the server.
 	BaseURL string
 	// IsLocal says which domains are ours.

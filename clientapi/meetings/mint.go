@@ -11,6 +11,7 @@ import (
 
 	"github.com/roomline/roomline/internal/limits"
 	"github.com/roomline/roomline/internal/matrix"
+	"github.com/roomline/roomline/internal/sfu"
 	"github.com/roomline/roomline/internal/store"
 )
 
@@ -71,7 +72,7 @@ func (s *Server) Mint(ctx context.Context, r MintRequest) (Token, error) {
 		if err != nil {
 			return Token{}, err
 		}
-		jwt, err := s.cfg.SFU.Token(TokenRequest{Room: alias, Identity: identity, Name: r.Name, Rights: rights, TTL: limits.CallToken})
+		jwt, err := s.cfg.SFU.Token(sfu.TokenRequest{Room: alias, Identity: identity, Name: r.Name, Rights: rights, TTL: limits.CallToken})
 		if err != nil {
 			return Token{}, fmt.Errorf("sign a token: %w", err)
 		}
@@ -109,7 +110,7 @@ func (s *Server) makeRoom(ctx context.Context, alias string, org int64) error {
 		if err != nil {
 			return nil, err
 		}
-		_, err = s.cfg.SFU.CreateRoom(ctx, alias, RoomOptions{
+		_, err = s.cfg.SFU.CreateRoom(ctx, alias, sfu.RoomOptions{
 			MaxParticipants: uint32(max(allowed.MaxParticipants, 0)), EmptyTimeout: limits.CallRoomIdle, DepartureTimeout: limits.CallRoomIdle,
 		})
 		if err != nil {

@@ -44,6 +44,7 @@ import (
 	"github.com/roomline/roomline/internal/matrix"
 	"github.com/roomline/roomline/internal/outbound"
 	"github.com/roomline/roomline/internal/ratelimit"
+	"github.com/roomline/roomline/internal/sfu"
 	"github.com/roomline/roomline/internal/store"
 	"github.com/roomline/roomline/mediaapi"
 	"github.com/roomline/roomline/roomserver"
@@ -79,6 +80,7 @@ type app struct {
 	scim        *scim.Server
 	guests      *guests.Server
 	meetings    *meetings.Server
+	sfu         *sfu.Client
 	branding    *branding.Server
 	outbox      *outbox.Server
 	registry    *appservices.Registry

@@ -242,7 +242,7 @@ func (tx *Tx) PutRTCParticipants(ctx context.Context, list []RTCParticipant) err
 		ORDER BY alias, identity
 		ON CONFLICT (alias, identity) DO UPDATE SET
 			rights = excluded.rights, token_expires_ts = excluded.token_expires_ts,
-			joined_ts = CASE WHEN rtc_participants.left_ts IS NULL THEN rtc_participants.joined_ts END, left_ts = NULL`,
+			joined_ts = CASE WHEN rtc_participants.left_ts IS NULL THEN rtc_participants.joined_ts END, left_ts = NULL, ended_ts = NULL`,
 		pq.Array(columns[0]), pq.Array(columns[1]), pq.Array(columns[2]), pq.Array(columns[3]), pq.Array(columns[4]), pq.Array(columns[5]),
 		pq.Array(expires))
 	return err

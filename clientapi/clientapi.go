@@ -53,6 +53,8 @@ type Config struct {
 	// LeaveRooms takes a user out of every room, and turns down every invitation.
 	LeaveRooms func(ctx context.Context, user matrix.UserID) error
 
+	// MayKnock refuses whom the lobby of a room has no place for; nil refuses nobody.
+	MayKnock func(ctx context.Context, user matrix.UserID, room matrix.RoomID) error
 	// RegisterGuest makes a guest whom nobody has invited, or refuses to; MayVisit says whether a guest may join a room without an invite. nil where
 	// there are no such guests.
 	RegisterGuest func(ctx context.Context, c *httpapi.Call, deviceName string) (any, error)

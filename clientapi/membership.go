@@ -99,6 +99,14 @@ func (s *Server) mayEnter(ctx context.Context, who *httpapi.Requester, id matrix
 	return err
 }
 
+// mayKnock is mayEnter for somebody who asks to be let in.
+func (s *Server) mayKnock(ctx context.Context, who *httpapi.Requester, id matrix.RoomID) error {
+	if err := s.mayEnter(ctx, who, id); err != nil || s.cfg.MayKnock == nil {
+		return err
+	}
+	return s.cfg.MayKnock(ctx, who.User, id)
+}
+
 // membershipFrom is the membership of somebody who is not inside of a room, or M_NOT_FOUND if there is none; "" for who is inside.
 func (s *Server) membershipFrom(ctx context.Context, who *httpapi.Requester, id matrix.RoomID) (string, error) {
 	room, err := s.rooms.Room(ctx, id)
@@ -151,7 +159,7 @@ func (s *Server) knockRoom(ctx context.Context, c *httpapi.Call, req *reasonRequ
 	if err := checkReason(req.Reason); err != nil {
 		return nil, err
 	}
-	if err := s.mayEnter(ctx, c.Requester, room); err != nil {
+	if err := s.mayKnock(ctx, c.Requester, room); err != nil {
 		return nil, err
 	}
 	err = s.rooms.Knock(ctx, roomserver.Membership{Room: room, Sender: c.Requester.User, Target: c.Requester.User, Reason: req.Reason})

@@ -162,7 +162,7 @@ func (s *Server) setMembership(ctx context.Context, c *httpapi.Call, room roomse
 			return nil, err
 		}
 	case m.Membership == "knock":
-		if err := s.mayEnter(ctx, c.Requester, room.ID); err != nil {
+		if err := s.mayKnock(ctx, c.Requester, room.ID); err != nil {
 			return nil, sameForUnknown(err)
 		}
 	case m.Membership == "invite":

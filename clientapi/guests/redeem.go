@@ -84,6 +84,8 @@ type redeemResponse struct {
 	BaseURL     string            `json:"base_url"`
 	DisplayName string            `json:"display_name"`
 	Role        string            `json:"role"`
+	// Waiting: the guest has knocked, and is in the room when somebody there lets the guest in.
+	Waiting bool `json:"waiting,omitempty"`
 }
 
 // attempt is a page's attempt to redeem an invitation.
@@ -272,6 +274,13 @@ func (s *Server) repeat(ctx context.Context, a *attempt, g store.Guest) (any, er
 	}
 	if !g.Active(s.now()) {
 		f.state = invitations.Expired
+		m, err := s.cfg.Store.GetMembership(ctx, f.RoomNID, g.UserID)
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return nil, fmt.Errorf("look up a guest's membership: %w", err)
+		}
+		if (m.Membership == "leave" || m.Membership == "ban") && m.Sender != g.UserID {
+			f.state = invitations.Removed
+		}
 		return nil, f.refusal()
 	}
 	a.session.User, a.session.Until = g.UserID, g.ExpiresTS
@@ -344,12 +353,13 @@ func (s *Server) comeBack(ctx context.Context, a *attempt) (any, error) {
 
 // enter makes the guest a member of the room, if that has not happened, and answers the page.
 func (s *Server) enter(ctx context.Context, a *attempt, g store.Guest, name string) (any, error) {
-	if err := s.admit(ctx, a.found, g); err != nil {
+	waiting, err := s.admit(ctx, a.found, g)
+	if err != nil {
 		return nil, err
 	}
 	return redeemResponse{
 		UserID: g.UserID, AccessToken: a.session.Token(), DeviceID: a.session.Device, RoomID: a.found.RoomID, ExpiresTS: g.ExpiresTS,
-		HomeServer: g.UserID.Domain(), BaseURL: s.cfg.BaseURL, DisplayName: name, Role: g.Role,
+		HomeServer: g.UserID.Domain(), BaseURL: s.cfg.BaseURL, DisplayName: name, Role: g.Role, Waiting: waiting,
 	}, nil
 }
 
@@ -369,30 +379,40 @@ func (s *Server) enterAgain(ctx context.Context, a *attempt, g store.Guest) (any
 // admitTries is how often somebody is let in whom the room refuses: another request may be doing the same.
 const admitTries = 3
 
-// admit makes the guest a member. Who cannot become one, because the inviter may not invite any more, is no guest.
-func (s *Server) admit(ctx context.Context, f *found, g store.Guest) error {
+// admit makes the guest a member, or lets the guest knock where the room has a lobby. Who cannot become one, because the inviter may not invite
+// any more, is no guest.
+func (s *Server) admit(ctx context.Context, f *found, g store.Guest) (waiting bool, err error) {
 	var refusal error
 	for range admitTries {
-		if refusal = s.cfg.Invitations.Admit(ctx, f.Invitation, g.UserID); !refused(refusal) {
-			return refusal
+		if waiting, refusal = s.cfg.Invitations.Admit(ctx, f.Invitation, g.UserID); !refused(refusal) || tooMany(refusal) {
+			return waiting, refusal
 		}
 		m, err := s.cfg.Store.GetMembership(ctx, f.RoomNID, g.UserID)
 		if err != nil && !errors.Is(err, store.ErrNotFound) {
-			return fmt.Errorf("look up a guest's membership: %w", err)
+			return false, fmt.Errorf("look up a guest's membership: %w", err)
 		}
 		switch m.Membership {
 		case "join":
-			return nil
+			return false, nil
 		case "leave", "ban":
-			// The guest was in the room, and is not to be any more.
+			// The guest was in the room, or at its door, and is not to be any more.
 			f.state = invitations.Revoked
-			return f.refusal()
+			if m.Sender != g.UserID {
+				f.state = invitations.Removed
+			}
+			return false, f.refusal()
 		}
 	}
 	s.cfg.Log.Info("a guest could not be let in", "user", g.UserID, "room", f.RoomID, "err", refusal)
 	if err := s.end(ctx, g.UserID, actor{name: "server"}, "the invitation does not hold any more"); err != nil {
-		return err
+		return false, err
 	}
 	f.state = invitations.Revoked
-	return f.refusal()
+	return false, f.refusal()
+}
+
+// tooMany reports that the same would be done later.
+func tooMany(err error) bool {
+	e, ok := matrix.AsError(err)
+	return ok && e.Code == matrix.ErrLimitExceeded
 }

@@ -19,43 +19,74 @@ import (
 )
 
 // Admit makes the user a member of the room of an invitation whose use has been counted (store.UseInvitation): the inviter's third-party invite
-// is exchanged for an invite, and the user joins. Asked again it does what is left.
-func (s *Server) Admit(ctx context.Context, i store.Invitation, user matrix.UserID) error {
+// is exchanged for an invite, and the user joins. Where the room has a lobby the user knocks instead, and waits. Asked again it does what is left.
+func (s *Server) Admit(ctx context.Context, i store.Invitation, user matrix.UserID) (waiting bool, err error) {
 	room, err := s.cfg.Rooms.Room(ctx, i.RoomID)
 	if err != nil {
-		return err
+		return false, err
 	}
 	m, err := s.cfg.Store.GetMembership(ctx, room.NID, user)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
-		return fmt.Errorf("load membership of %s: %w", i.RoomID, err)
+		return false, fmt.Errorf("load membership of %s: %w", i.RoomID, err)
 	}
 	switch m.Membership {
 	case "join":
-		return nil
+		return false, nil
 	case "invite":
 	case "leave", "ban":
 		// Whoever was removed, or has left, needs another invitation.
-		return refused(Used)
-	default:
+		return false, refused(Used)
+	case "knock":
+		if waiting, err = s.wait(ctx, room, user); waiting || err != nil {
+			return waiting, err
+		}
 		if err := s.exchange(ctx, room, &i, user); err != nil {
-			return err
+			return false, err
+		}
+	default:
+		if err := s.holds(ctx, room, &i); err != nil {
+			return false, err
+		}
+		if waiting, err = s.wait(ctx, room, user); waiting || err != nil {
+			if waiting {
+				s.redeemed(context.WithoutCancel(ctx), &i, user)
+			}
+			return waiting, err
+		}
+		if err := s.exchange(ctx, room, &i, user); err != nil {
+			return false, err
 		}
 	}
 	if err := s.cfg.Rooms.Join(ctx, roomserver.Membership{Room: i.RoomID, Sender: user, Target: user}); err != nil {
-		return err
+		return false, err
 	}
-	s.redeemed(context.WithoutCancel(ctx), &i, user)
-	return nil
+	if m.Membership != "knock" {
+		s.redeemed(context.WithoutCancel(ctx), &i, user)
+	}
+	return false, nil
+}
+
+// wait lets the user knock if the room has a lobby.
+func (s *Server) wait(ctx context.Context, room roomserver.Info, user matrix.UserID) (waiting bool, err error) {
+	if s.cfg.Wait == nil {
+		return false, nil
+	}
+	return s.cfg.Wait(ctx, room, user)
+}
+
+// holds refuses an invitation that lets nobody in any more.
+func (s *Server) holds(ctx context.Context, room roomserver.Info, i *store.Invitation) error {
+	status, err := s.inRoom(ctx, room, i)
+	if err == nil && status != Open {
+		err = refused(status)
+	}
+	return err
 }
 
 // exchange makes an invite of the third-party invite.
 func (s *Server) exchange(ctx context.Context, room roomserver.Info, i *store.Invitation, user matrix.UserID) error {
-	status, err := s.inRoom(ctx, room, i)
-	if err != nil {
+	if err := s.holds(ctx, room, i); err != nil {
 		return err
-	}
-	if status != Open {
-		return refused(status)
 	}
 	signed, err := s.sign(i.ID, user)
 	if err != nil {
@@ -183,12 +214,8 @@ func (s *Server) bySignature(ctx context.Context, who *httpapi.Requester, room r
 
 // use counts a use of an invitation by somebody who has an account.
 func (s *Server) use(ctx context.Context, who *httpapi.Requester, room roomserver.Info, i *store.Invitation) error {
-	status, err := s.inRoom(ctx, room, i)
-	if err != nil {
+	if err := s.holds(ctx, room, i); err != nil {
 		return err
-	}
-	if status != Open {
-		return refused(status)
 	}
 	return s.cfg.Store.Write(ctx, func(tx *store.Tx) error {
 		used, ok, err := tx.UseInvitation(ctx, i.ID, s.now())

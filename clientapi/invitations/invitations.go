@@ -90,6 +90,8 @@ type Config struct {
 	LinkGuest func(ctx context.Context, user matrix.UserID, org int64, medium, address string) error
 	// Revoked is told of invitations that were revoked: what guests came by them end, too. nil where there are no guests.
 	Revoked func(ctx context.Context, id string)
+	// Wait lets a guest knock on a room that has a lobby, and reports whether the guest waits; nil where there are no lobbies.
+	Wait func(ctx context.Context, room roomserver.Info, user matrix.UserID) (waiting bool, err error)
 	// Limiter counts invitations; nil counts nothing.
 	Limiter *ratelimit.Limiter
 }

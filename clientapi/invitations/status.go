@@ -26,6 +26,8 @@ const (
 	Revoked Status = "revoked"
 	// Member: somebody with the address has an account now.
 	Member Status = "member"
+	// Removed: the guest was taken out of the room, or waited and was not let in.
+	Removed Status = "removed"
 )
 
 // StatusOf is what the row of an invitation says. Standing asks the room as well.

@@ -28,6 +28,7 @@ import (
 	"github.com/roomline/roomline/clientapi/identity"
 	"github.com/roomline/roomline/clientapi/invitations"
 	"github.com/roomline/roomline/clientapi/meetings"
+	"github.com/roomline/roomline/clientapi/meetings/moderation"
 	"github.com/roomline/roomline/clientapi/outbox"
 	"github.com/roomline/roomline/clientapi/presence"
 	"github.com/roomline/roomline/clientapi/push"
@@ -81,6 +82,7 @@ type app struct {
 	guests      *guests.Server
 	meetings    *meetings.Server
 	sfu         *sfu.Client
+	moderation  *moderation.Server
 	branding    *branding.Server
 	outbox      *outbox.Server
 	registry    *appservices.Registry
@@ -206,6 +208,9 @@ func newApp(ctx context.Context, cfg *config.Config, st *store.Store, sealKey [3
 	if a.meetings, err = a.newMeetings(sealKey); err != nil {
 		return nil, err
 	}
+	if a.moderation, err = a.newModeration(); err != nil {
+		return nil, err
+	}
 	a.admin, err = admin.New(admin.Config{
 		Store: st, Journal: a.journal, Accounts: a.accounts, Keys: a.keys, Clock: a.clock, Log: log,
 		EraseAccount: a.people.EraseAndWait, DeleteRoom: a.people.DeleteRoomAndWait, People: a.people, Version: "Roomline " + version(),
@@ -221,7 +226,7 @@ func newApp(ctx context.Context, cfg *config.Config, st *store.Store, sealKey [3
 		Store: st, Journal: a.journal, Accounts: a.accounts, Sessions: a.sessions, Interactive: auth.NewInteractive(a.accounts, a.verifier),
 		Rooms: a.rooms, Presence: a.presence, Push: a.push, Clock: a.clock, Log: log,
 		PropagateProfile: a.rooms.PropagateProfile, LeaveRooms: a.rooms.LeaveRooms,
-		RegisterGuest: a.registerGuest, MayVisit: a.guests.MayVisit,
+		RegisterGuest: a.registerGuest, MayVisit: a.guests.MayVisit, MayKnock: a.moderation.MayKnock,
 		Registration: clientapi.RegistrationConfig{
 			Mode: clientapi.RegistrationMode(cfg.Registration.Mode), SharedSecret: cfg.Registration.SharedSecret.Reveal(),
 		},
@@ -373,6 +378,7 @@ func (a *app) tables(services []config.Service) [][]httpapi.Route {
 			tables = append(tables, a.client.Routes(), a.sync.Routes(), a.media.Routes(), a.appservices.Routes(), a.admin.Routes(), a.contacts.Routes(), a.scim.Routes(),
 				a.outbox.Routes(), a.invitations.Routes(), a.guests.Routes(), a.branding.Routes(), a.transports.Routes, a.identity.Routes(),
 				a.meetings.Routes(),
+				a.moderation.Routes(),
 			)
 			if !slices.Contains(services, config.ServeFederation) {
 				tables = append(tables, federation.OpenIDRoutes(a.store, a.clock))
@@ -438,6 +444,7 @@ func (a *app) run(ctx context.Context) error {
 		"administration": a.admin.Run, "accounts": a.people.Run, "media": a.media.Run, "application services": a.appservices.Run,
 		"signing keys": a.keys.Run, "outbox": a.outbox.Run, "invitations": a.invitations.Run, "guests": a.guests.Run,
 		"meetings":    a.meetings.Run,
+		"lobbies":     a.moderation.Run,
 		"rate limits": a.limiter.Run,
 	} {
 		parts.Go(func() {

@@ -10,6 +10,7 @@ import (
 	"github.com/roomline/roomline/internal/httpapi"
 	"github.com/roomline/roomline/internal/matrix"
 	"github.com/roomline/roomline/internal/store"
+	"github.com/roomline/roomline/roomserver"
 )
 
 // identityKey signs third-party invites, and is the key of the identity service.
@@ -26,6 +27,10 @@ func (a *app) newInvitations(cfg *config.Config, sealKey [32]byte) (*invitations
 			return a.outbox.Enqueue(ctx, tx, outbox.Draft(d))
 		},
 		Cancel: a.outbox.Cancel, Brand: a.branding.Brand, Languages: a.branding.LanguagesOf,
+		// Meetings are made later.
+		Wait: func(ctx context.Context, room roomserver.Info, user matrix.UserID) (bool, error) {
+			return a.moderation.Wait(ctx, room, user)
+		},
 		// Guests are made later.
 		LinkGuest: func(ctx context.Context, user matrix.UserID, org int64, medium, address string) error {
 			return a.guests.LinkGuest(ctx, user, org, medium, address)

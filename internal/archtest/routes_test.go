@@ -154,6 +154,21 @@ var extra = map[string]string{
 	"GET /i/":                                                                "the page of guests",
 	"GET /i/{file}":                                                          "the page of guests",
 	"GET /i/{folder}/{file}":                                                 "the page of guests",
+	"POST /_roomline/guest/v1/open":                  "the page of guests: what an invitation is to",
+	"POST /_roomline/guest/v1/code":                  "the page of guests: a code to the invitation's address",
+	"POST /_roomline/guest/v1/redeem":                "the page of guests: an account for an invitation",
+	"GET /_roomline/client/v1/rooms/{roomId}/guests": "the guests in a room",
+	"PUT /_roomline/client/v1/guests/{userId}":       "a guest may stay longer",
+	"DELETE /_roomline/client/v1/guests/{userId}":    "a guest ends",
+
+	"POST /_roomline/client/v1/rooms/{roomId}/meeting/lobby": "who has to wait to be let into a meeting",
+	"POST /_roomline/client/v1/rooms/{roomId}/meeting/admit": "who waits is let in",
+	"POST /_roomline/client/v1/rooms/{roomId}/meeting/deny":  "who waits is sent away",
+
+	"GET /i":                 "the page of guests",
+	"GET /i/":                "the page of guests",
+	"GET /i/{file}":          "the page of guests",
+	"GET /i/{folder}/{file}": "the page of guests",
 
 	"GET /_roomline/scim/v2/ServiceProviderConfig": "SCIM, by which directories make and change people",
 	"GET /_roomline/scim/v2/ResourceTypes":         "SCIM, by which directories make and change people",

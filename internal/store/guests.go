@@ -180,7 +180,7 @@ func (s *Store) ListLostGuests(ctx context.Context, now, young matrix.Timestamp,
 				WHEN o.state <> 'active' THEN 'organisation'
 				WHEN u.deactivated_ts IS NOT NULL THEN 'account'
 				WHEN i.ended = 'revoked' THEN 'invitation'
-				WHEN NOT EXISTS (SELECT FROM memberships m WHERE m.user_id = g.user_id AND m.membership IN ('join', 'invite'))
+				WHEN NOT EXISTS (SELECT FROM memberships m WHERE m.user_id = g.user_id AND m.membership IN ('join', 'invite', 'knock'))
 					AND g.role <> 'visitor'
 					AND (g.created_ts < $1 OR EXISTS (SELECT FROM memberships m WHERE m.user_id = g.user_id)) THEN 'rooms'
 				WHEN EXISTS (
@@ -199,11 +199,11 @@ func (s *Store) ListLostGuests(ctx context.Context, now, young matrix.Timestamp,
 	})
 }
 
-// ListRoomGuests returns the guests who are in a room or invited to it, the first first.
+// ListRoomGuests returns the guests who are in a room, invited to it or waiting at its door, the first first.
 func (s *Store) ListRoomGuests(ctx context.Context, room int64) ([]Guest, error) {
 	rows, err := s.query(ctx, `
 		SELECT `+guestColumns+` FROM memberships m JOIN guests g ON g.user_id = m.user_id
-		WHERE m.room_nid = $1 AND m.membership IN ('join', 'invite') ORDER BY g.created_ts, g.user_id`, room)
+		WHERE m.room_nid = $1 AND m.membership IN ('join', 'invite', 'knock') ORDER BY g.created_ts, g.user_id`, room)
 	return scanAll(rows, err, scanGuestRow)
 }
 

@@ -2065,7 +2065,8 @@ CREATE FUNCTION may_know_room(room bigint, who text) RETURNS boolean LANGUAGE sq
 $$;
 
 -- keep_wall refuses members who came through the wall: who is not inside of a room joins it from an invite, and does not knock. Users of
--- other servers are those servers' business. A visitor, whom nobody has invited, joins rooms of the own organisation that let guests in.
+-- other servers are those servers' business. A visitor, whom nobody has invited, joins rooms of the own organisation that let guests in. A
+-- guest whose invitation has been used and not revoked knocks on the room that it is to: where a meeting has a lobby.
 CREATE FUNCTION keep_wall() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     r record;
@@ -2086,6 +2087,11 @@ BEGIN
                 SELECT convert_from(e.json, 'UTF8')::json #>> '{content,guest_access}'
                 FROM room_state s JOIN events e ON e.position = s.event_position
                 WHERE s.room_nid = new_rows.room_nid AND s.type = 'm.room.guest_access' AND s.state_key = '' AND s.until = 9223372036854775807))
+        AND NOT (new_rows.membership = 'knock' AND users.guest
+            AND EXISTS (
+                SELECT FROM guests g JOIN invitations i ON i.invitation_id = g.invitation_id
+                WHERE g.user_id = users.user_id AND g.ended_ts IS NULL
+                    AND i.room_nid = new_rows.room_nid AND i.uses > 0 AND i.ended IN ('', 'expired')))
     LIMIT 1;
     IF FOUND THEN
         RAISE EXCEPTION 'wall: % has not been invited to % of another organisation', r.user_id, r.room_id USING ERRCODE = 'check_violation';

@@ -87,6 +87,37 @@ func TestTheDatabaseKeepsTheWall(t *testing.T) {
 		t.Errorf("the alias, for a member: %v %v", a, err)
 	}
 
+	// A guest whose invitation has been used knocks on its room, and on no other.
+	must(exec(`
+		INSERT INTO rooms (room_nid, room_id, room_version, organisation_id, head_event_id, extremities, depth) VALUES (6, '!other:a', '11', 2, '$2', '{}', 1);
+		INSERT INTO invitations (invitation_id, organisation_id, room_nid, inviter, medium, address, secret_hash, language, role, uses_allowed, uses, created_ts, expires_ts, guest_lifetime)
+		VALUES ('i', 2, 5, '@anna:a', '', '', 'x', 'en', 'participant', 2, 1, 0, 1, 1);
+		INSERT INTO guests (user_id, organisation_id, invitation_id, inviter, medium, address, role, created_ts, expires_ts)
+		VALUES ('@gast:a', 2, 'i', '@anna:a', '', '', 'participant', 0, 1)`))
+	knock := func(room int) error {
+		return exec(`INSERT INTO memberships (user_id, room_nid, membership, sender, position) VALUES ('@gast:a', $1, 'knock', '@gast:a', 10)
+			ON CONFLICT (user_id, room_nid) DO UPDATE SET membership = excluded.membership`, room)
+	}
+	refused("a guest knocks on another room", knock(6))
+	for what, change := range map[string]string{
+		"an invitation that nobody has used": `UPDATE invitations SET uses = 0`,
+		"a revoked invitation":               `UPDATE invitations SET ended = 'revoked'`,
+		"an invitation of a member":          `UPDATE invitations SET ended = 'member'`,
+		"a guest who has ended":              `UPDATE guests SET ended_ts = 1`,
+		"an account that is no guest's":      `UPDATE users SET guest = false, organisation_id = 3 WHERE user_id = '@gast:a'`,
+	} {
+		tx, err := db.Begin()
+		must(err)
+		if _, err := tx.Exec(`SET LOCAL session_replication_role = replica; ` + change + `; SET LOCAL session_replication_role = origin`); err != nil {
+			t.Fatal(err)
+		}
+		_, err = tx.Exec(`INSERT INTO memberships (user_id, room_nid, membership, sender, position) VALUES ('@gast:a', 5, 'knock', '@gast:a', 10)`)
+		refused(what, err)
+		must(tx.Rollback())
+	}
+	must(knock(5))
+	refused("a guest who knocked joins without an invite", member("@gast:a", "join"))
+
 	refused("an address of another's account", exec(`INSERT INTO user_threepids (organisation_id, medium, address, user_id, added_ts, validated_ts)
 		VALUES (3, 'email', 'x@y', '@anna:a', 0, 0)`))
 	refused("a search key of another's account", exec(`INSERT INTO person_keys (user_id, kind, key, organisation_id) VALUES ('@anna:a', 1, 'anna', 3)`))

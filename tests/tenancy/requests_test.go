@@ -314,6 +314,12 @@ PUT /_roomline/client/v1/guests/{userId} | | {"expires_ts":4000000000000} | user
 DELETE /_roomline/client/v1/guests/{userId} | | | userId={guestId}
 DELETE /_roomline/admin/v1/guests/{userId} | | | userId={guestId}
 GET /_roomline/admin/v1/guests
+POST /_roomline/client/v1/rooms/{roomId}/meeting/lobby | | {"who":"guests"}
+POST /_roomline/client/v1/rooms/{roomId}/meeting/admit | | {"all":true}
+POST /_roomline/client/v1/rooms/{roomId}/meeting/admit | | {"user_id":"{userId}"}
+POST /_roomline/client/v1/rooms/{roomId}/meeting/admit | | {"user_id":"{userId}"} | roomId={myRoom}
+POST /_roomline/client/v1/rooms/{roomId}/meeting/deny | | {"user_id":"{userId}"}
+POST /_roomline/client/v1/rooms/{roomId}/meeting/deny | | {"user_id":"{userId}"} | roomId={myRoom}
 ! GET /i/{$}: files of the page
 ! GET /i/{file}: files of the page
 ! GET /i/{folder}/{file}: files of the page

@@ -261,3 +261,42 @@ ALTER TABLE meetings ADD CONSTRAINT meetings_wall
     FOREIGN KEY (organiser, organisation_id) REFERENCES users (user_id, organisation_id) ON UPDATE CASCADE;
 ALTER TABLE phone_pins ADD CONSTRAINT phone_pins_wall
     FOREIGN KEY (user_id, organisation_id) REFERENCES users (user_id, organisation_id) ON UPDATE CASCADE;
+
+-- A lobby is a knock, and guests knock on the room of their invitation.
+-- +goose StatementBegin
+-- keep_wall refuses members who came through the wall: who is not inside of a room joins it from an invite, and does not knock. Users of
+-- other servers are those servers' business. A visitor, whom nobody has invited, joins rooms of the own organisation that let guests in. A
+-- guest whose invitation has been used and not revoked knocks on the room that it is to: where a meeting has a lobby.
+CREATE OR REPLACE FUNCTION keep_wall() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    r record;
+BEGIN
+    SELECT new_rows.user_id, rooms.room_id INTO r
+    FROM new_rows
+    JOIN rooms ON rooms.room_nid = new_rows.room_nid
+    JOIN users ON users.user_id = new_rows.user_id
+    WHERE new_rows.membership IN ('join', 'knock') AND (users.organisation_id <> rooms.organisation_id OR users.guest)
+        AND (new_rows.membership = 'knock' OR coalesce((
+            SELECT s.membership FROM room_state s
+            WHERE s.room_nid = new_rows.room_nid AND s.type = 'm.room.member' AND s.state_key = new_rows.user_id
+                AND s.since < new_rows.position
+            ORDER BY s.since DESC LIMIT 1), '') NOT IN ('invite', 'join'))
+        AND NOT (new_rows.membership = 'join' AND users.guest AND users.organisation_id = rooms.organisation_id
+            AND EXISTS (SELECT FROM guests g WHERE g.user_id = users.user_id AND g.role = 'visitor')
+            AND 'can_join' = (
+                SELECT convert_from(e.json, 'UTF8')::json #>> '{content,guest_access}'
+                FROM room_state s JOIN events e ON e.position = s.event_position
+                WHERE s.room_nid = new_rows.room_nid AND s.type = 'm.room.guest_access' AND s.state_key = '' AND s.until = 9223372036854775807))
+        AND NOT (new_rows.membership = 'knock' AND users.guest
+            AND EXISTS (
+                SELECT FROM guests g JOIN invitations i ON i.invitation_id = g.invitation_id
+                WHERE g.user_id = users.user_id AND g.ended_ts IS NULL
+                    AND i.room_nid = new_rows.room_nid AND i.uses > 0 AND i.ended IN ('', 'expired')))
+    LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'wall: % has not been invited to % of another organisation', r.user_id, r.room_id USING ERRCODE = 'check_violation';
+    END IF;
+    RETURN NULL;
+END
+$$;
+-- +goose StatementEnd

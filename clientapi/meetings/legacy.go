@@ -107,7 +107,10 @@ func badOpenID() *matrix.Error {
 // openIDUser is whom an OpenID token belongs to. Another server is asked only about rooms that users of it are in: a stranger's word is not
 // enough for a request to wherever the stranger likes.
 func (s *Server) openIDUser(ctx context.Context, token *openIDToken, room matrix.RoomID) (matrix.UserID, error) {
-	if token.AccessToken == "" || len(token.AccessToken) > limits.AccessToken {
+	if token.AccessToken == "" {
+		return "", matrix.BadJSON("openid_token.access_token is missing")
+	}
+	if len(token.AccessToken) > limits.AccessToken {
 		return "", badOpenID()
 	}
 	server, err := matrix.ParseServerName(token.ServerName)

@@ -27,11 +27,12 @@ type health struct {
 type serving struct {
 	store    *store.Store
 	metrics  http.Handler
+	meetings *mediaServer
 	stopping bool
 }
 
-func (h *health) start(st *store.Store, metrics *prometheus.Registry) {
-	h.serving.Store(&serving{store: st, metrics: promhttp.HandlerFor(metrics, promhttp.HandlerOpts{})})
+func (h *health) start(a *app) {
+	h.serving.Store(&serving{store: a.store, metrics: promhttp.HandlerFor(a.metrics, promhttp.HandlerOpts{}), meetings: a.mediaServer})
 }
 
 func (h *health) stop() {
@@ -72,6 +73,11 @@ func (h *health) ready(w http.ResponseWriter, r *http.Request, s *serving) {
 	defer cancel()
 	if err := s.store.Ping(ctx); err != nil {
 		answer(w, http.StatusServiceUnavailable, "the database does not answer")
+		return
+	}
+	// Chat goes on without them.
+	if problem := s.meetings.problem(); problem != "" {
+		answer(w, http.StatusOK, "ready, but "+problem)
 		return
 	}
 	answer(w, http.StatusOK, "ready")

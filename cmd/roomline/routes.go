@@ -30,6 +30,11 @@ func listRoutes(c *call) error {
 				fmt.Fprintf(w, "%s\t%s\t%s\n", r.Method, r.Path, who)
 			}
 		}
+		if m := a.mediaServer; m != nil && m.child != nil {
+			for _, path := range signallingPaths {
+				fmt.Fprintf(w, "GET\t%s\ttoken of a meeting\n", path)
+			}
+		}
 		return w.Flush()
 	})
 }

@@ -99,7 +99,11 @@ func runServer(ctx context.Context, cfg *config.Config, log *slog.Logger, out io
 	if err != nil {
 		return err
 	}
-	health.start(db.store, a.metrics)
+	stopMediaServer, err := a.startMediaServer()
+	if err != nil {
+		return err
+	}
+	health.start(a)
 	log.Info("ready", "server", cfg.ServerName, "version", version(), "listeners", web.addresses(), "took", time.Since(began).Round(time.Millisecond))
 	if cfg.Dev {
 		example.print(out, cfg, web.clientURL())
@@ -113,6 +117,7 @@ func runServer(ctx context.Context, cfg *config.Config, log *slog.Logger, out io
 	health.stop()
 	a.sync.Stop()
 	stopTelephony()
+	stopMediaServer()
 	a.outbox.Stop()
 	web.drain(drainTime)
 	return err

@@ -85,6 +85,7 @@ type app struct {
 	moderation  *moderation.Server
 	branding    *branding.Server
 	outbox      *outbox.Server
+	mediaServer *mediaServer
 	registry    *appservices.Registry
 	// transports are what this process sends mails and short messages with.
 	transports transports.Set
@@ -398,6 +399,11 @@ func (a *app) handler(services []config.Service, admin http.Handler) http.Handle
 			mux.Handle(path, admin)
 		}
 	}
+	if m := a.mediaServer; m != nil && m.child != nil && slices.Contains(services, config.ServeClient) {
+		for _, path := range signallingPaths {
+			mux.Handle("GET "+path, m.signalling())
+		}
+	}
 	var limiter httpapi.Limiter
 	if a.limiter != nil {
 		limiter = a.limiter
@@ -407,7 +413,7 @@ func (a *app) handler(services []config.Service, admin http.Handler) http.Handle
 		AppPasswords: a.contacts, IdentityTokens: a.identity, Guests: clientapi.GuestMay,
 	}, a.tables(services)...)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		// ServeMux would answer odd paths of the API with redirects, so that it is asked for its own three only.
+		// ServeMux would answer odd paths of the API with redirects, so that it is asked for its own few only.
 		if !strings.HasPrefix(r.URL.Path, "/_matrix/") {
 			if h, pattern := mux.Handler(r); pattern != "" {
 				h.ServeHTTP(w, r)

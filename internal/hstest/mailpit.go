@@ -57,7 +57,7 @@ func Mailpit(t testing.TB, o MailServerOptions) *MailServer {
 	if o.StartTLS || o.TLS {
 		m.CAFile = filepath.Join(dir, "public.crt")
 		key := filepath.Join(dir, "private.key")
-		m.RootCAs = writeCertificate(t, m.CAFile, key)
+		m.RootCAs = Certificate(t, m.CAFile, key)
 		args = append(args, "--smtp-tls-cert", m.CAFile, "--smtp-tls-key", key)
 	}
 	switch {

@@ -55,7 +55,7 @@ func MinIOWithTLS(t testing.TB) *ObjectStore {
 	t.Helper()
 	s := newObjectStore(t)
 	certificates := t.TempDir()
-	s.RootCAs = writeCertificate(t, filepath.Join(certificates, "public.crt"), filepath.Join(certificates, "private.key"))
+	s.RootCAs = Certificate(t, filepath.Join(certificates, "public.crt"), filepath.Join(certificates, "private.key"))
 	return startMinIO(t, s, certificates)
 }
 
@@ -199,8 +199,8 @@ func tool(t testing.TB, name string) string {
 	return path
 }
 
-// writeCertificate makes a certificate for 127.0.0.1 that is its own authority.
-func writeCertificate(t testing.TB, certificate, key string) *x509.CertPool {
+// Certificate makes a certificate for 127.0.0.1 that is its own authority.
+func Certificate(t testing.TB, certificate, key string) *x509.CertPool {
 	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

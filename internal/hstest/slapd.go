@@ -47,7 +47,7 @@ func Slapd(t testing.TB, ldif []byte) *SlapdServer {
 		URL: "ldaps://" + address, CAFile: filepath.Join(dir, "cert.pem"), address: address,
 		Admin: "cn=admin," + SlapdSuffix, Reader: "cn=reader," + SlapdSuffix, Password: "slapd-password",
 	}
-	s.RootCAs = writeCertificate(t, s.CAFile, filepath.Join(dir, "key.pem"))
+	s.RootCAs = Certificate(t, s.CAFile, filepath.Join(dir, "key.pem"))
 	config := filepath.Join(dir, "slapd.conf")
 	if err := s.configure(dir, config); err != nil {
 		t.Fatalf("hstest: %v", err)

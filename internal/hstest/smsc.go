@@ -88,7 +88,7 @@ func SMSC(t testing.TB) *SMSCServer {
 	}
 	s := &SMSCServer{SystemID: "roomline", Password: "secret", CAFile: filepath.Join(t.TempDir(), "cert.pem")}
 	key := filepath.Join(filepath.Dir(s.CAFile), "key.pem")
-	s.RootCAs = writeCertificate(t, s.CAFile, key)
+	s.RootCAs = Certificate(t, s.CAFile, key)
 	for _, address := range []*string{&s.Address, &s.TLSAddress, &s.control} {
 		var err error
 		if *address, err = freeport.Address(); err != nil {

@@ -10,9 +10,12 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"os/exec"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -71,11 +74,27 @@ func (s *Supervisor) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	return d.DialContext(ctx, "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(int(port))))
 }
 
-// Running reports whether the child answers.
-func (s *Supervisor) Running() bool { return s.port.Load() != 0 }
+// Proxy passes requests on to the child, without the prefix of their path.
+func (s *Supervisor) Proxy(prefix string) http.Handler {
+	to := &url.URL{Scheme: "http", Host: strings.TrimPrefix(URL, "http://")}
+	return &httputil.ReverseProxy{
+		Transport: s.client.Transport,
+		ErrorLog:  slog.NewLogLogger(slog.DiscardHandler, slog.LevelError), // it names addresses
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(to)
+			r.Out.URL.Path, r.Out.URL.RawPath = strings.TrimPrefix(r.In.URL.Path, prefix), ""
+		},
+		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) {
+			w.Header().Set("Access-Control-Allow-Origin", "*")
+			w.Header().Set("Retry-After", "2")
+			http.Error(w, "meetings are away for a moment", http.StatusServiceUnavailable)
+		},
+	}
+}
 
-// Run keeps LiveKit running until ctx ends.
-func (s *Supervisor) Run(ctx context.Context) error {
+// Run keeps LiveKit running until ctx ends, and has it tell webhook what happens.
+func (s *Supervisor) Run(ctx context.Context, webhook string) error {
+	s.config.Webhooks = []string{webhook}
 	backOff := backOffMin
 	for {
 		began := time.Now()
@@ -148,6 +167,7 @@ func (s *Supervisor) start() (*process, <-chan error, error) {
 	}
 	// Not os.Executable: a binary that was replaced meanwhile is of another version.
 	cmd := exec.Command("/proc/self/exe", "livekit")
+	cmd.Args[0] = "roomline"
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(text), s.stderr, s.stderr
 	// It has no need of our environment, which holds secrets.
 	cmd.Env = []string{"PATH=/usr/bin:/bin"}

@@ -1,0 +1,56 @@
+// Package meetings tests meetings with what others have written: LiveKit itself, Element Call in a browser, and the page for guests beside it.
+//
+//	embedded_test.go    the server runs LiveKit itself
+//	call_test.go        people in browsers meet; calls.mjs and host.mjs are their side
+package meetings
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/livekit/protocol/logger"
+	lksdk "github.com/livekit/server-sdk-go/v2"
+
+	"github.com/roomline/roomline/internal/hstest"
+)
+
+func TestMain(m *testing.M) { lksdk.SetLogger(logger.GetDiscardLogger()); hstest.Main(m) }
+
+// patience is how long a test waits for something that comes at once unless the machine is busy.
+const patience = 30 * time.Second
+
+// eventually waits until a condition holds.
+func eventually(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(patience)
+	for !condition() {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s did not happen within %s", what, patience)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// program finds a program of the tests.
+func program(t *testing.T, name, packages string) string {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if err != nil {
+		t.Fatalf("%s is missing: install it (Debian: apt-get install %s)", name, packages)
+	}
+	return path
+}
+
+// installNodeModules installs what package-lock.json names, if make test has not; module is one of them.
+func installNodeModules(t *testing.T, module string) {
+	t.Helper()
+	if _, err := os.Stat(filepath.Join("node_modules", module, "package.json")); err == nil {
+		return
+	}
+	if out, err := exec.CommandContext(t.Context(), program(t, "npm", "npm"), "ci", "--no-audit", "--no-fund").CombinedOutput(); err != nil {
+		t.Fatalf("npm ci: %v\n%s", err, out)
+	}
+}

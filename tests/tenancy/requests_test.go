@@ -343,6 +343,14 @@ POST /_matrix/client/v1/appservice/{appserviceId}/ping | | {}
 ! POST /_matrix/client/v1/appservice/{appserviceId}/ping: people may not
 GET /_matrix/federation/v1/openid/userinfo | access_token={deviceId}
 
+POST /_matrix/client/v1/rtc/livekit/get_token | | {"room_id":"{roomId}","slot_id":"m.call#ROOM","member":{"id":"m","claimed_device_id":"{myDevice}"}}
+POST /_matrix/client/v1/rtc/livekit/get_token | | {"room_id":"{myRoom}","slot_id":"m.call#ROOM","member":{"id":"m","claimed_user_id":"{userId}","claimed_device_id":"{deviceId}"}}
+POST /_matrix/client/unstable/io.element.msc4195/rtc/livekit/get_token | | {"room_id":"{roomId}","slot_id":"m.call#ROOM","member":{"id":"m","claimed_device_id":"{myDevice}"}}
+POST /_roomline/rtc/sfu/get | | {"room":"{roomId}","device_id":"{deviceId}","openid_token":{"access_token":"x","matrix_server_name":"{domain}"}}
+! POST /_roomline/rtc/sfu/get: it takes a secret
+POST /_roomline/rtc/get_token | | {"room_id":"{roomId}","slot_id":"m.call#ROOM","openid_token":{"access_token":"x","matrix_server_name":"{domain}"},"member":{"id":"m","claimed_user_id":"{userId}","claimed_device_id":"{deviceId}"}}
+! POST /_roomline/rtc/get_token: it takes a secret
+
 GET /_roomline/admin/v1/users
 GET /_roomline/admin/v1/users | search=kanarienvogel
 GET /_roomline/admin/v1/users | search={address}&deactivated=true

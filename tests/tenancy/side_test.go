@@ -37,7 +37,11 @@ type deployment struct {
 
 func start(t *testing.T) *deployment {
 	t.Helper()
-	dep := hstest.Start(t, hstest.Options{Configure: func(_ int, config map[string]any) { config["public_base_url"] = "https://guests.test" }})
+	meetings := hstest.WithLiveKit(hstest.LiveKit(t))
+	dep := hstest.Start(t, hstest.Options{Configure: func(process int, config map[string]any) {
+		config["public_base_url"] = "https://guests.test"
+		meetings(process, config)
+	}})
 	db, err := sql.Open("postgres", dep.DSN)
 	if err != nil {
 		t.Fatal(err)

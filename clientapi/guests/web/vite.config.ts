@@ -4,6 +4,7 @@ import { defineConfig } from "vite";
 export default defineConfig({
     base: "/i/",
     publicDir: false,
+    worker: { format: "es" },
     build: {
         outDir: "build",
         emptyOutDir: true,

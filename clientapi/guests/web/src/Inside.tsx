@@ -1,5 +1,5 @@
 import { type MatrixClient, RoomEvent } from "matrix-js-sdk";
-import { useEffect, useState } from "react";
+import { useCallback, useEffect, useState } from "react";
 
 import type { Running } from "./client.ts";
 import { useTranslation } from "./i18n/index.tsx";
@@ -7,8 +7,9 @@ import type { EndedHow } from "./invitation/Problems.tsx";
 import { InviteDialog } from "./member/InviteDialog.tsx";
 import { Rooms } from "./member/Rooms.tsx";
 import { Icon } from "./parts/Icon.tsx";
+import { Lobby } from "./room/Lobby.tsx";
 import RoomView from "./room/RoomView.tsx";
-import type { Session } from "./session.ts";
+import { keepSession, type Session } from "./session.ts";
 
 interface InsideProps {
     readonly running: Running;
@@ -23,6 +24,12 @@ export default function Inside({ running, session, onOut, onSignOut }: InsidePro
     const { client } = running;
     const joined = useJoined(client);
     const { guest } = session;
+    const [waiting, setWaiting] = useState(guest?.waiting === true && client.getRoom(guest.roomId)?.getMyMembership() !== "join");
+    const onIn = useCallback(() => {
+        keepSession({ ...session, guest: { ...session.guest!, waiting: false } });
+        setWaiting(false);
+    }, [session]);
+    if (guest && waiting) return <Lobby client={client} roomId={guest.roomId} organisation={guest.organisation} onIn={onIn} onLeave={() => onOut("left")} />;
     if (guest && joined <= 1) {
         return (
             <>

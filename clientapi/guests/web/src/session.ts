@@ -10,6 +10,8 @@ export interface GuestSession {
     readonly role?: "participant" | "observer";
     /** Whether the room is encrypted, as far as is known. */
     readonly encrypted?: boolean;
+    /** Not in the room yet: somebody has to let the guest in. */
+    readonly waiting?: boolean;
     readonly organisation?: Organisation;
     readonly roomName?: string;
 }

@@ -1,6 +1,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
+import { de as meetingDe } from "../meeting/de.ts";
+import { en as meetingEn } from "../meeting/en.ts";
+import { fr as meetingFr } from "../meeting/fr.ts";
+import { nl as meetingNl } from "../meeting/nl.ts";
 import { en as roomEn } from "../room/en.ts";
 import { de as roomDe } from "../room/de.ts";
 import { fr as roomFr } from "../room/fr.ts";
@@ -11,7 +15,12 @@ import { fr } from "./fr.ts";
 import { type Key, type Language, pickLanguage, translation } from "./index.tsx";
 import { nl } from "./nl.ts";
 
-const all = { en: { ...en, ...roomEn }, fr: { ...fr, ...roomFr }, nl: { ...nl, ...roomNl }, de: { ...de, ...roomDe } };
+/** The texts of a meeting are asked by other keys than the page's. */
+const meeting = (texts: object) => Object.fromEntries(Object.entries(texts).map(([key, entry]) => [`meeting.${key}`, entry as unknown]));
+const all = {
+    en: { ...en, ...roomEn, ...meeting(meetingEn) }, fr: { ...fr, ...roomFr, ...meeting(meetingFr) }, nl: { ...nl, ...roomNl, ...meeting(meetingNl) },
+    de: { ...de, ...roomDe, ...meeting(meetingDe) },
+};
 
 /** The {names} in all forms of a text. */
 const names = (entry: unknown): string[] => [...new Set([...JSON.stringify(entry).matchAll(/\{(\w+)\}/g)].map(([, name]) => name!))].sort();

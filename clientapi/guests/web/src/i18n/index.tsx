@@ -44,15 +44,16 @@ export interface Translation {
     size(bytes: number): string;
 }
 
+/** A text in the form for its count, with {names} in it replaced by values. */
+export function fill(language: Language, entry: string | Plural, values?: Values): string {
+    const text = typeof entry === "string" ? entry : entry[new Intl.PluralRules(language).select(Number(values?.count)) === "one" ? "one" : "other"];
+    return values ? text.replace(/\{(\w+)\}/g, (whole, name: string) => String(values[name] ?? whole)) : text;
+}
+
 export function translation(language: Language): Translation {
-    const plurals = new Intl.PluralRules(language);
     return {
         language,
-        t(key, values) {
-            const entry: string | Plural = texts[language][key];
-            const text = typeof entry === "string" ? entry : entry[plurals.select(Number(values?.count)) === "one" ? "one" : "other"];
-            return values ? text.replace(/\{(\w+)\}/g, (whole, name: string) => String(values[name] ?? whole)) : text;
-        },
+        t: (key, values) => fill(language, texts[language][key], values),
         date: (ts, options = { weekday: "long", day: "numeric", month: "long", hour: "numeric", minute: "2-digit" }) => new Intl.DateTimeFormat(language, options).format(ts),
         ago(ts, now = Date.now()) {
             const relative = new Intl.RelativeTimeFormat(language, { numeric: "auto" });

@@ -92,6 +92,7 @@ interface RedeemAnswer {
     room_id: string;
     expires_ts?: number;
     role?: "participant" | "observer";
+    waiting?: boolean;
 }
 
 /** Redeems an invitation: from here on there is a guest, with a session that this browser keeps. */
@@ -110,7 +111,7 @@ export async function redeem(link: Link, invitation: Invitation, name: string, l
     const session: Session = {
         userId: answer.user_id, deviceId: answer.device_id, accessToken: answer.access_token,
         guest: {
-            roomId: answer.room_id, invitation: await fingerprint(link.secret), expiresTs: answer.expires_ts || undefined, role: answer.role, encrypted: invitation.encrypted,
+            roomId: answer.room_id, invitation: await fingerprint(link.secret), expiresTs: answer.expires_ts || undefined, role: answer.role, waiting: answer.waiting, encrypted: invitation.encrypted,
             organisation: invitation.organisation, roomName: invitation.room,
         },
     };

@@ -2,15 +2,16 @@
 
 import "./room.css";
 
-import { lazy, Suspense, useCallback, useEffect, useMemo, useRef, useState, type DragEvent } from "react";
-import { EventStatus, RoomEvent, type MatrixClient, type MatrixEvent, type Room } from "matrix-js-sdk";
+import { Component, lazy, Suspense, useCallback, useEffect, useMemo, useRef, useState, type DragEvent, type ReactNode } from "react";
+import { EventStatus, MatrixEventEvent, RoomEvent, type MatrixClient, type MatrixEvent, type Room } from "matrix-js-sdk";
 
 import { useTranslation } from "../i18n/index.tsx";
+import { meetingOfTab, useCall } from "../meeting/presence.ts";
 import { storePrefix, type Organisation, type Session } from "../session.ts";
 import { Composer, replyRelation, type Mode } from "./composer.tsx";
 import { RoomContext, type RoomScope } from "./context.ts";
 import { DeleteDialog, HistoryDialog, LeaveDialog } from "./dialogs.tsx";
-import { Header } from "./header.tsx";
+import { ChatHead, Header, MeetingCard } from "./header.tsx";
 import { useConnected, useRoom, useStateVersion, useTyping, useVisible } from "./hooks.ts";
 import { Icon } from "./icons.tsx";
 import { Media } from "./media.ts";
@@ -25,6 +26,7 @@ import { useUploads } from "./uploads.ts";
 
 const EmojiPicker = lazy(() => import("./emojipicker.tsx"));
 const Viewer = lazy(() => import("./viewer.tsx"));
+const MeetingView = lazy(() => import("../meeting/meeting.tsx"));
 
 export interface RoomViewProps {
     /** Started; the room may not have come by sync yet. Its crypto is there if a room of the session is encrypted. */
@@ -48,19 +50,19 @@ export default function RoomView(props: RoomViewProps) {
     return <OpenRoom key={room.roomId} {...props} room={room} />;
 }
 
-/** Ends the view when one is no longer in the room. */
-function useEnd(room: Room, me: string, ended: (how: "left" | "removed") => void) {
+/** Ends the view when one is no longer in the room; not while held, when something else on the screen says so. */
+function useEnd(room: Room, me: string, held: boolean, ended: (how: "left" | "removed") => void) {
     const latest = useRef(ended);
     latest.current = ended;
     useEffect(() => {
         const look = () => {
-            if (!["leave", "ban"].includes(room.getMyMembership())) return;
+            if (held || !["leave", "ban"].includes(room.getMyMembership())) return;
             latest.current(room.getMember(me)?.events.member?.getSender() === me ? "left" : "removed");
         };
         look();
         room.on(RoomEvent.MyMembership, look);
         return () => void room.off(RoomEvent.MyMembership, look);
-    }, [room, me]);
+    }, [room, me, held]);
 }
 
 /** The event after which things are new: where one was when the page was opened, or was last seen. */
@@ -94,6 +96,7 @@ const picked = (button: HTMLElement, pick: Picking["pick"]): Picking => ({ butto
 function OpenRoom({ client, session, room, onBack, onInvite, onEnded, onSignOut }: RoomViewProps & { room: Room }) {
     const { t } = useTranslation();
     const me = client.getSafeUserId();
+    const observes = session.guest?.role === "observer";
     useStateVersion(room);
     const media = useMemo(() => new Media(client), [client]);
     useEffect(() => () => media.close(), [media]);
@@ -109,7 +112,8 @@ function OpenRoom({ client, session, room, onBack, onInvite, onEnded, onSignOut 
     const law = useDeletionLaw(client);
     const settings = useNotifySettings();
     const connected = useConnected(client);
-    useEnd(room, me, onEnded);
+    const meeting = useMeeting(client, room, observes);
+    useEnd(room, me, meeting.open && !session.guest, onEnded); // a guest's session is over, a member sees the end of the meeting
     useResending(client, room, connected);
 
     const announce = useCallback((text: string) => setSaid((before) => (before === text ? `${text}\u00a0` : text)), []);
@@ -119,7 +123,6 @@ function OpenRoom({ client, session, room, onBack, onInvite, onEnded, onSignOut 
     useArrivals(client, room, (event) => announce(t("room.says", { who: senderName(event, room), what: summary(event, t).slice(0, 300) })));
     useNotifications(client, room, settings, (event) => `${senderName(event, room)}: ${summary(event, t)}`.slice(0, 200));
 
-    const observes = (session.guest as { role?: string } | undefined)?.role === "observer";
     const writable = maySend(client, room) && !observes;
     const noCrypto = room.hasEncryptionStateEvent() && !client.getCrypto();
     const mayReact = writable && room.currentState.maySendEvent("m.reaction", me);
@@ -164,10 +167,25 @@ function OpenRoom({ client, session, room, onBack, onInvite, onEnded, onSignOut 
     return (
         <RoomContext value={scope}>
             <div className="rl-frame">
-                <div className={membersOpen ? "rl-room rl-with-members" : "rl-room"}>
-                    <main id="main" tabIndex={-1} className="rl-chat" {...drop.handlers}>
-                        <Header settings={settings} membersOpen={membersOpen} toggleMembers={() => setMembersOpen(!membersOpen)} back={onBack} invite={onInvite}
-                            leave={session.guest ? undefined : () => setOver({ kind: "leave" })} signOut={onSignOut} />
+                <div className={meeting.open ? `rl-room rl-meeting ${meeting.panel === "chat" ? "rl-beside" : ""}` : membersOpen ? "rl-room rl-with-members" : "rl-room"}>
+                    {meeting.open && (
+                        <main id="main" tabIndex={-1} className="rl-stage">
+                            <MeetingGuard failed={t("room.meet.failed")} retry={t("app.retry")} leave={meeting.close} leaveLabel={t("app.close")}>
+                                <Suspense fallback={<p className="rl-waiting" role="status"><span className="spinner" />{t("room.meet.opening")}</p>}>
+                                    <MeetingView client={client} room={room} session={session} observes={observes} others={meeting.call.others} panel={meeting.panel} unread={meeting.unread}
+                                        setPanel={meeting.setPanel} onInvite={onInvite} onClose={meeting.close} />
+                                </Suspense>
+                            </MeetingGuard>
+                        </main>
+                    )}
+                    {(!meeting.open || meeting.panel === "chat") && <div id={meeting.open ? undefined : "main"} tabIndex={-1} role={meeting.open ? "complementary" : "main"}
+                        aria-label={meeting.open ? t("room.meet.chat") : undefined} className="rl-chat" {...drop.handlers}>
+                        {meeting.open ? <ChatHead close={() => meeting.setPanel(undefined)} /> : (
+                            <Header settings={settings} membersOpen={membersOpen} toggleMembers={() => setMembersOpen(!membersOpen)} back={onBack} invite={onInvite}
+                                meet={meeting.call.possible && meeting.call.others.length === 0 ? meeting.start : undefined}
+                                leave={session.guest ? undefined : () => setOver({ kind: "leave" })} signOut={onSignOut} />
+                        )}
+                        {!meeting.open && meeting.call.possible && meeting.call.others.length > 0 && <MeetingCard others={meeting.call.others} join={meeting.start} />}
                         {!connected && <p className="rl-offline" role="status"><span className="spinner" />{t("room.offline")}</p>}
                         <Timeline ref={timeline} actions={actions} marker={marker} />
                         <Typing room={room} client={client} />
@@ -182,8 +200,8 @@ function OpenRoom({ client, session, room, onBack, onInvite, onEnded, onSignOut 
                                 sendVoice={sendVoice} pickEmoji={pickEmoji} uploads={uploads.list} cancelUpload={uploads.cancel} retryUpload={uploads.retry} sent={sent} />
                         ) : <Silent room={room} me={me} observes={observes} />}
                         {drop.over && writable && <div className="rl-drop" aria-hidden="true"><Icon name="attach" /><b>{t("room.drop")}</b></div>}
-                    </main>
-                    {membersOpen && <Members close={() => setMembersOpen(false)} invite={onInvite} />}
+                    </div>}
+                    {membersOpen && !meeting.open && <Members close={() => setMembersOpen(false)} invite={onInvite} />}
                 </div>
             </div>
             <div className="visually-hidden" role="status" aria-live="polite">{said}</div>
@@ -203,6 +221,63 @@ function OpenRoom({ client, session, room, onBack, onInvite, onEnded, onSignOut 
             {over?.kind === "leave" && <LeaveDialog close={() => setOver(undefined)} leave={() => client.leave(room.roomId)} />}
         </RoomContext>
     );
+}
+
+type Panel = "chat" | "people";
+
+/** Whether the room's meeting is shown, and what is beside it. */
+function useMeeting(client: MatrixClient, room: Room, observes: boolean) {
+    const call = useCall(client, room, observes);
+    const [open, setOpen] = useState(() => meetingOfTab() === room.roomId);
+    const [panel, setPanel] = useState<Panel>();
+    const [unread, setUnread] = useState(0);
+    const unseen = open && panel !== "chat";
+    useEffect(() => {
+        if (!unseen) return setUnread(0);
+        const me = client.getUserId();
+        const count = (event: MatrixEvent, of: Room | undefined, atStart: boolean | undefined) => {
+            if (of === room && !atStart && isMessage(event) && event.getSender() !== me && event.getType() !== "m.room.encrypted") setUnread((n) => n + 1);
+        };
+        const decrypted = (event: MatrixEvent) => event.getRoomId() === room.roomId && Date.now() - event.getTs() < 60_000 && count(event, room, false);
+        room.on(RoomEvent.Timeline, count);
+        client.on(MatrixEventEvent.Decrypted, decrypted);
+        return () => {
+            room.off(RoomEvent.Timeline, count);
+            client.off(MatrixEventEvent.Decrypted, decrypted);
+        };
+    }, [client, room, unseen]);
+    const close = useCallback(() => {
+        setOpen(false);
+        setPanel(undefined);
+    }, []);
+    return { call, open, panel, unread, setPanel, start: () => setOpen(true), close };
+}
+
+/** Catches what goes wrong in a meeting, as its files not being there: the room stays. */
+class MeetingGuard extends Component<{ children: ReactNode; failed: string; retry: string; leaveLabel: string; leave: () => void }, { broken: boolean }> {
+    override state = { broken: false };
+
+    static getDerivedStateFromError() {
+        return { broken: true };
+    }
+
+    override componentDidCatch(error: unknown) {
+        console.error(error);
+    }
+
+    override render() {
+        const { children, failed, retry, leave, leaveLabel } = this.props;
+        if (!this.state.broken) return children;
+        return (
+            <div className="rl-waiting" role="alert">
+                <p>{failed}</p>
+                <div className="actions">
+                    <button type="button" className="button" onClick={leave}>{leaveLabel}</button>
+                    <button type="button" className="button main" onClick={() => location.reload()}>{retry}</button>
+                </div>
+            </div>
+        );
+    }
 }
 
 /** To the button; or to its message, whose buttons go when the focus does. */

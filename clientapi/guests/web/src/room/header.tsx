@@ -7,11 +7,11 @@ import { RoomContext } from "./context.ts";
 import { useStateVersion } from "./hooks.ts";
 import { Icon } from "./icons.tsx";
 import type { NotifySettings } from "./notify.ts";
-import { Avatar } from "./people.tsx";
+import { Avatar, memberName } from "./people.tsx";
 
-export function Header({ settings, membersOpen, toggleMembers, back, invite, leave, signOut }: {
+export function Header({ settings, membersOpen, toggleMembers, back, invite, meet, leave, signOut }: {
     settings: NotifySettings; membersOpen: boolean; toggleMembers: () => void;
-    back?: () => void; invite?: () => void; leave?: () => void; signOut: () => void;
+    back?: () => void; invite?: () => void; meet?: () => void; leave?: () => void; signOut: () => void;
 }) {
     const { room } = useContext(RoomContext);
     const { t } = useTranslation();
@@ -32,9 +32,37 @@ export function Header({ settings, membersOpen, toggleMembers, back, invite, lea
                     {typeof topic === "string" && topic && <span className="rl-topic" title={topic}>{topic}</span>}
                 </p>
             </div>
+            {meet && <button type="button" className="icon-button" data-testid="meeting-open" onClick={meet} aria-label={t("room.meet.now")} title={t("room.meet.now")}><Icon name="camera" /></button>}
             {invite && <button type="button" className="icon-button rl-wide" onClick={invite} aria-label={t("room.invite")} title={t("room.invite")}><Icon name="invite" /></button>}
             <button type="button" className="icon-button rl-wide" onClick={toggleMembers} aria-label={t("room.members.show")} aria-expanded={membersOpen} title={t("room.members.show")}><Icon name="people" /></button>
             <Menu settings={settings} invite={invite} leave={leave} signOut={signOut} />
+        </header>
+    );
+}
+
+/** Says that there is a meeting in the room, and lets one join it. */
+export function MeetingCard({ others, join }: { others: readonly string[]; join: () => void }) {
+    const { room } = useContext(RoomContext);
+    const { t } = useTranslation();
+    const names = others.slice(0, 2).map((id) => memberName(room, id)).join(", ");
+    return (
+        <div className="rl-meet" role="region" aria-label={t("room.meet.call")}>
+            <Icon name="camera" />
+            <p>{others.length > 2 ? t("room.meet.on.more", { names, count: others.length - 2 }) : t("room.meet.on", { names, count: others.length })}</p>
+            <button type="button" className="button main" data-testid="meeting-open" onClick={join}>{t("room.meet.join")}</button>
+        </div>
+    );
+}
+
+/** The head of the chat beside a meeting. */
+export function ChatHead({ close }: { close: () => void }) {
+    const { t } = useTranslation();
+    const title = useRef<HTMLHeadingElement>(null);
+    useEffect(() => title.current?.focus(), []);
+    return (
+        <header className="mt-chat-head">
+            <h2 ref={title} tabIndex={-1}>{t("room.meet.chat")}</h2>
+            <button type="button" className="icon-button" onClick={close} aria-label={t("room.meet.chat.close")}><Icon name="close" /></button>
         </header>
     );
 }

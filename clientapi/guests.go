@@ -83,6 +83,7 @@ var whileGuest = map[string]httpapi.GuestAccess{
 	"GET /_matrix/client/unstable/org.matrix.msc4143/rtc/transports":         everyGuest,
 	"POST /_matrix/client/v1/rtc/livekit/get_token":                          everyGuest,
 	"POST /_matrix/client/unstable/io.element.msc4195/rtc/livekit/get_token": everyGuest,
+	"GET /_roomline/client/v1/rooms/{roomId}/meeting/phone":                  everyGuest,
 
 	"PUT " + delayedEvents + "/rooms/{roomId}/delayed_event/{eventType}/{txnId}": sending,
 	"POST " + delayedEvents + "/delayed_events/{delayId}":                        sending,

@@ -29,6 +29,7 @@ import (
 	"github.com/roomline/roomline/clientapi/invitations"
 	"github.com/roomline/roomline/clientapi/meetings"
 	"github.com/roomline/roomline/clientapi/meetings/moderation"
+	"github.com/roomline/roomline/clientapi/meetings/phones"
 	"github.com/roomline/roomline/clientapi/outbox"
 	"github.com/roomline/roomline/clientapi/presence"
 	"github.com/roomline/roomline/clientapi/push"
@@ -83,6 +84,7 @@ type app struct {
 	meetings    *meetings.Server
 	sfu         *sfu.Client
 	moderation  *moderation.Server
+	phones      *phones.Server
 	branding    *branding.Server
 	outbox      *outbox.Server
 	mediaServer *mediaServer
@@ -139,7 +141,7 @@ func newApp(ctx context.Context, cfg *config.Config, st *store.Store, sealKey [3
 		a.limiter = ratelimit.New(limiting)
 	}
 	a.accounts, err = auth.NewAccounts(auth.AccountConfig{
-		Store: st, Journal: a.journal, Clock: a.clock, Limiter: a.limiter, Domains: domains, Reserved: registry.Exclusive,
+		Store: st, Journal: a.journal, Clock: a.clock, Limiter: a.limiter, Domains: domains, Reserved: reserved(registry),
 		PseudonymKey: derivedKey(sealKey, "pseudonyms in the audit log"),
 	})
 	if err != nil {
@@ -212,10 +214,13 @@ func newApp(ctx context.Context, cfg *config.Config, st *store.Store, sealKey [3
 	if a.moderation, err = a.newModeration(); err != nil {
 		return nil, err
 	}
+	if a.phones, err = a.newPhones(sealKey); err != nil {
+		return nil, err
+	}
 	a.admin, err = admin.New(admin.Config{
 		Store: st, Journal: a.journal, Accounts: a.accounts, Keys: a.keys, Clock: a.clock, Log: log,
 		EraseAccount: a.people.EraseAndWait, DeleteRoom: a.people.DeleteRoomAndWait, People: a.people, Version: "Roomline " + version(),
-		MediaQuota: a.media.Quota, Policies: a.policies(), Documented: slices.Concat(a.media.Routes(), a.appservices.Routes(), a.outbox.Routes(), a.invitations.Routes(), a.guests.Routes()),
+		MediaQuota: a.media.Quota, Policies: a.policies(), Documented: slices.Concat(a.media.Routes(), a.appservices.Routes(), a.outbox.Routes(), a.invitations.Routes(), a.guests.Routes(), a.phones.Routes()),
 	})
 	if err != nil {
 		return nil, err
@@ -268,6 +273,7 @@ func (a *app) policies() []admin.Policy {
 		admin.PolicyOf(invitations.PolicyName, "Who may invite people from outside, how, for how long, and what becomes of guests.",
 			invitations.ParsePolicy, invitations.DefaultPolicy()),
 		a.brandingPolicy(),
+		a.phonesPolicy(),
 	}
 }
 
@@ -380,6 +386,7 @@ func (a *app) tables(services []config.Service) [][]httpapi.Route {
 				a.outbox.Routes(), a.invitations.Routes(), a.guests.Routes(), a.branding.Routes(), a.transports.Routes, a.identity.Routes(),
 				a.meetings.Routes(),
 				a.moderation.Routes(),
+				a.phones.Routes(),
 			)
 			if !slices.Contains(services, config.ServeFederation) {
 				tables = append(tables, federation.OpenIDRoutes(a.store, a.clock))
@@ -451,6 +458,7 @@ func (a *app) run(ctx context.Context) error {
 		"signing keys": a.keys.Run, "outbox": a.outbox.Run, "invitations": a.invitations.Run, "guests": a.guests.Run,
 		"meetings":    a.meetings.Run,
 		"lobbies":     a.moderation.Run,
+		"phones":      a.phones.Run,
 		"rate limits": a.limiter.Run,
 	} {
 		parts.Go(func() {
@@ -461,7 +469,7 @@ func (a *app) run(ctx context.Context) error {
 	}
 	parts.Go(func() { tuneCollector(ctx) })
 	parts.Go(func() {
-		housekeeping.Run(ctx, a.store, a.clock, a.log, slices.Concat(housekeeping.Tasks(a.store), contacts.Tasks(a.store), outbox.Tasks(a.store), invitations.Tasks(a.store)))
+		housekeeping.Run(ctx, a.store, a.clock, a.log, slices.Concat(housekeeping.Tasks(a.store), contacts.Tasks(a.store), outbox.Tasks(a.store), invitations.Tasks(a.store), a.phones.Tasks()))
 	})
 	parts.Wait()
 	stopJournal()

@@ -114,7 +114,7 @@ func telephonyTokens(sealKey [32]byte) (as, hs string) {
 
 // addTelephony registers the telephony bridge that is inside the server, if there is one.
 func addTelephony(registry *appservices.Registry, cfg *config.Config, sealKey [32]byte) error {
-	if cfg.Telephony.Mode != config.TelephonyInProcess || len(sentMedia(cfg)) == 0 {
+	if cfg.Telephony.Mode != config.TelephonyInProcess || len(sentMedia(cfg)) == 0 && len(cfg.Telephony.Voice.Trunks) == 0 {
 		return nil
 	}
 	as, hs := telephonyTokens(sealKey)

@@ -104,6 +104,16 @@ type Meeting struct {
 	Timezone string `json:"timezone"`
 	// Recurrence is an RRULE without its name, or empty.
 	Recurrence string `json:"recurrence,omitempty"`
+	// Phone is how the addressee calls in. It is in messages only, and not stored with the meeting.
+	Phone []DialIn `json:"phone,omitempty"`
+}
+
+// DialIn is a number that lets somebody in by phone.
+type DialIn struct {
+	Country string `json:"country"`
+	Number  string `json:"number"`
+	// PIN is what the caller types. It is a secret.
+	PIN string `json:"pin"`
 }
 
 // CodeText is a code and what it is for.

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/roomline/roomline/internal/limits"
 	"github.com/roomline/roomline/internal/store"
 )
 
@@ -80,6 +81,16 @@ const (
 
 	// Lookup is looking addresses up by their hashes, by user: up to a thousand in a request.
 	Lookup = "lookup"
+
+	// PhonePINCall is wrong PINs in one call, PhonePINCaller those from one number, PhonePINWithheld those over one trunk from numbers that are withheld,
+	// PhonePINTrunk those over one trunk, and PhonePINAll those at all.
+	PhonePINCall     = "phone_pin_call"
+	PhonePINCaller   = "phone_pin_caller"
+	PhonePINWithheld = "phone_pin_withheld"
+	PhonePINTrunk    = "phone_pin_trunk"
+	PhonePINAll      = "phone_pin_all"
+	// PhoneCall is having people called, by user: each costs money.
+	PhoneCall = "phone_call"
 
 	// LoginFailure is wrong passwords for one account from anywhere.
 	LoginFailure = "login_failure"
@@ -161,6 +172,14 @@ var defaults = map[string]Class{
 	CodeAnonymous: {Burst: 200, Every: 5 * time.Second},
 	CodeCheck:     {Burst: 50, Every: 3 * time.Second},
 	Lookup:        {Burst: 30, Every: 5 * time.Second}, // a large address book at once
+
+	// A PIN has ten digits: with a hundred thousand of them in use, somebody who has every caller's number guesses one in a week.
+	PhonePINCall:     {Burst: limits.PhoneTries, Every: time.Hour},
+	PhonePINCaller:   {Burst: 10, Every: 6 * time.Minute},
+	PhonePINWithheld: {Burst: 30, Every: time.Minute},
+	PhonePINTrunk:    {Burst: 60, Every: 10 * time.Second},
+	PhonePINAll:      {Burst: 100, Every: 5 * time.Second},
+	PhoneCall:        {Burst: 20, Every: 10 * time.Second},
 
 	LoginFailure:        {Burst: 5, Every: time.Minute},
 	LoginFailureKnown:   {Burst: 5, Every: 20 * time.Second},

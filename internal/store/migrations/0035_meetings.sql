@@ -228,6 +228,8 @@ CREATE TABLE phone_calls (
     cause            text    COLLATE "C" NOT NULL DEFAULT '',
     -- What it may last at most.
     seconds_allowed  int     NOT NULL DEFAULT 0,
+    -- What the bridge calls it, where that is not call_id.
+    reference        text    COLLATE "C" NOT NULL DEFAULT '',
     -- The bridge that has it, until lease_ts.
     lease            text    COLLATE "C",
     lease_ts         bigint,

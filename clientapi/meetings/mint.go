@@ -59,7 +59,8 @@ func (s *Server) Mint(ctx context.Context, r MintRequest) (Token, error) {
 	}
 	alias, identity := s.AliasOf(r.Room, r.Slot), r.identity()
 	for range 3 {
-		if !s.alive.has(alias, s.cfg.Clock.Now()) {
+		left := s.alive.left(alias, s.cfg.Clock.Now())
+		if left <= 0 {
 			if err := s.open(ctx, &r, alias); err != nil {
 				return Token{}, err
 			}
@@ -71,6 +72,9 @@ func (s *Server) Mint(ctx context.Context, r MintRequest) (Token, error) {
 		}
 		if err != nil {
 			return Token{}, err
+		}
+		if left > 0 && left < limits.CallRoomKnown/2 {
+			go s.renew(context.WithoutCancel(ctx), alias)
 		}
 		jwt, err := s.cfg.SFU.Token(sfu.TokenRequest{Room: alias, Identity: identity, Name: r.Name, Rights: rights, TTL: limits.CallToken})
 		if err != nil {
@@ -103,9 +107,6 @@ func (s *Server) makeRoom(ctx context.Context, alias string, org int64) error {
 	_, err, _ := s.making.Do(alias, func() (any, error) {
 		ctx := context.WithoutCancel(ctx)
 		now := s.cfg.Clock.Now()
-		if s.alive.has(alias, now) {
-			return nil, nil
-		}
 		allowed, err := s.limitsOf(ctx, org)
 		if err != nil {
 			return nil, err
@@ -123,6 +124,16 @@ func (s *Server) makeRoom(ctx context.Context, alias string, org int64) error {
 	return err
 }
 
+// renew asks the SFU for a room before those who want in have to wait for it.
+func (s *Server) renew(ctx context.Context, alias string) {
+	if !s.alive.renewing(alias) {
+		return
+	}
+	if err := s.ensureRoom(ctx, alias); err != nil {
+		s.alive.forget(alias)
+	}
+}
+
 // ensureRoom makes a room at the SFU again that it has lost.
 func (s *Server) ensureRoom(ctx context.Context, alias string) error {
 	room, err := s.cfg.Store.GetRTCRoom(ctx, alias)
@@ -133,35 +144,53 @@ func (s *Server) ensureRoom(ctx context.Context, alias string) error {
 	if err != nil || len(infos) == 0 {
 		return err
 	}
-	s.alive.forget(alias)
 	return s.makeRoom(ctx, alias, infos[0].OrganisationID)
 }
 
 // alive is which rooms the SFU has for sure, and until when.
 type alive struct {
 	mu    sync.Mutex
-	until map[string]time.Time
+	rooms map[string]aliveRoom
 }
 
-func (a *alive) has(alias string, now time.Time) bool {
+type aliveRoom struct {
+	until    time.Time
+	renewing bool
+}
+
+// left is for how long a room is known to be there.
+func (a *alive) left(alias string, now time.Time) time.Duration {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return now.Before(a.until[alias])
+	return a.rooms[alias].until.Sub(now)
+}
+
+// renewing reports whether nobody renews the room, and says that the caller does.
+func (a *alive) renewing(alias string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	room, ok := a.rooms[alias]
+	if !ok || room.renewing {
+		return false
+	}
+	room.renewing = true
+	a.rooms[alias] = room
+	return true
 }
 
 func (a *alive) note(alias string, until time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.until == nil || len(a.until) >= maxRules {
-		a.until = make(map[string]time.Time)
+	if a.rooms == nil || len(a.rooms) >= maxRules {
+		a.rooms = make(map[string]aliveRoom)
 	}
-	a.until[alias] = until
+	a.rooms[alias] = aliveRoom{until: until}
 }
 
 func (a *alive) forget(alias string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	delete(a.until, alias)
+	delete(a.rooms, alias)
 }
 
 // place is one who wants to be let in.

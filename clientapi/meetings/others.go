@@ -9,7 +9,7 @@ import (
 
 // openIDUserOfOther asks another server whose an OpenID token is.
 func (s *Server) openIDUserOfOther(ctx context.Context, server matrix.ServerName, token string, room matrix.RoomID) (matrix.UserID, error) {
-	return "", notThere()
+	return "", badOpenID()
 }
 
 // tokenOfOther asks another server for a token for its SFU.

@@ -47,7 +47,14 @@ type side struct {
 
 func start(t *testing.T, opts hstest.Options) *side {
 	t.Helper()
+	return startWith(t, opts, func(*hstest.LiveKitServer) {})
+}
+
+// startWith is start with something done to the media server before.
+func startWith(t *testing.T, opts hstest.Options, prepare func(*hstest.LiveKitServer)) *side {
+	t.Helper()
 	lk := hstest.LiveKit(t)
+	prepare(lk)
 	more := opts.Configure
 	opts.Configure = func(process int, config map[string]any) {
 		config["public_base_url"] = baseURL

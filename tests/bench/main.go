@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"runtime"
@@ -39,6 +40,9 @@ type bench struct {
 	accounts []*account
 	rooms    rooms
 	media    *objectStore // nil until a row needs it
+	// liveKit is the media server of meetings, nil until a row needs it, and liveKitURL where clients reach it.
+	liveKit    *exec.Cmd
+	liveKitURL string
 	// lastQueries is what the server asked the database when queries were counted.
 	lastQueries []string
 }
@@ -73,6 +77,7 @@ var rows = []row{
 	{"20,000 events to an application service", (*bench).appserviceDelivery},
 	{"invitation to mail handed over", (*bench).invitationsByMail},
 	{"redeem 2,400 invitations", (*bench).redeem},
+	{"tokens for calls", (*bench).minting},
 	{"ready after start", (*bench).startUp},
 	{"memory and CPU while idle", (*bench).idle},
 	{"upload, 1 MiB, one stream", func(b *bench) ([]figure, error) { return b.uploads(1<<20, 1) }},
@@ -220,6 +225,7 @@ func (b *bench) close() error {
 	if b.media != nil {
 		b.media.stop()
 	}
+	b.stopMeetings()
 	for _, db := range []*sql.DB{b.db, b.data} {
 		if db != nil {
 			errs = append(errs, db.Close())

@@ -11,10 +11,10 @@ import (
 
 // account is a signed-in user.
 type account struct {
-	id, token string
-	client    *client
-	store     *client // past the server
-	txn       int
+	id, device, token string
+	client            *client
+	store             *client // past the server
+	txn               int
 }
 
 // rooms are those that more than one row uses.
@@ -49,7 +49,7 @@ func (b *bench) register(name string) (*account, error) {
 	if err != nil {
 		return nil, fmt.Errorf("register: %w", err)
 	}
-	a := &account{id: field(answer, "user_id"), token: field(answer, "access_token")}
+	a := &account{id: field(answer, "user_id"), device: field(answer, "device_id"), token: field(answer, "access_token")}
 	if a.id == "" || a.token == "" {
 		return nil, fmt.Errorf("register: got %s", answer)
 	}

@@ -198,6 +198,11 @@ func New(cfg Config) (*Server, error) {
 	return s, nil
 }
 
+// SendDelayedEvent sends a delayed event now.
+func (s *Server) SendDelayedEvent(ctx context.Context, delayID string) error {
+	return s.delayed.SendNow(ctx, delayID)
+}
+
 // Run does what has its time, until ctx ends: it stops typing notifications that are over, sends delayed events, and keeps the
 // directories and the index of messages up to date.
 func (s *Server) Run(ctx context.Context) error {

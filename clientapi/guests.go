@@ -85,6 +85,9 @@ var whileGuest = map[string]httpapi.GuestAccess{
 	"POST /_matrix/client/unstable/io.element.msc4195/rtc/livekit/get_token": everyGuest,
 	"GET /_roomline/client/v1/rooms/{roomId}/meeting/phone":                  everyGuest,
 
+	"POST /_matrix/client/v1/rtc/livekit/delegate_delayed_leave":                          everyGuest,
+	"POST /_matrix/client/unstable/io.element.msc4195/rtc/livekit/delegate_delayed_leave": everyGuest,
+
 	"PUT " + delayedEvents + "/rooms/{roomId}/delayed_event/{eventType}/{txnId}": sending,
 	"POST " + delayedEvents + "/delayed_events/{delayId}":                        sending,
 	"POST " + delayedEvents + "/delayed_events/{delayId}/send":                   sending,

@@ -30,10 +30,13 @@ type NewEvent struct {
 	Sticky time.Duration
 	// Attached is media that hangs on the event whatever its content says; see CheckAttached.
 	Attached []matrix.ContentURI
+	// Replaces, if given, is the state event that this one is to follow: when the room's state is another one by then, nothing is sent.
+	Replaces matrix.EventID
 }
 
 // Send appends an event of a local user to a room and returns its id. The same transaction gives the same id. State that says
-// what the room's state says already is not sent again: the id of the present event is returned.
+// what the room's state says already is not sent again: the id of the present event is returned. When nothing is sent (Replaces) the id is
+// empty.
 func (s *Server) Send(ctx context.Context, e NewEvent) (matrix.EventID, error) {
 	if e.Type == spec.MRoomCreate {
 		return "", matrix.InvalidParam("a room has one m.room.create event, its first")
@@ -70,6 +73,11 @@ func (s *Server) Send(ctx context.Context, e NewEvent) (matrix.EventID, error) {
 		if d.Type == DeletionPolicyType {
 			if err := v.maySetDeletionPolicy(e.Sender); err != nil {
 				return nil, err
+			}
+		}
+		if e.Replaces != "" {
+			if now := v.get(e.Type, *e.StateKey); now == nil || now.id != e.Replaces {
+				return nil, nil
 			}
 		}
 		// What is sticky is sent again, so that it is sticky for longer.

@@ -166,11 +166,19 @@ func (s *Server) Send(ctx context.Context, c *httpapi.Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := s.SendNow(ctx, found.DelayID); err != nil {
+		return nil, fmt.Errorf("send a delayed event: %w", err)
+	}
+	return nil, nil
+}
+
+// SendNow sends a scheduled event. One that has been sent is no error.
+func (s *Server) SendNow(ctx context.Context, id string) error {
 	// A client that goes away does not keep what has been sent from being noted.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), sendPatience)
 	defer cancel()
-	err = s.cfg.Store.Write(ctx, func(tx *store.Tx) error {
-		e, err := tx.LockDelayedEvent(ctx, found.DelayID)
+	return s.cfg.Store.Write(ctx, func(tx *store.Tx) error {
+		e, err := tx.LockDelayedEvent(ctx, id)
 		if errors.Is(err, store.ErrNotFound) {
 			return notFound()
 		}
@@ -189,10 +197,6 @@ func (s *Server) Send(ctx context.Context, c *httpapi.Call) (any, error) {
 		}
 		return tx.PutDelayedOutcomes(ctx, []store.DelayedEvent{e})
 	})
-	if err != nil {
-		return nil, fmt.Errorf("send a delayed event: %w", err)
-	}
-	return nil, nil
 }
 
 type updateRequest struct {

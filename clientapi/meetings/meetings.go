@@ -69,6 +69,10 @@ type Config struct {
 	Limits func(ctx context.Context, org int64) (Limits, error)
 	// Others reaches other servers.
 	Others *http.Client
+	// SendDelayed sends a delayed event now (delegate.go).
+	SendDelayed func(ctx context.Context, delayID string) error
+	// OnEgress is told what the SFU says of recordings; nil where nobody listens.
+	OnEgress func(ctx context.Context, e sfu.Egress) error
 }
 
 // Server authorises participants of calls. It is safe for concurrent use.
@@ -83,6 +87,8 @@ type Server struct {
 	restrict []Restriction
 	// delegate takes over the delayed event that ends a membership; nil takes over none.
 	delegate func(ctx context.Context, r MintRequest, t Token, delayID string, timeout time.Duration) error
+	live     live
+	webhooks webhooks
 }
 
 // Restriction takes rights away that a person would have, or refuses with a *matrix.Error.
@@ -95,13 +101,9 @@ func New(cfg Config) (*Server, error) {
 	}
 	cfg.BaseURL = strings.TrimSuffix(cfg.BaseURL, "/")
 	s := &Server{cfg: cfg, bits: base64.RawStdEncoding.EncodeToString(cfg.Key)}
+	s.live.init()
+	s.delegate = s.takeOver
 	return s, nil
-}
-
-// Run works until ctx ends.
-func (s *Server) Run(ctx context.Context) error {
-	<-ctx.Done()
-	return nil
 }
 
 // On reports whether there are meetings.

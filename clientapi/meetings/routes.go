@@ -28,10 +28,14 @@ func (s *Server) Routes() []httpapi.Route {
 		routes = append(routes, httpapi.Route{
 			Method: post, Path: path + "/livekit/get_token", Auth: httpapi.AccessToken, Limit: ratelimit.Call, MaxBody: limits.CallBody,
 			Handle: httpapi.JSON(s.getToken),
+		}, httpapi.Route{
+			Method: post, Path: path + "/livekit/delegate_delayed_leave", Auth: httpapi.AccessToken, Limit: ratelimit.Call, MaxBody: limits.CallBody,
+			Handle: httpapi.JSON(s.delegateDelayedLeave),
 		})
 	}
 	return append(routes,
 		httpapi.Route{Method: post, Path: Service + "/sfu/get", Limit: ratelimit.CallOpenID, MaxBody: limits.CallBody, Handle: httpapi.JSON(s.getByOpenID)},
 		httpapi.Route{Method: post, Path: Service + "/get_token", Limit: ratelimit.CallOpenID, MaxBody: limits.CallBody, Handle: httpapi.JSON(s.getTokenByOpenID)},
+		httpapi.Route{Method: post, Path: webhookPath, AnyBody: true, MaxBody: limits.SFUWebhook, Handle: s.hear},
 	)
 }

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+
 	"github.com/roomline/roomline/clientapi/meetings"
 )
 
@@ -16,5 +18,6 @@ func (a *app) newMeetings(sealKey [32]byte) (*meetings.Server, error) {
 	return meetings.New(meetings.Config{
 		Store: a.store, Journal: a.journal, Rooms: a.rooms, Clock: a.clock, Log: a.log, Key: derivedKey(sealKey, "rooms of the SFU"),
 		SFU: a.sfu, BaseURL: a.cfg.PublicBaseURL, IsLocal: a.keys.IsLocal, Others: a.outbound,
+		SendDelayed: func(ctx context.Context, delayID string) error { return a.client.SendDelayedEvent(ctx, delayID) },
 	})
 }

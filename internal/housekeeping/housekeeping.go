@@ -85,6 +85,12 @@ func Tasks(s *store.Store) []Task {
 		{"notes of events that administrators deleted", func(ctx context.Context, now time.Time, limit int) (int64, error) {
 			return s.DeleteEventDeletionsBefore(ctx, matrix.TimestampOf(now.Add(-eventDeletionsKept)), limit)
 		}},
+		{"what the SFU of meetings has said", func(ctx context.Context, now time.Time, limit int) (int64, error) {
+			return s.DeleteRTCWebhooksBefore(ctx, matrix.TimestampOf(now.Add(-2*limits.SFUWebhookAge)), limit)
+		}},
+		{"who was in calls that are over", func(ctx context.Context, now time.Time, limit int) (int64, error) {
+			return s.DeleteRTCParticipantsBefore(ctx, matrix.TimestampOf(now.Add(-limits.CallKept)), limit)
+		}},
 		{"messages to devices that are gone", func(ctx context.Context, _ time.Time, limit int) (int64, error) {
 			return s.DeleteOrphanedToDevice(ctx, limit)
 		}},

@@ -27,6 +27,8 @@ type Follower struct {
 	Rest time.Duration
 	// Hurry, if given, ends a rest: somebody in this process waits for what the follower does.
 	Hurry <-chan struct{}
+	// Retry is how often a process tries to become the one that runs the follower, 2 s if zero: as long may nobody run it when a process dies.
+	Retry time.Duration
 	// While, if given, runs beside Handle for as long as this process has the lease. It has to return when ctx ends.
 	While func(ctx context.Context)
 }
@@ -44,6 +46,9 @@ func (j *Journal) Follow(ctx context.Context, f Follower) {
 	if f.Batch == 0 {
 		f.Batch = defaultFollowed
 	}
+	if f.Retry == 0 {
+		f.Retry = leaseRetry
+	}
 	for ctx.Err() == nil {
 		lease, ok, err := j.cfg.Store.TryLease(ctx, f.Name)
 		if err == nil && ok {
@@ -53,7 +58,7 @@ func (j *Journal) Follow(ctx context.Context, f Follower) {
 		if err != nil && ctx.Err() == nil && !store.IsUnavailable(err) {
 			j.cfg.Log.Error("journal: follower stopped", "follower", f.Name, "error", err)
 		}
-		pause(ctx, leaseRetry)
+		pause(ctx, f.Retry)
 	}
 }
 

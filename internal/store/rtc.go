@@ -151,7 +151,7 @@ func getRTCFacts(ctx context.Context, q querier, questions []RTCQuestion, now ma
 		)
 		SELECT coalesce(r.room_nid, 0), coalesce(r.organisation_id, 0), coalesce(r.room_version, ''), coalesce(m.membership, ''),
 			u.user_id IS NOT NULL, coalesce(u.machine, false), coalesce(u.guest, false), coalesce(u.suspended, false),
-			coalesce(u.locked, false), u.deactivated_ts IS NOT NULL,
+			coalesce(u.locked OR o.state <> 'active', false), u.deactivated_ts IS NOT NULL,
 			coalesce(g.role, ''), coalesce(g.expires_ts, 0), coalesce(g.ended_ts, 0), 
 			EXISTS (SELECT FROM sessions s WHERE s.user_id = q.user_id AND s.device_id = q.device_id AND s.revoked_ts IS NULL),
 			coalesce(createev.event_position, 0), coalesce(levels.event_position, 0), coalesce(meeting.event_position, 0),
@@ -165,6 +165,7 @@ func getRTCFacts(ctx context.Context, q querier, questions []RTCQuestion, now ma
 		LEFT JOIN rooms r ON r.room_id = q.room_id
 		LEFT JOIN memberships m ON m.room_nid = r.room_nid AND m.user_id = q.user_id
 		LEFT JOIN users u ON u.user_id = q.user_id
+		LEFT JOIN organisations o ON o.organisation_id = u.organisation_id
 		LEFT JOIN guests g ON g.user_id = q.user_id
 		LEFT JOIN rtc_rooms call ON call.alias = q.alias
 		LEFT JOIN places ON places.alias = q.alias`+
@@ -241,7 +242,9 @@ func (tx *Tx) PutRTCParticipants(ctx context.Context, list []RTCParticipant) err
 			AS new (alias, identity, user_id, device_id, member_id, rights, expires)
 		ORDER BY alias, identity
 		ON CONFLICT (alias, identity) DO UPDATE SET
-			rights = excluded.rights, token_expires_ts = excluded.token_expires_ts,
+			rights = CASE WHEN rtc_participants.joined_ts IS NOT NULL AND rtc_participants.left_ts IS NULL THEN rtc_participants.rights
+				ELSE excluded.rights END,
+			token_expires_ts = excluded.token_expires_ts,
 			joined_ts = CASE WHEN rtc_participants.left_ts IS NULL THEN rtc_participants.joined_ts END, left_ts = NULL, ended_ts = NULL`,
 		pq.Array(columns[0]), pq.Array(columns[1]), pq.Array(columns[2]), pq.Array(columns[3]), pq.Array(columns[4]), pq.Array(columns[5]),
 		pq.Array(expires))

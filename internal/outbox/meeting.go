@@ -13,6 +13,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/roomline/roomline/internal/limits"
+	"github.com/roomline/roomline/internal/matrix"
 )
 
 var (
@@ -52,11 +53,31 @@ func (m *Meeting) Check() error {
 	if _, err := m.Location(); err != nil {
 		return err
 	}
+	if err := m.checkExceptions(); err != nil {
+		return err
+	}
 	if m.Recurrence == "" {
 		return nil
 	}
 	if err := checkRecurrence(m.Recurrence, start); err != nil {
 		return fmt.Errorf("recurrence %w", err)
+	}
+	return nil
+}
+
+func (m *Meeting) checkExceptions() error {
+	if len(m.Exceptions) > 0 && m.Recurrence == "" || len(m.Exceptions) > limits.MeetingExceptions {
+		return fmt.Errorf("exceptions may be %d, and of a meeting that recurs", limits.MeetingExceptions)
+	}
+	seen := map[matrix.Timestamp]bool{}
+	for _, x := range m.Exceptions {
+		if seen[x.StartTS] || x.StartTS < m.StartTS {
+			return errors.New("exceptions: a time is there twice, or before the first one")
+		}
+		seen[x.StartTS] = true
+		if start, end := x.NewStartTS.Time(), x.NewEndTS.Time(); !x.Cancelled() && (start.Year() < 1970 || start.Year() > 9000 || !end.After(start) || end.Sub(start) > limits.MeetingDuration) {
+			return fmt.Errorf("exceptions: new_end_ts must be after new_start_ts, and not more than %s", limits.MeetingDuration)
+		}
 	}
 	return nil
 }

@@ -104,9 +104,23 @@ type Meeting struct {
 	Timezone string `json:"timezone"`
 	// Recurrence is an RRULE without its name, or empty.
 	Recurrence string `json:"recurrence,omitempty"`
+	// Exceptions are times of the recurrence that are not as the rule has them.
+	Exceptions []Exception `json:"exceptions,omitempty"`
 	// Phone is how the addressee calls in. It is in messages only, and not stored with the meeting.
 	Phone []DialIn `json:"phone,omitempty"`
 }
+
+// Exception is a time of a recurring meeting that was moved, or cancelled.
+type Exception struct {
+	// StartTS is when it would begin by the rule.
+	StartTS matrix.Timestamp `json:"start_ts"`
+	// NewStartTS and NewEndTS are missing if it was cancelled.
+	NewStartTS matrix.Timestamp `json:"new_start_ts,omitempty"`
+	NewEndTS   matrix.Timestamp `json:"new_end_ts,omitempty"`
+}
+
+// Cancelled reports whether there is no such time.
+func (x Exception) Cancelled() bool { return x.NewStartTS == 0 }
 
 // DialIn is a number that lets somebody in by phone.
 type DialIn struct {

@@ -1,4 +1,4 @@
-package mail
+package calendar
 
 import (
 	"fmt"
@@ -25,11 +25,11 @@ type kind struct {
 	daylight bool
 }
 
-// timezone describes a zone around a meeting, so that calendars need no data of their own: by rules where the changes of the years to come follow one,
+// Timezone describes a zone around a meeting, so that calendars need no data of their own: by rules where the changes of the years to come follow one,
 // else by their dates.
 //
 // Spec: RFC 5545 §3.6.5
-func timezone(location *time.Location, meeting time.Time) *ical.Component {
+func Timezone(location *time.Location, meeting time.Time) *ical.Component {
 	zone := ical.NewComponent(ical.CompTimezone)
 	zone.Props.SetText(ical.PropTimezoneID, location.String())
 	var order []kind
@@ -89,18 +89,18 @@ func observance(k kind, changes []change) *ical.Component {
 		name = ical.CompTimezoneDaylight
 	}
 	c := ical.NewComponent(name)
-	raw(c, ical.PropDateTimeStart, changes[0].local.Format(localTime))
-	raw(c, ical.PropTimezoneOffsetFrom, offset(k.from))
-	raw(c, ical.PropTimezoneOffsetTo, offset(k.to))
+	Raw(c, ical.PropDateTimeStart, changes[0].local.Format(LocalTime))
+	Raw(c, ical.PropTimezoneOffsetFrom, offset(k.from))
+	Raw(c, ical.PropTimezoneOffsetTo, offset(k.to))
 	c.Props.SetText(ical.PropTimezoneName, k.name)
 	if rule := ruleOf(changes); rule != "" {
-		raw(c, ical.PropRecurrenceRule, rule)
+		Raw(c, ical.PropRecurrenceRule, rule)
 	} else if len(changes) > 1 {
 		var dates []string
 		for _, c := range changes[1:] {
-			dates = append(dates, c.local.Format(localTime))
+			dates = append(dates, c.local.Format(LocalTime))
 		}
-		raw(c, ical.PropRecurrenceDates, strings.Join(dates, ","))
+		Raw(c, ical.PropRecurrenceDates, strings.Join(dates, ","))
 	}
 	return c
 }

@@ -60,6 +60,19 @@ func (s *Server) Promote(ctx context.Context, id matrix.RoomID, user matrix.User
 	return s.Invite(ctx, Membership{Room: id, Sender: giver, Target: user})
 }
 
+// SetLevel gives a user a power level in a room, in the name of a member, whom the room's rules have to let do that.
+func (s *Server) SetLevel(ctx context.Context, id matrix.RoomID, giver, user matrix.UserID, level int64) error {
+	room, err := s.Room(ctx, id)
+	if err != nil {
+		return err
+	}
+	rules, err := s.Rules(ctx, room)
+	if err != nil || rules.UserLevel(user) == level {
+		return err
+	}
+	return s.putLevel(ctx, room, giver, user, level)
+}
+
 func (s *Server) putLevel(ctx context.Context, room Info, giver, user matrix.UserID, level int64) error {
 	content := map[string]any{}
 	e, err := s.cfg.Store.GetStateEvent(ctx, room.NID, presentState, spec.MRoomPowerLevels, "")

@@ -11,7 +11,9 @@ import (
 	"time"
 
 	"github.com/roomline/roomline/clientapi/invitations"
+	"github.com/roomline/roomline/internal/calendar"
 	"github.com/roomline/roomline/internal/httpapi"
+	"github.com/roomline/roomline/internal/limits"
 	"github.com/roomline/roomline/internal/matrix"
 	"github.com/roomline/roomline/internal/outbox"
 	"github.com/roomline/roomline/internal/store"
@@ -88,18 +90,27 @@ func (s *Server) judge(ctx context.Context, f *found) (err error) {
 	return nil
 }
 
-// stay is how long a guest may stay who comes now: as long as the invitation says, and of a single meeting not much longer than it.
+// stay is how long a guest may stay who comes now: as long as the invitation says, and of a meeting not much longer than its last time.
 func (s *Server) stay(ctx context.Context, inv *store.Invitation, now matrix.Timestamp) (matrix.Timestamp, error) {
 	until := now.Add(time.Duration(inv.GuestLifetime) * time.Millisecond)
 	meeting, err := meetingOf(inv)
-	if err != nil || meeting == nil || meeting.Recurrence != "" || meeting.EndTS == 0 {
+	if err != nil || meeting == nil || meeting.EndTS == 0 {
 		return until, err
+	}
+	last := meeting.EndTS
+	if meeting.Recurrence != "" {
+		series, err := calendar.NewSeries(meeting)
+		if err != nil {
+			// The rule is one that calendars do not agree on: it is not known when it ends.
+			return until, nil
+		}
+		last = series.Last()
 	}
 	policy, err := s.cfg.Invitations.PolicyOf(ctx, inv.OrganisationID)
 	if err != nil {
 		return 0, err
 	}
-	return min(until, meeting.EndTS.Add(time.Duration(*policy.GuestGrace)*time.Millisecond)), nil
+	return min(until, last.Add(time.Duration(*policy.GuestGrace)*time.Millisecond)), nil
 }
 
 func meetingOf(inv *store.Invitation) (*outbox.Meeting, error) {
@@ -171,6 +182,11 @@ func (s *Server) open(ctx context.Context, c *httpapi.Call, req *openRequest) (a
 	answer.Medium, answer.Hint = f.Medium, invitations.Mask(f.Medium, f.Address)
 	if m := about.Meeting; m != nil {
 		answer.Meeting = &meetingResponse{m.Title, m.StartTS, m.EndTS, m.Timezone}
+		if series, err := calendar.NewSeries(m); err == nil {
+			if t, ok := series.Next(s.now().Add(-limits.MeetingLate)); ok {
+				answer.Meeting.StartTS, answer.Meeting.EndTS = t.StartTS, t.EndTS
+			}
+		}
 	}
 	if f.OpenedTS != 0 || f.state == invitations.Used {
 		return answer, nil

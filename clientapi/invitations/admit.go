@@ -116,6 +116,9 @@ func (s *Server) redeemed(ctx context.Context, i *store.Invitation, user matrix.
 	if err != nil {
 		s.cfg.Log.Error("note that an invitation was redeemed", "room", string(i.RoomID), "error", err)
 	}
+	if s.cfg.Redeemed != nil {
+		s.cfg.Redeemed(ctx, *i, user)
+	}
 	s.Changed(ctx, i.ID)
 }
 

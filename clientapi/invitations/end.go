@@ -85,14 +85,16 @@ func (s *Server) Revoke(ctx context.Context, id, how string) error {
 // makes up for it. Ending what has ended is no mistake.
 func (s *Server) end(ctx context.Context, who *httpapi.Requester, i *store.Invitation, how string) error {
 	var text *outbox.InvitationText
-	if how == store.InvitationRevoked && i.Meeting != nil && i.Medium == outbox.Email && (i.Delivery == string(outbox.Sent) || i.Delivery == string(outbox.Delivered)) {
-		// A calendar has the meeting: it is to lose it again.
-		var err error
-		if text, err = s.text(ctx, i, secret{}); err != nil {
+	if how == store.InvitationRevoked && i.Meeting != nil && i.Medium == outbox.Email {
+		t, err := s.text(ctx, i, secret{})
+		if err != nil {
 			return err
 		}
-		text.Link = ""
-		text.Meeting.Sequence++
+		if i.Delivery == string(outbox.Sent) || i.Delivery == string(outbox.Delivered) || t.Meeting.Sequence > 0 {
+			// A calendar has the meeting, or what it was before: it is to lose it again.
+			text, t.Link = t, ""
+			t.Meeting.Sequence++
+		}
 	}
 	ended := false
 	err := s.cfg.Store.Write(ctx, func(tx *store.Tx) error {

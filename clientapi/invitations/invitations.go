@@ -92,6 +92,11 @@ type Config struct {
 	Revoked func(ctx context.Context, id string)
 	// Wait lets a guest knock on a room that has a lobby, and reports whether the guest waits; nil where there are no lobbies.
 	Wait func(ctx context.Context, room roomserver.Info, user matrix.UserID) (waiting bool, err error)
+	// Redeemed is told of who has come in by an invitation, when they are in the room; it may be nil.
+	Redeemed func(ctx context.Context, i store.Invitation, user matrix.UserID)
+	// Phone says how an invitation's addressee calls in to its meeting. It is asked in the transaction that stores the invitation, before the message is. nil where
+	// there are no phones.
+	Phone func(ctx context.Context, tx *store.Tx, i *store.Invitation) ([]outbox.DialIn, error)
 	// Limiter counts invitations; nil counts nothing.
 	Limiter *ratelimit.Limiter
 }

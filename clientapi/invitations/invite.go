@@ -190,7 +190,7 @@ func (s *Server) invite(ctx context.Context, who *httpapi.Requester, id matrix.R
 		return Invited{}, err
 	}
 	row.ID, row.OrganisationID, row.RoomNID, row.RoomID, row.Inviter = rand.Text(), who.Org, room.NID, id, who.User
-	return s.inviteOutsider(ctx, who, row)
+	return s.inviteOutsider(ctx, who, row, n.Scheduled.secretOf())
 }
 
 // policyFor is the policy of the requester's organisation. The room's may be another one, which has to let everybody of others invite outsiders
@@ -318,8 +318,7 @@ func (s *Server) link(x secret) string {
 }
 
 // inviteOutsider stores an invitation with its message, and then puts it into the room.
-func (s *Server) inviteOutsider(ctx context.Context, who *httpapi.Requester, i store.Invitation) (Invited, error) {
-	opens := newSecret()
+func (s *Server) inviteOutsider(ctx context.Context, who *httpapi.Requester, i store.Invitation, opens secret) (Invited, error) {
 	i.SecretHash = opens.hash()
 	text, err := s.text(ctx, &i, opens)
 	if err != nil {
@@ -366,6 +365,13 @@ func (s *Server) invited(i store.Invitation, opens secret) Invited {
 func (s *Server) enqueue(ctx context.Context, tx *store.Tx, i *store.Invitation, text *outbox.InvitationText, again bool) error {
 	if i.Medium == "" {
 		return nil
+	}
+	if text.Meeting != nil && s.cfg.Phone != nil {
+		numbers, err := s.cfg.Phone(ctx, tx, i)
+		if err != nil {
+			return fmt.Errorf("look up how to call in: %w", err)
+		}
+		text.Meeting.Phone = numbers
 	}
 	_, err := s.cfg.Enqueue(ctx, tx, Draft{
 		Organisation: i.OrganisationID, Kind: outbox.Invitation, Medium: i.Medium, Address: i.Address, Sender: i.Inviter, InvitationID: i.ID,

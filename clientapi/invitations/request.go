@@ -42,6 +42,8 @@ type Request struct {
 	// Reason and IsDirect are for those who turn out to have an account.
 	Reason   string `json:"reason"`
 	IsDirect bool   `json:"-"`
+	// Scheduled is set for a meeting that was arranged here.
+	Scheduled *Scheduled `json:"-"`
 }
 
 // check refuses what can't be right whoever asks, and brings the address into canonical form.
@@ -134,7 +136,14 @@ func (n *Request) row(p *Policy, now matrix.Timestamp) (store.Invitation, error)
 	if i.GuestLifetime, err = within("guest_lifetime_ms", n.GuestLifetime, *p.GuestLifetime, *p.GuestLifetimeMax); err != nil {
 		return i, err
 	}
-	if n.Meeting != nil {
+	switch {
+	case n.Scheduled != nil:
+		n.Scheduled.into(&i, p)
+		if n.Meeting != nil {
+			i.Meeting, err = json.Marshal(n.Meeting)
+		}
+		return i, err
+	case n.Meeting != nil:
 		return i, n.addMeeting(&i, now+matrix.Timestamp(*p.LinkLifetimeMax))
 	}
 	return i, nil

@@ -93,6 +93,12 @@ var whileGuest = map[string]httpapi.GuestAccess{
 	"POST " + delayedEvents + "/delayed_events/{delayId}/send":                   sending,
 	"POST " + delayedEvents + "/delayed_events/{delayId}/restart":                sending,
 	"POST " + delayedEvents + "/delayed_events/{delayId}/cancel":                 sending,
+
+	// The meetings whose rooms the guest is in.
+	"GET /_roomline/client/v1/meetings":                          everyGuest,
+	"GET /_roomline/client/v1/meetings/{meetingId}":              everyGuest,
+	"GET /_roomline/client/v1/meetings/{meetingId}/calendar.ics": everyGuest,
+	"PUT /_roomline/client/v1/meetings/{meetingId}/answer":       everyGuest,
 }
 
 // GuestMay says which guests a route is open to.

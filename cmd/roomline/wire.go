@@ -30,6 +30,7 @@ import (
 	"github.com/roomline/roomline/clientapi/meetings"
 	"github.com/roomline/roomline/clientapi/meetings/moderation"
 	"github.com/roomline/roomline/clientapi/meetings/phones"
+	"github.com/roomline/roomline/clientapi/meetings/schedule"
 	"github.com/roomline/roomline/clientapi/outbox"
 	"github.com/roomline/roomline/clientapi/presence"
 	"github.com/roomline/roomline/clientapi/push"
@@ -85,6 +86,7 @@ type app struct {
 	sfu         *sfu.Client
 	moderation  *moderation.Server
 	phones      *phones.Server
+	schedule    *schedule.Server
 	branding    *branding.Server
 	outbox      *outbox.Server
 	mediaServer *mediaServer
@@ -217,10 +219,13 @@ func newApp(ctx context.Context, cfg *config.Config, st *store.Store, sealKey [3
 	if a.phones, err = a.newPhones(sealKey); err != nil {
 		return nil, err
 	}
+	if a.schedule, err = a.newSchedule(sealKey); err != nil {
+		return nil, err
+	}
 	a.admin, err = admin.New(admin.Config{
 		Store: st, Journal: a.journal, Accounts: a.accounts, Keys: a.keys, Clock: a.clock, Log: log,
 		EraseAccount: a.people.EraseAndWait, DeleteRoom: a.people.DeleteRoomAndWait, People: a.people, Version: "Roomline " + version(),
-		MediaQuota: a.media.Quota, Policies: a.policies(), Documented: slices.Concat(a.media.Routes(), a.appservices.Routes(), a.outbox.Routes(), a.invitations.Routes(), a.guests.Routes(), a.phones.Routes()),
+		MediaQuota: a.media.Quota, Policies: a.policies(), Documented: slices.Concat(a.media.Routes(), a.appservices.Routes(), a.outbox.Routes(), a.invitations.Routes(), a.guests.Routes(), a.phones.Routes(), a.schedule.Routes()),
 	})
 	if err != nil {
 		return nil, err
@@ -274,6 +279,7 @@ func (a *app) policies() []admin.Policy {
 			invitations.ParsePolicy, invitations.DefaultPolicy()),
 		a.brandingPolicy(),
 		a.phonesPolicy(),
+		meetingsPolicy(),
 	}
 }
 
@@ -387,6 +393,7 @@ func (a *app) tables(services []config.Service) [][]httpapi.Route {
 				a.meetings.Routes(),
 				a.moderation.Routes(),
 				a.phones.Routes(),
+				a.schedule.Routes(),
 			)
 			if !slices.Contains(services, config.ServeFederation) {
 				tables = append(tables, federation.OpenIDRoutes(a.store, a.clock))
@@ -459,6 +466,7 @@ func (a *app) run(ctx context.Context) error {
 		"meetings":    a.meetings.Run,
 		"lobbies":     a.moderation.Run,
 		"phones":      a.phones.Run,
+		"schedule":    a.schedule.Run,
 		"rate limits": a.limiter.Run,
 	} {
 		parts.Go(func() {
@@ -469,7 +477,7 @@ func (a *app) run(ctx context.Context) error {
 	}
 	parts.Go(func() { tuneCollector(ctx) })
 	parts.Go(func() {
-		housekeeping.Run(ctx, a.store, a.clock, a.log, slices.Concat(housekeeping.Tasks(a.store), contacts.Tasks(a.store), outbox.Tasks(a.store), invitations.Tasks(a.store), a.phones.Tasks()))
+		housekeeping.Run(ctx, a.store, a.clock, a.log, slices.Concat(housekeeping.Tasks(a.store), contacts.Tasks(a.store), outbox.Tasks(a.store), invitations.Tasks(a.store), a.phones.Tasks(), schedule.Tasks(a.store)))
 	})
 	parts.Wait()
 	stopJournal()

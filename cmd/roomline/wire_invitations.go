@@ -9,6 +9,7 @@ import (
 	"github.com/roomline/roomline/config"
 	"github.com/roomline/roomline/internal/httpapi"
 	"github.com/roomline/roomline/internal/matrix"
+	message "github.com/roomline/roomline/internal/outbox"
 	"github.com/roomline/roomline/internal/store"
 	"github.com/roomline/roomline/roomserver"
 )
@@ -36,6 +37,10 @@ func (a *app) newInvitations(cfg *config.Config, sealKey [32]byte) (*invitations
 			return a.guests.LinkGuest(ctx, user, org, medium, address)
 		},
 		Revoked: func(ctx context.Context, id string) { a.guests.Revoked(ctx, id) },
+		Phone: func(ctx context.Context, tx *store.Tx, i *store.Invitation) ([]message.DialIn, error) {
+			return a.phones.ForInvitation(ctx, tx, i)
+		},
+		Redeemed: func(ctx context.Context, i store.Invitation, user matrix.UserID) { a.schedule.Redeemed(ctx, i, user) },
 		// The client API is made later.
 		MayInvite: func(ctx context.Context, who *httpapi.Requester, users []matrix.UserID) error {
 			return a.client.MayInvite(ctx, who, users)

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/roomline/roomline/clientapi/meetings"
+	"github.com/roomline/roomline/clientapi/meetings/schedule"
 )
 
 // newMeetings makes the part that lets people into calls.
@@ -19,5 +20,8 @@ func (a *app) newMeetings(sealKey [32]byte) (*meetings.Server, error) {
 		Store: a.store, Journal: a.journal, Rooms: a.rooms, Clock: a.clock, Log: a.log, Key: derivedKey(sealKey, "rooms of the SFU"),
 		SFU: a.sfu, BaseURL: a.cfg.PublicBaseURL, IsLocal: a.keys.IsLocal, Others: a.outbound,
 		SendDelayed: func(ctx context.Context, delayID string) error { return a.client.SendDelayedEvent(ctx, delayID) },
+		Limits: func(ctx context.Context, org int64) (meetings.Limits, error) {
+			return schedule.LimitsOf(ctx, a.store, org)
+		},
 	})
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/roomline/roomline/clientapi/identity"
 	"github.com/roomline/roomline/clientapi/invitations"
 	"github.com/roomline/roomline/clientapi/meetings"
+	"github.com/roomline/roomline/clientapi/meetings/schedule"
 	"github.com/roomline/roomline/clientapi/outbox"
 	"github.com/roomline/roomline/clientapi/scim"
 	clientsync "github.com/roomline/roomline/clientapi/sync"
@@ -36,6 +37,7 @@ func routes() []httpapi.Route {
 	all = append(all, (&identity.Server{}).Routes()...)
 	all = append(all, (&outbox.Server{}).Routes()...)
 	all = append(all, (&invitations.Server{}).Routes()...)
+	all = append(all, (&schedule.Server{}).Routes()...)
 	all = append(all, (&guests.Server{}).Routes()...)
 	all = append(all, (&meetings.Server{}).Routes()...)
 	all = append(all, (&branding.Server{}).Routes()...)

@@ -17,15 +17,30 @@ import (
 // TestGuestPageInABrowser runs guest/page.mjs, which says what is tested. ROOMLINE_SCREENSHOTS is where pictures of what people see are
 // kept; they are thrown away otherwise.
 func TestGuestPageInABrowser(t *testing.T) {
-	runGuestPage(t, "page.mjs")
+	runGuestPage(t, guestPage{script: "page.mjs"})
+}
+
+// guestPage is a script that tests the guest page, and what it needs besides.
+type guestPage struct {
+	script string
+	// configure changes the configuration of the server; nil for nothing.
+	configure func(process int, c map[string]any)
+	// started is told of the server before the script runs; nil for nothing.
+	started func(dep *hstest.Deployment)
+	// control serves what no client can do; nil for invitations that time passes for.
+	control http.Handler
+	env     []string
 }
 
 // runGuestPage runs tests of the guest page in Node.js beside a server and a mail server.
-func runGuestPage(t *testing.T, script string) {
+func runGuestPage(t *testing.T, page guestPage) {
 	node, chromium := program(t, "node", "nodejs npm"), program(t, "chromium", "chromium")
 	installNodeModules(t, "guest", "axe-core")
 	mails := hstest.Mailpit(t, hstest.MailServerOptions{})
-	dep := hstest.Start(t, hstest.Options{Configure: func(_ int, c map[string]any) {
+	dep := hstest.Start(t, hstest.Options{Configure: func(process int, c map[string]any) {
+		if page.configure != nil {
+			page.configure(process, c)
+		}
 		listener := c["listeners"].([]any)[0].(map[string]any)
 		c["public_base_url"] = "http://" + listener["address"].(string)
 		c["telephony"] = map[string]any{
@@ -51,27 +66,34 @@ func runGuestPage(t *testing.T, script string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	control := guestControl(t, dep)
+	if page.control == nil {
+		page.control = guestControl(t, dep)
+	}
+	control := httptest.NewServer(page.control)
 	defer control.Close()
+	if page.started != nil {
+		page.started(dep)
+	}
 	pictures := os.Getenv("ROOMLINE_SCREENSHOTS")
 	if pictures == "" {
 		pictures = t.TempDir()
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, node, "--test", "--test-reporter=spec", script)
+	cmd := exec.CommandContext(ctx, node, "--test", "--test-reporter=spec", page.script)
 	cmd.Dir = "guest"
 	cmd.Env = append(os.Environ(), "ROOMLINE_URL="+dep.BaseURL(0), "ROOMLINE_ACCOUNTS="+string(text), "CONTROL_URL="+control.URL, "MAIL_URL=http://"+mails.API,
 		"SCREENSHOTS="+pictures, "CHROMIUM="+chromium)
+	cmd.Env = append(cmd.Env, page.env...)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
-		t.Fatalf("%s: %v\n%s", script, err, out)
+		t.Fatalf("%s: %v\n%s", page.script, err, out)
 	}
-	t.Logf("%s:\n%s", script, out)
+	t.Logf("%s:\n%s", page.script, out)
 }
 
 // guestControl lets time pass for invitations, which no client can.
-func guestControl(t *testing.T, dep *hstest.Deployment) *httptest.Server {
+func guestControl(t *testing.T, dep *hstest.Deployment) http.Handler {
 	t.Helper()
 	db, err := sql.Open("postgres", dep.DSN)
 	if err != nil {
@@ -82,12 +104,12 @@ func guestControl(t *testing.T, dep *hstest.Deployment) *httptest.Server {
 		"/expire": `UPDATE invitations SET expires_ts = $2 WHERE invitation_id = $1`,
 		"/begin":  `UPDATE invitations SET opens_ts = $2 WHERE invitation_id = $1`,
 	}
-	return httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, err := db.ExecContext(r.Context(), statements[r.URL.Path], r.FormValue("invitation"), time.Now().Add(-time.Second).UnixMilli())
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 			return
 		}
 		w.WriteHeader(http.StatusNoContent)
-	}))
+	})
 }

@@ -54,6 +54,8 @@ type Config struct {
 	BaseURL string
 	// Page is what is served below /i; nil for nothing.
 	Page fs.FS
+	// SFU is where the page reaches the media server of meetings; empty where there are none.
+	SFU string
 }
 
 // Server serves guests. It is safe for concurrent use.
@@ -76,10 +78,14 @@ func New(cfg Config) (*Server, error) {
 	}
 	s := &Server{cfg: cfg, woken: make(chan struct{}, 1)}
 	if cfg.Page != nil {
-		var err error
+		allowed, err := connections(cfg.SFU)
+		if err != nil {
+			return nil, err
+		}
 		if s.page, err = loadPage(cfg.Page); err != nil {
 			return nil, err
 		}
+		s.page.headers = pageHeaders(allowed)
 	}
 	cfg.Journal.Observe(s.observe)
 	return s, nil

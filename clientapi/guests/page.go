@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"mime"
 	"net/http"
+	"net/url"
 	"path"
 	"strconv"
 	"strings"
@@ -22,22 +23,42 @@ import (
 // PagePath is where the page is. What a link has after it, behind a #, no server is sent.
 const PagePath = "/i"
 
-// The page loads its own files and nothing else, and is part of no other page.
-var pageHeaders = map[string]string{
-	"Content-Security-Policy": "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; img-src 'self' blob: data:; " +
-		"media-src 'self' blob:; font-src 'self'; manifest-src 'self'; connect-src 'self'; worker-src 'self' blob:; " +
-		"frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
-	"Referrer-Policy":            "no-referrer",
-	"X-Robots-Tag":               "noindex, nofollow",
-	"X-Content-Type-Options":     "nosniff",
-	"Permissions-Policy":         "camera=(), geolocation=(), microphone=(self)",
-	"Cross-Origin-Opener-Policy": "same-origin",
-	"Vary":                       "Accept-Encoding",
+// pageHeaders are of every file. The page loads its own files and nothing else, is part of no other page, and speaks to this server and to
+// where meetings are.
+func pageHeaders(sfu []string) map[string]string {
+	connect := strings.Join(append([]string{"'self'"}, sfu...), " ")
+	return map[string]string{
+		"Content-Security-Policy": "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; img-src 'self' blob: data:; " +
+			"media-src 'self' blob:; font-src 'self'; manifest-src 'self'; connect-src " + connect + "; worker-src 'self' blob:; " +
+			"frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+		"Referrer-Policy":            "no-referrer",
+		"X-Robots-Tag":               "noindex, nofollow",
+		"X-Content-Type-Options":     "nosniff",
+		"Permissions-Policy":         "camera=(self), display-capture=(self), fullscreen=(self), geolocation=(), microphone=(self), picture-in-picture=(self)",
+		"Cross-Origin-Opener-Policy": "same-origin",
+		"Vary":                       "Accept-Encoding",
+	}
+}
+
+// connections are what a policy has to allow for an SFU: signalling goes over a WebSocket, and where that fails the page asks over HTTP why.
+func connections(address string) ([]string, error) {
+	if address == "" {
+		return nil, nil
+	}
+	u, err := url.Parse(address)
+	if err != nil || u.Host == "" || strings.ContainsAny(u.Host, "; ,'\"") {
+		return nil, fmt.Errorf("%q is no address of an SFU", address)
+	}
+	if u.Scheme == "https" || u.Scheme == "wss" {
+		return []string{"wss://" + u.Host, "https://" + u.Host}, nil
+	}
+	return []string{"ws://" + u.Host, "http://" + u.Host}, nil
 }
 
 // page is the files of the page.
 type page struct {
-	files map[string]*file
+	files   map[string]*file
+	headers map[string]string
 }
 
 // file is a file in the encodings that it is in: "br", "gzip", or "" for none.
@@ -51,7 +72,7 @@ var encodings = map[string]string{".br": "br", ".gz": "gzip"}
 
 // loadPage reads all files of a page. A file may be there compressed, beside the plain one or in its place.
 func loadPage(from fs.FS) (*page, error) {
-	p := &page{files: make(map[string]*file)}
+	p := &page{files: make(map[string]*file), headers: pageHeaders(nil)}
 	err := fs.WalkDir(from, ".", func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || strings.HasPrefix(d.Name(), ".") {
 			return err
@@ -135,7 +156,7 @@ func (s *Server) getPage(_ context.Context, c *httpapi.Call) (any, error) {
 		return nil, matrix.NotFound("there is no such file")
 	}
 	h := c.W.Header()
-	for key, value := range pageHeaders {
+	for key, value := range s.page.headers {
 		h.Set(key, value)
 	}
 	// Names in assets/ have a hash of what is in the file.

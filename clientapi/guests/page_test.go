@@ -101,3 +101,24 @@ func TestAPageThatWasNotBuiltSaysSo(t *testing.T) {
 		t.Error("a file that only some can read is taken")
 	}
 }
+
+func TestThePageMaySpeakToTheSFU(t *testing.T) {
+	t.Parallel()
+	for address, want := range map[string]string{
+		"":                               "connect-src 'self'; ",
+		"wss://sfu.example.org":          "connect-src 'self' wss://sfu.example.org https://sfu.example.org; ",
+		"https://chat.example.org/a":     "connect-src 'self' wss://chat.example.org https://chat.example.org; ",
+		"http://127.0.0.1:7880":          "connect-src 'self' ws://127.0.0.1:7880 http://127.0.0.1:7880; ",
+		"wss://sfu.example.org:8443/x/y": "connect-src 'self' wss://sfu.example.org:8443 https://sfu.example.org:8443; ",
+	} {
+		allowed, err := connections(address)
+		if policy := pageHeaders(allowed)["Content-Security-Policy"]; err != nil || !strings.Contains(policy, want) {
+			t.Errorf("%s: %v %s", address, err, policy)
+		}
+	}
+	for _, address := range []string{"sfu.example.org", "wss://a;script-src *", "wss://"} {
+		if allowed, err := connections(address); err == nil {
+			t.Errorf("%s is taken: %v", address, allowed)
+		}
+	}
+}

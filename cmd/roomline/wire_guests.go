@@ -22,8 +22,20 @@ func (a *app) newGuests(sealKey [32]byte) (*guests.Server, error) {
 	return guests.New(guests.Config{
 		Store: a.store, Journal: a.journal, Accounts: a.accounts, Sessions: a.sessions, People: a.people, Rooms: a.rooms, Invitations: a.invitations,
 		Clock: a.clock, Log: a.log, Key: derivedKey(sealKey, "sessions of guests"), BaseURL: a.cfg.PublicBaseURL, Page: page,
-		Codes: a.verifier,
+		Codes: a.verifier, SFU: publicSFU(a.cfg),
 	})
+}
+
+// publicSFU is where clients reach the media server of meetings; empty where there is none.
+func publicSFU(cfg *config.Config) string {
+	c := &cfg.Meetings.LiveKit
+	switch {
+	case c.Embedded:
+		return cfg.PublicBaseURL
+	case c.PublicURL != "":
+		return c.PublicURL
+	}
+	return c.URL
 }
 
 // registerGuest makes a visitor.

@@ -9,7 +9,9 @@ export interface Grid {
 
 export const gap = 8; // pixels, as in meeting.css
 
-const widest = 16 / 9, narrowest = 3 / 4;
+const widest = 16 / 9;
+/** How high a tile may be made: on a phone that is held upright more is cut off from pictures, so that faces are larger. */
+const narrowest = (width: number, height: number) => (width > height ? 4 / 3 : 3 / 4);
 const smallest = 150; // pixels that a tile is wide at least; more of them than fit so are scrolled to
 
 /** The columns with which tiles are largest. A tile is 16:9, or higher if there is the space. */
@@ -18,7 +20,7 @@ export function grid(count: number, width: number, height: number): Grid {
     for (let columns = 1; columns <= count; columns++) {
         const rows = Math.ceil(count / columns);
         const [w, h] = [(width - gap * (columns - 1)) / columns, (height - gap * (rows - 1)) / rows];
-        const tile = { columns, width: Math.min(w, h * widest), height: Math.min(h, w / narrowest) };
+        const tile = { columns, width: Math.min(w, h * widest), height: Math.min(h, w / narrowest(width, height)) };
         if (tile.width * tile.height > best.width * best.height) best = tile;
     }
     if (best.width < smallest) {

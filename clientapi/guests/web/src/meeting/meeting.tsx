@@ -103,8 +103,7 @@ function Inside({ meeting, now, ...props }: RunningProps & { readonly now: Snaps
     const stage = useRef<HTMLElement>(null);
     const { info, refresh } = useInfo(client, room);
     const recording = useRecording(room);
-    const power = room.getMember(client.getSafeUserId())?.powerLevel ?? 0;
-    const moderates = power >= 50 && info !== undefined;
+    const may = useCallback((action: Action) => info?.you?.may?.includes(action) ?? false, [info]);
     const act = useCallback(async (action: Action, body?: object) => {
         try {
             await ask(client, room, action, body);
@@ -116,8 +115,8 @@ function Inside({ meeting, now, ...props }: RunningProps & { readonly now: Snaps
     }, [client, room, refresh]);
     const onPanel = (wanted: Panel) => setPanel(panel === wanted ? undefined : wanted);
     useShortcuts(meeting, now, observes, onPanel);
-    const leave = () => (moderates ? setDialog("leave") : meeting.leave());
-    const waiting = moderates ? info?.waiting?.length ?? 0 : 0;
+    const leave = () => (may("end") ? setDialog("leave") : meeting.leave());
+    const waiting = info?.waiting?.length ?? 0;
     return (
         <>
             <section ref={stage} className="mt-stage" data-testid="meeting-stage" aria-label={t("stage")}>
@@ -135,12 +134,12 @@ function Inside({ meeting, now, ...props }: RunningProps & { readonly now: Snaps
                 <Controls meeting={meeting} now={now} observes={observes} panel={panel} unread={unread} waiting={waiting} onPanel={onPanel} onLeave={leave} more={(
                     <Menu label={t("more")} icon="more" className="mt-button" testid="meeting-more">
                         <More meeting={meeting} now={now} observes={observes} layout={layout} setLayout={setLayout} onPanel={onPanel} setDialog={setDialog} onInvite={onInvite}
-                            moderation={moderates ? { info, recording, act } : undefined} stage={() => stage.current} />
+                            moderation={{ info, recording, may, act }} stage={() => stage.current} />
                     </Menu>
                 )} />
                 <Sounds people={now.people} />
             </section>
-            {panel === "people" && <People room={room} people={now.people} info={info} moderates={moderates} act={act} onInvite={onInvite} onClose={() => setPanel(undefined)} />}
+            {panel === "people" && <People room={room} people={now.people} info={info} may={may} act={act} onInvite={onInvite} onClose={() => setPanel(undefined)} />}
             {dialog === "devices" && <Devices meeting={meeting} session={session} onClose={() => setDialog(undefined)} />}
             {dialog === "keyboard" && <Keyboard onClose={() => setDialog(undefined)} />}
             {dialog === "leave" && <LeaveOrEnd meeting={meeting} act={act} onClose={() => setDialog(undefined)} />}
@@ -232,7 +231,7 @@ interface MoreProps {
     readonly now: Snapshot;
     readonly observes: boolean;
     readonly layout: Layout;
-    readonly moderation?: { readonly info?: Info; readonly recording?: Recording; act(action: Action, body?: object): Promise<void> };
+    readonly moderation: { readonly info?: Info; readonly recording?: Recording; may(action: Action): boolean; act(action: Action, body?: object): Promise<void> };
     setLayout(layout: Layout): void;
     onPanel(panel: Panel): void;
     setDialog(dialog: "devices" | "keyboard"): void;
@@ -263,21 +262,22 @@ function More({ meeting, now, observes, layout, moderation, setLayout, onPanel, 
             {!observes && <button type="button" onClick={() => setDialog("devices")}><Icon name="settings" /><span>{t("devices.title")}</span></button>}
             <button type="button" className="mt-wide-only" onClick={() => setDialog("keyboard")}><Icon name="keyboard" /><span>{t("keyboard")}</span></button>
             {onInvite && <button type="button" onClick={onInvite}><Icon name="invite" /><span>{t("invite")}</span></button>}
-            {moderation && <Moderation {...moderation} />}
+            <Moderation {...moderation} />
         </>
     );
 }
 
-function Moderation({ info, recording, act }: NonNullable<MoreProps["moderation"]>) {
+function Moderation({ info, recording, may, act }: MoreProps["moderation"]) {
     const t = useWords();
     const { locked, lobby } = info?.state ?? {};
     const records = recording?.state === "recording" || recording?.state === "asking";
-    const may = (what: string) => info?.you?.may?.includes(what) ?? false;
     return (
         <>
-            <hr />
-            <button type="button" onClick={() => void act("mute_all", { source: "microphone" })}><Icon name="microphoneOff" /><span>{t("moderate.mute.all")}</span></button>
-            <button type="button" onClick={() => void act(locked ? "unlock" : "lock")}><Icon name={locked ? "unlock" : "lock"} /><span>{t(locked ? "moderate.unlock" : "moderate.lock")}</span></button>
+            {may("mute_all") && <hr />}
+            {may("mute_all") && <button type="button" onClick={() => void act("mute_all", { source: "microphone" })}><Icon name="microphoneOff" /><span>{t("moderate.mute.all")}</span></button>}
+            {may("lock") && (
+                <button type="button" onClick={() => void act(locked ? "unlock" : "lock")}><Icon name={locked ? "unlock" : "lock"} /><span>{t(locked ? "moderate.unlock" : "moderate.lock")}</span></button>
+            )}
             {may("lobby") && (
                 <label className="mt-menu-choice">
                     <span>{t("moderate.lobby")}</span>

@@ -16,19 +16,19 @@ export interface PeopleProps {
     readonly room: Room;
     readonly people: readonly Person[];
     readonly info?: Info;
-    /** Whether one may do something about others. */
-    readonly moderates: boolean;
+    /** What one may do. */
+    may(action: Action): boolean;
     act(action: Action, body?: object): Promise<void>;
     onInvite?(): void;
     onClose(): void;
 }
 
-export function People({ room, people, info, moderates, act, onInvite, onClose }: PeopleProps) {
+export function People({ room, people, info, may, act, onInvite, onClose }: PeopleProps) {
     const t = useWords();
     const title = useRef<HTMLHeadingElement>(null);
     const [removing, setRemoving] = useState<Person>();
     useEffect(() => title.current?.focus(), []);
-    const waiting = moderates ? info?.waiting ?? [] : [];
+    const waiting = may("admit") ? info?.waiting ?? [] : [];
     const heard = people.some((person) => !person.me && person.microphone);
     return (
         <section className="mt-side" aria-labelledby="mt-people-title" data-testid="meeting-people-list" onKeyDown={(event) => event.key === "Escape" && !event.defaultPrevented && onClose()}>
@@ -51,13 +51,13 @@ export function People({ room, people, info, moderates, act, onInvite, onClose }
                                 </li>
                             ))}
                         </ul>
-                        {waiting.length > 1 && <button type="button" className="button wide" onClick={() => void act("admit", { user_id: "all" })}>{t("moderate.admit.all")}</button>}
+                        {waiting.length > 1 && <button type="button" className="button wide" onClick={() => void act("admit", { all: true })}>{t("moderate.admit.all")}</button>}
                     </section>
                 )}
                 <ul aria-label={t("people.here")}>
-                    {people.map((person) => <Row key={person.identity} room={room} person={person} moderates={moderates} act={act} onRemove={() => setRemoving(person)} />)}
+                    {people.map((person) => <Row key={person.identity} room={room} person={person} may={may} act={act} onRemove={() => setRemoving(person)} />)}
                 </ul>
-                {moderates && heard && <button type="button" className="button wide" onClick={() => void act("mute_all", { source: "microphone" })}><Icon name="microphoneOff" />{t("moderate.mute.all")}</button>}
+                {may("mute_all") && heard && <button type="button" className="button wide" onClick={() => void act("mute_all", { source: "microphone" })}><Icon name="microphoneOff" />{t("moderate.mute.all")}</button>}
             </div>
             {removing && <Remove person={removing} act={act} onClose={() => setRemoving(undefined)} />}
         </section>
@@ -66,21 +66,23 @@ export function People({ room, people, info, moderates, act, onInvite, onClose }
 
 const filled = { good: 3, poor: 1, lost: 0, unknown: 0 };
 
-function Row({ room, person, moderates, act, onRemove }: { readonly room: Room; readonly person: Person; readonly moderates: boolean; act(action: Action, body?: object): Promise<void>; onRemove(): void }) {
+function Row({ room, person, may, act, onRemove }: { readonly room: Room; readonly person: Person; may(action: Action): boolean; act(action: Action, body?: object): Promise<void>; onRemove(): void }) {
     const t = useWords();
     const member = room.getMember(person.userId);
     const name = besideBadge(person.name, member);
     const details = [person.role !== "attendee" && t(`role.${person.role}`), person.kind === "phone" && t("person.phone"), !person.participant && t("person.connecting")].filter(Boolean);
-    const whom = { user_id: person.userId, device_id: person.deviceId };
+    const whom = { user_id: person.userId }, where = { ...whom, device_id: person.deviceId };
     const things: [MeetingKey, IconName, () => void][] = [];
-    if (person.microphone) things.push(["moderate.mute", "microphoneOff", () => void act("mute", { ...whom, source: "microphone" })]);
-    if (person.camera) things.push(["moderate.stop.camera", "cameraOff", () => void act("stop", { ...whom, source: "camera" })]);
-    if (person.screen) things.push(["moderate.stop.share", "screen", () => void act("stop", { ...whom, source: "screen_share" })]);
-    if (person.hand !== undefined) things.push(["moderate.lower", "hand", () => void act("lower_hand", whom)]);
-    if (person.role === "attendee") things.push(["moderate.presenter", "check", () => void act("role", { ...whom, role: "presenter" })]);
-    if (person.role === "attendee" || person.role === "presenter") things.push(["moderate.moderator", "people", () => void act("role", { ...whom, role: "moderator" })]);
-    if (person.role === "presenter" || person.role === "moderator") things.push(["moderate.attendee", "people", () => void act("role", { ...whom, role: "attendee" })]);
-    things.push(["moderate.remove", "door", onRemove]);
+    const offer = (action: Action, when: boolean, key: MeetingKey, icon: IconName, does: () => void) => when && may(action) && things.push([key, icon, does]);
+    const become = (role: string) => () => void act("role", { ...whom, role });
+    offer("mute", person.microphone, "moderate.mute", "microphoneOff", () => void act("mute", { ...where, source: "microphone" }));
+    offer("stop", person.camera !== undefined, "moderate.stop.camera", "cameraOff", () => void act("stop", { ...where, source: "camera" }));
+    offer("stop", person.screen !== undefined, "moderate.stop.share", "screen", () => void act("stop", { ...where, source: "screen_share" }));
+    offer("lower_hand", person.hand !== undefined, "moderate.lower", "hand", () => void act("lower_hand", whom));
+    offer("role", person.role === "attendee", "moderate.presenter", "check", become("presenter"));
+    offer("role", person.kind === "member" && (person.role === "attendee" || person.role === "presenter"), "moderate.moderator", "people", become("moderator"));
+    offer("role", person.role === "presenter" || person.role === "moderator", "moderate.attendee", "people", become("attendee"));
+    offer("remove", true, "moderate.remove", "door", onRemove);
     return (
         <li className="mt-row" data-identity={person.identity}>
             <MemberAvatar member={member} id={person.userId} size="normal" />
@@ -92,7 +94,7 @@ function Row({ room, person, moderates, act, onRemove }: { readonly room: Room; 
             {person.hand !== undefined && <span className="mt-row-hand" role="img" aria-label={t("hand.is")}>✋</span>}
             {person.participant && <span className={`mt-row-state mt-${person.quality}`} role="img" aria-label={t(`quality.${person.quality}`)} title={t(`quality.${person.quality}`)}><Bars filled={filled[person.quality]} /></span>}
             {person.participant && !person.microphone && <span className="mt-row-state" role="img" aria-label={t("person.silent")} title={t("person.silent")}><Icon name="microphoneOff" /></span>}
-            {moderates && !person.me && (
+            {things.length > 0 && !person.me && person.role !== "organiser" && (
                 <Menu label={t("more.of", { who: name })} icon="more" className="icon-button">
                     {things.map(([key, icon, does]) => <button key={key} type="button" onClick={does}><Icon name={icon} /><span>{t(key)}</span></button>)}
                 </Menu>

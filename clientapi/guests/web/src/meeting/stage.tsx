@@ -58,7 +58,7 @@ export function Stage({ room, people, layout, speaker, pinned, onPin }: StagePro
     const { columns, width, height } = grid(all.length, Math.max(0, size.width), Math.max(0, size.height));
     return (
         <div ref={element} className="mt-grid">
-            <ul style={{ width: columns * (width + gap) }}>{size.width > 0 && all.map((shown) => tile(shown, { size: { width, height } }))}</ul>
+            <ul style={{ width: columns * (width + gap) - gap + 1 }}>{size.width > 0 && all.map((shown) => tile(shown, { size: { width, height } }))}</ul>
         </div>
     );
 }

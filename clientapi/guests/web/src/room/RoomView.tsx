@@ -162,6 +162,7 @@ function OpenRoom({ client, session, room, onBack, onInvite, onEnded, onSignOut 
     };
     const pickEmoji = (anchor: HTMLElement, pick: (emoji: string) => void) => setPicking(picking ? undefined : picked(anchor, pick));
     const drop = useDrop(addFiles);
+    const Chat = meeting.open ? "aside" : "main"; // beside a meeting, that is what the page is about
     const pictures = viewed ? loadedEvents(room).filter((e) => e.getContent().msgtype === "m.image" && !e.isRedacted()) : [];
 
     return (
@@ -178,7 +179,7 @@ function OpenRoom({ client, session, room, onBack, onInvite, onEnded, onSignOut 
                             </MeetingGuard>
                         </main>
                     )}
-                    {(!meeting.open || meeting.panel === "chat") && <div id={meeting.open ? undefined : "main"} tabIndex={-1} role={meeting.open ? "complementary" : "main"}
+                    {(!meeting.open || meeting.panel === "chat") && <Chat id={meeting.open ? undefined : "main"} tabIndex={-1}
                         aria-label={meeting.open ? t("room.meet.chat") : undefined} className="rl-chat" {...drop.handlers}>
                         {meeting.open ? <ChatHead close={() => meeting.setPanel(undefined)} /> : (
                             <Header settings={settings} membersOpen={membersOpen} toggleMembers={() => setMembersOpen(!membersOpen)} back={onBack} invite={onInvite}
@@ -200,7 +201,7 @@ function OpenRoom({ client, session, room, onBack, onInvite, onEnded, onSignOut 
                                 sendVoice={sendVoice} pickEmoji={pickEmoji} uploads={uploads.list} cancelUpload={uploads.cancel} retryUpload={uploads.retry} sent={sent} />
                         ) : <Silent room={room} me={me} observes={observes} />}
                         {drop.over && writable && <div className="rl-drop" aria-hidden="true"><Icon name="attach" /><b>{t("room.drop")}</b></div>}
-                    </div>}
+                    </Chat>}
                     {membersOpen && !meeting.open && <Members close={() => setMembersOpen(false)} invite={onInvite} />}
                 </div>
             </div>

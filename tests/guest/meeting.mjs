@@ -1,0 +1,206 @@
+// Meetings in the guest page: a member and a guest of a link see and hear each other, over the real SFU. common.mjs says what it needs;
+// besides, SFU_URL is where the SFU is, and CONTROL_URL kills and starts it.
+
+import assert from "node:assert/strict";
+import { after, afterEach, before, test } from "node:test";
+
+import { accessible, accounts, api, Browser, comeIn, control, fits, heading, homeserver, inLanguages, invite, makeRoom, patience, picture, say, sees, signIn } from "./common.mjs";
+
+const [alice, bob] = accounts;
+const wide = { viewport: { width: 1280, height: 800 }, permissions: ["camera", "microphone"] };
+const phone = { viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true, permissions: ["camera", "microphone"] };
+
+let browser;
+before(async () => {
+    browser = await Browser.launch({ also: [process.env.SFU_URL] });
+    for (const [{ id: user, token }, displayname] of [[alice, "Alice Martin"], [bob, "Bob Janssens"]]) {
+        await api("PUT", `/_matrix/client/v3/profile/${encodeURIComponent(user)}/displayname`, { displayname }, token);
+    }
+});
+after(() => browser.close());
+afterEach(async (context) => {
+    if (context.error ?? !context.passed) await browser.failed();
+    for (const one of browser.chromium.contexts()) await one.close();
+    browser.behaved(context.name);
+});
+
+const id = (page, name) => page.getByTestId(name);
+
+/** A page whose meeting can be asked for what it received. */
+async function open(options) {
+    const page = await browser.page(options);
+    await page.addInitScript(() => localStorage.setItem("roomline.meeting.debug", "1"));
+    return page;
+}
+
+/** Comes to the room as a member. */
+async function asMember(page, account, room) {
+    await signIn(page, account);
+    await page.click(`.room-button:has-text('${room}')`);
+    await page.waitForSelector(".rl-room textarea");
+}
+
+async function join(page) {
+    await id(page, "meeting-open").click();
+    await id(page, "meeting-check").waitFor();
+    await id(page, "meeting-join").click();
+    await id(page, "meeting-stage").waitFor();
+}
+
+const others = ".mt-tile:not(.mt-me) video";
+
+/** Waits until pictures of a selector move. */
+async function moves(page, selector, what) {
+    await page.waitForFunction((wanted) => {
+        const video = document.querySelector(wanted);
+        if (!video?.videoWidth) return false;
+        const frames = video.getVideoPlaybackQuality().totalVideoFrames;
+        window.framesBefore ??= frames;
+        return frames > window.framesBefore + 10;
+    }, selector, { timeout: patience }).catch((error) => assert.fail(`${what}: no moving picture: ${error}`));
+    await page.evaluate(() => delete window.framesBefore);
+}
+
+/** What came in from others: packets and energy of sound, decoded frames. */
+const received = (page) => page.evaluate(async () => {
+    const sum = { packets: 0, energy: 0, frames: 0 };
+    for (const participant of window.roomlineMeeting?.remoteParticipants.values() ?? []) {
+        for (const { track } of participant.trackPublications.values()) {
+            for (const report of (await track?.getRTCStatsReport())?.values() ?? []) {
+                if (report.type !== "inbound-rtp") continue;
+                if (report.kind === "audio") {
+                    sum.packets += report.packetsReceived;
+                    sum.energy += report.totalAudioEnergy ?? 0;
+                } else sum.frames += report.framesDecoded ?? 0;
+            }
+        }
+    }
+    return sum;
+});
+
+/** Asks until the answer is as wanted. */
+async function eventually(ask, wanted, what = "it did not come") {
+    const until = Date.now() + patience;
+    for (;;) {
+        const answer = await ask();
+        if (wanted(answer)) return answer;
+        assert.ok(Date.now() < until, `${what}: ${JSON.stringify(answer)}`);
+        await new Promise((resolve) => setTimeout(resolve, 150));
+    }
+}
+
+async function hears(page, what) {
+    const before = await received(page);
+    await eventually(() => received(page), (now) => now.packets > before.packets + 20 && now.energy > before.energy, `${what}: no sound`);
+}
+
+/** The memberships of the call that are not over, by their state keys. */
+async function memberships(room) {
+    const state = await api("GET", `/_matrix/client/v3/rooms/${encodeURIComponent(room)}/state`, undefined, alice.token);
+    return state.filter(({ type, content }) => type === "org.matrix.msc3401.call.member" && content.device_id).map(({ state_key: key }) => key);
+}
+
+test("a member and a guest meet by link", async () => {
+    const room = await makeRoom(alice, "Weekly review");
+    const { link } = await invite(alice, room, { language: "en" });
+    const member = await open(wide), guest = await open(phone);
+    await asMember(member, alice, "Weekly review");
+    await id(member, "meeting-open").click();
+    await id(member, "meeting-check").waitFor();
+    await member.locator(".mt-preview video").waitFor();
+    await member.waitForFunction(() => Number(document.querySelector("[role=meter]").getAttribute("aria-valuenow")) > 0); // the fake microphone beeps
+    await accessible(member, "the check of the devices");
+    await fits(member, "the check of the devices");
+    await picture(member, "meeting-check");
+    await id(member, "check-microphone").click();
+    assert.equal(await id(member, "check-microphone").getAttribute("aria-pressed"), "false");
+    await id(member, "check-microphone").click();
+    await id(member, "meeting-join").click();
+    await id(member, "meeting-stage").waitFor();
+    await sees(member, "You are the only one here.");
+    await accessible(member, "alone in a meeting");
+    await picture(member, "meeting-alone");
+
+    await comeIn(guest, link, "Anna Peeters");
+    await sees(guest, "is in a meeting here");
+    await accessible(guest, "a room in which there is a meeting");
+    await picture(guest, "meeting-card-phone");
+    await id(guest, "meeting-open").click();
+    await id(guest, "meeting-check").waitFor();
+    await guest.locator(".mt-preview video").waitFor();
+    await fits(guest, "the check on a phone");
+    await accessible(guest, "the check on a phone");
+    await picture(guest, "meeting-check-phone");
+    await id(guest, "meeting-join").click();
+    await id(guest, "meeting-stage").waitFor();
+
+    for (const [page, who] of [[member, "the member"], [guest, "the guest"]]) {
+        await moves(page, others, who);
+        await hears(page, who);
+        assert.equal(await page.locator("[data-testid=meeting-tile]").count(), 2);
+        await fits(page, `the meeting of ${who}`);
+        await accessible(page, `the meeting of ${who}`);
+    }
+    await picture(member, "meeting");
+    await picture(guest, "meeting-phone");
+    assert.equal((await memberships(room)).length, 2);
+
+    // Chat beside, and unread messages where it is closed.
+    await id(guest, "meeting-chat").click();
+    await guest.fill(".rl-room textarea", "Can you see my screen?");
+    await guest.keyboard.press("Enter");
+    await fits(guest, "the chat on a phone");
+    await picture(guest, "meeting-chat-phone");
+    await member.locator("[data-testid=meeting-chat] .mt-count").waitFor();
+    await id(member, "meeting-chat").click();
+    await sees(member, "Can you see my screen?");
+    await moves(member, others, "beside the chat");
+    await accessible(member, "the chat beside a meeting");
+    await picture(member, "meeting-chat");
+    await id(member, "meeting-chat").click();
+    await guest.locator(".mt-chat-head button").click();
+
+    // A hand, a reaction, who is there.
+    await id(guest, "meeting-more").click();
+    await accessible(guest, "the menu on a phone");
+    await picture(guest, "meeting-more-phone");
+    await guest.getByRole("button", { name: "Raise hand" }).click();
+    await member.locator("[data-testid=meeting-tile][data-hand=true]").waitFor();
+    await id(member, "meeting-react").click();
+    await member.getByRole("button", { name: "React with 🎉" }).click();
+    await guest.locator("[data-testid=meeting-reaction]").waitFor();
+    await picture(guest, "meeting-reaction-phone");
+    await id(member, "meeting-people").click();
+    await member.locator("[data-testid=meeting-people-list] li").nth(1).waitFor();
+    await accessible(member, "who is in the meeting");
+    await picture(member, "meeting-people");
+    await id(member, "meeting-people").click();
+    await id(member, "meeting-more").click();
+    await accessible(member, "the menu");
+    await picture(member, "meeting-more");
+    await member.keyboard.press("Escape");
+
+    // The screen of one is seen by the other.
+    await id(member, "meeting-share").click();
+    await moves(guest, "[data-testid=meeting-screen] video", "the screen, at the guest");
+    await picture(guest, "meeting-screen-phone");
+    await picture(member, "meeting-screen-own");
+    await id(member, "meeting-share").click();
+    await guest.locator("[data-testid=meeting-screen]").waitFor({ state: "detached" });
+
+    // Muted, by the keyboard; a reload; leaving.
+    await member.keyboard.press("Control+d");
+    await guest.locator(".mt-tile:not(.mt-me) .mt-muted").waitFor();
+    await guest.reload();
+    await id(guest, "meeting-stage").waitFor();
+    await moves(guest, others, "the guest, after a reload");
+    await moves(member, others, "the member, after the other's reload");
+    await eventually(() => memberships(room), (keys) => keys.length === 2, "one membership each after a reload");
+    await id(guest, "meeting-leave").click();
+    await id(guest, "meeting-over").waitFor();
+    await accessible(guest, "a meeting that one left");
+    await picture(guest, "meeting-left-phone");
+    await eventually(() => memberships(room), (keys) => keys.length === 1, "no membership after leaving");
+    await id(guest, "meeting-rejoin").click();
+    await moves(guest, others, "the guest, who came back");
+});

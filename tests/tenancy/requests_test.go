@@ -320,6 +320,22 @@ POST /_roomline/client/v1/rooms/{roomId}/meeting/admit | | {"user_id":"{userId}"
 POST /_roomline/client/v1/rooms/{roomId}/meeting/admit | | {"user_id":"{userId}"} | roomId={myRoom}
 POST /_roomline/client/v1/rooms/{roomId}/meeting/deny | | {"user_id":"{userId}"}
 POST /_roomline/client/v1/rooms/{roomId}/meeting/deny | | {"user_id":"{userId}"} | roomId={myRoom}
+GET /_roomline/client/v1/rooms/{roomId}/meeting
+POST /_roomline/client/v1/rooms/{roomId}/meeting/mute | | {"user_id":"{userId}"}
+POST /_roomline/client/v1/rooms/{roomId}/meeting/mute | | {"user_id":"{userId}"} | roomId={myRoom}
+POST /_roomline/client/v1/rooms/{roomId}/meeting/stop | | {"user_id":"{userId}","source":"camera"}
+POST /_roomline/client/v1/rooms/{roomId}/meeting/stop | | {"user_id":"{userId}","source":"camera"} | roomId={myRoom}
+POST /_roomline/client/v1/rooms/{roomId}/meeting/lower_hand | | {"user_id":"{userId}"}
+POST /_roomline/client/v1/rooms/{roomId}/meeting/lower_hand | | {"user_id":"{userId}"} | roomId={myRoom}
+POST /_roomline/client/v1/rooms/{roomId}/meeting/remove | | {"user_id":"{userId}"}
+POST /_roomline/client/v1/rooms/{roomId}/meeting/remove | | {"user_id":"{userId}"} | roomId={myRoom}
+POST /_roomline/client/v1/rooms/{roomId}/meeting/role | | {"user_id":"{userId}","role":"presenter"}
+POST /_roomline/client/v1/rooms/{roomId}/meeting/role | | {"user_id":"{userId}","role":"presenter"} | roomId={myRoom}
+POST /_roomline/client/v1/rooms/{roomId}/meeting/mute_all | | {}
+POST /_roomline/client/v1/rooms/{roomId}/meeting/publish | | {"source":"camera","role":"presenter"}
+POST /_roomline/client/v1/rooms/{roomId}/meeting/lock | | {}
+POST /_roomline/client/v1/rooms/{roomId}/meeting/unlock | | {}
+POST /_roomline/client/v1/rooms/{roomId}/meeting/end | | {}
 ! GET /i/{$}: files of the page
 ! GET /i/{file}: files of the page
 ! GET /i/{folder}/{file}: files of the page

@@ -240,15 +240,14 @@ func (s *Server) postLobby(ctx context.Context, c *httpapi.Call, req *lobbyReque
 			return nil, err
 		}
 	}
-	state, err := s.content(ctx, h.Info, meetings.StateType)
+	err = s.change(ctx, h, func(content map[string]any) error {
+		if present, _ := content["lobby"].(string); present != req.Who && (present != "" || req.Who != meetings.LobbyNobody) {
+			content["lobby"] = req.Who
+		}
+		return nil
+	})
 	if err != nil {
 		return nil, err
-	}
-	if present, _ := state["lobby"].(string); present != req.Who && (present != "" || req.Who != meetings.LobbyNobody) {
-		state["lobby"] = req.Who
-		if err := s.put(ctx, h, meetings.StateType, state); err != nil {
-			return nil, err
-		}
 	}
 	if req.Who != meetings.LobbyNobody {
 		return nil, nil
@@ -264,38 +263,34 @@ var withKnock = map[string]string{"": spec.Knock, spec.Invite: spec.Knock, "priv
 
 // openDoor lets people knock.
 func (s *Server) openDoor(ctx context.Context, h *hall) error {
-	content, err := s.content(ctx, h.Info, spec.MRoomJoinRules)
-	if err != nil {
-		return err
-	}
-	rule, _ := content["join_rule"].(string)
-	wanted, closed := withKnock[rule]
-	switch {
-	case rule == spec.Knock || rule == spec.KnockRestricted:
+	return s.cfg.Rooms.ChangeState(ctx, roomserver.StateChange{Room: h.ID, Sender: h.user, Type: spec.MRoomJoinRules, Change: func(content map[string]any) error {
+		rule, _ := content["join_rule"].(string)
+		wanted, closed := withKnock[rule]
+		switch {
+		case rule == spec.Knock || rule == spec.KnockRestricted:
+			return nil
+		case !closed:
+			return matrix.BadState("a room that everybody may join has no lobby")
+		case !h.Version.KnockAllowed || wanted == spec.KnockRestricted && !h.Version.KnockRestrictedAllowed:
+			return matrix.BadState("rooms of version %s have no lobby", h.Version.ID)
+		}
+		content["join_rule"] = wanted
+		content[ruleBefore] = cmp.Or(rule, spec.Invite)
 		return nil
-	case !closed:
-		return matrix.BadState("a room that everybody may join has no lobby")
-	case !h.Version.KnockAllowed || wanted == spec.KnockRestricted && !h.Version.KnockRestrictedAllowed:
-		return matrix.BadState("rooms of version %s have no lobby", h.Version.ID)
-	}
-	content["join_rule"] = wanted
-	content[ruleBefore] = cmp.Or(rule, spec.Invite)
-	return s.put(ctx, h, spec.MRoomJoinRules, content)
+	}})
 }
 
 // closeDoor takes back what openDoor did.
 func (s *Server) closeDoor(ctx context.Context, h *hall) error {
-	content, err := s.content(ctx, h.Info, spec.MRoomJoinRules)
-	if err != nil {
-		return err
-	}
-	before, _ := content[ruleBefore].(string)
-	if rule, _ := content["join_rule"].(string); before == "" || withKnock[before] != rule {
+	return s.cfg.Rooms.ChangeState(ctx, roomserver.StateChange{Room: h.ID, Sender: h.user, Type: spec.MRoomJoinRules, Change: func(content map[string]any) error {
+		before, _ := content[ruleBefore].(string)
+		if rule, _ := content["join_rule"].(string); before == "" || withKnock[before] != rule {
+			return nil
+		}
+		delete(content, ruleBefore)
+		content["join_rule"] = before
 		return nil
-	}
-	delete(content, ruleBefore)
-	content["join_rule"] = before
-	return s.put(ctx, h, spec.MRoomJoinRules, content)
+	}})
 }
 
 // observe notices guests who are invited.

@@ -9,7 +9,7 @@
 //     knock by inviting lets people in as the lobby's own endpoints do.
 //   - An action that is asked for again does what is left of it.
 //
-// Start reading at lobby.go.
+// Start reading at lobby.go, then act.go and people.go.
 package moderation
 
 import (
@@ -22,11 +22,12 @@ import (
 
 	"github.com/matrix-org/gomatrixserverlib/spec"
 
+	"github.com/roomline/roomline/clientapi/meetings"
 	"github.com/roomline/roomline/internal/httpapi"
 	"github.com/roomline/roomline/internal/journal"
 	"github.com/roomline/roomline/internal/matrix"
+	"github.com/roomline/roomline/internal/sfu"
 	"github.com/roomline/roomline/internal/store"
-	"github.com/roomline/roomline/internal/strictjson"
 	"github.com/roomline/roomline/roomserver"
 	"github.com/roomline/roomline/roomserver/event"
 )
@@ -34,7 +35,14 @@ import (
 // ModeratorLevel is the power that leading a meeting needs.
 const ModeratorLevel = 50
 
-// Config of a Server. All of it is required.
+// SFU is what is asked of the media server.
+type SFU interface {
+	Participants(ctx context.Context, alias string) ([]sfu.Participant, error)
+	Mute(ctx context.Context, alias, identity string, source sfu.Source, muted bool) error
+	Update(ctx context.Context, alias, identity string, rights sfu.Rights) error
+}
+
+// Config of a Server. Everything up to CheckUser is required but SFU.
 type Config struct {
 	Store   *store.Store
 	Journal *journal.Journal
@@ -43,6 +51,17 @@ type Config struct {
 	Log     *slog.Logger
 	// IsLocal says whether the users of a domain are ours.
 	IsLocal func(matrix.ServerName) bool
+
+	Calls *meetings.Server
+	// SFU is nil where there are no meetings.
+	SFU SFU
+	// EndRoom has the calls of a room ended, CheckUser the rights of a user in calls looked at: the SFU is told when it answers.
+	EndRoom   func(ctx context.Context, roomNID int64) error
+	CheckUser func(ctx context.Context, user matrix.UserID) error
+	// Meeting and Recording are what the meeting is, and whether it is recorded.
+	Meeting, Recording func(ctx context.Context, c *httpapi.Call, room roomserver.Info) (any, error)
+	// BeforeEnd is done before a meeting is ended for all.
+	BeforeEnd []func(ctx context.Context, room roomserver.Info, actor string) error
 }
 
 // Server leads meetings. It is safe for concurrent use.
@@ -54,13 +73,15 @@ type Server struct {
 
 // New returns a Server; it must be made before the journal runs.
 func New(cfg Config) (*Server, error) {
-	if cfg.Store == nil || cfg.Journal == nil || cfg.Rooms == nil || cfg.Clock == nil || cfg.Log == nil || cfg.IsLocal == nil {
+	if cfg.Store == nil || cfg.Journal == nil || cfg.Rooms == nil || cfg.Clock == nil || cfg.Log == nil || cfg.IsLocal == nil || cfg.Calls == nil || cfg.EndRoom == nil || cfg.CheckUser == nil {
 		return nil, errors.New("moderation: a field of Config is missing")
 	}
 	s := &Server{cfg: cfg, woken: make(chan struct{}, 1)}
 	cfg.Journal.Observe(s.observe)
 	return s, nil
 }
+
+func (s *Server) now() matrix.Timestamp { return matrix.TimestampOf(s.cfg.Clock.Now()) }
 
 // hall is a room with somebody in it who does something.
 type hall struct {
@@ -160,18 +181,9 @@ func (s *Server) content(ctx context.Context, room roomserver.Info, typ string) 
 	return whole.Content, nil
 }
 
-// put sends state, if that is not what the room says already.
-func (s *Server) put(ctx context.Context, h *hall, typ string, content map[string]any) error {
-	raw, err := json.Marshal(content)
-	if err != nil {
-		return err
-	}
-	if raw, err = strictjson.Canonical(raw); err != nil {
-		return fmt.Errorf("send %s: %w", typ, err)
-	}
-	key := ""
-	_, err = s.cfg.Rooms.Send(ctx, roomserver.NewEvent{Room: h.ID, Sender: h.user, Type: typ, StateKey: &key, Content: raw})
-	return err
+// change changes how the meeting is held.
+func (s *Server) change(ctx context.Context, h *hall, change func(content map[string]any) error) error {
+	return s.cfg.Rooms.ChangeState(ctx, roomserver.StateChange{Room: h.ID, Sender: h.user, Type: meetings.StateType, Change: change})
 }
 
 // userOf reads whom an action is about.

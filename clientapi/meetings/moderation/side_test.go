@@ -11,12 +11,14 @@ import (
 	"time"
 
 	_ "github.com/lib/pq"
+	"github.com/livekit/protocol/logger"
+	lksdk "github.com/livekit/server-sdk-go/v2"
 	"github.com/tidwall/gjson"
 
 	"github.com/roomline/roomline/internal/hstest"
 )
 
-func TestMain(m *testing.M) { hstest.Main(m) }
+func TestMain(m *testing.M) { lksdk.SetLogger(logger.GetDiscardLogger()); hstest.Main(m) }
 
 const redeemPath = "/_roomline/guest/v1/redeem"
 
@@ -43,6 +45,9 @@ func start(t *testing.T, opts hstest.Options) *side {
 	s.room = s.host.MustCreateRoom(t, map[string]any{"name": "Our Room", "topic": "Our Topic", "preset": "private_chat"})
 	return s
 }
+
+// meeting is the path of the room's meeting.
+func (s *side) meeting() string { return strings.TrimSuffix(s.act(""), "/") }
 
 // act is a path of the room's meeting.
 func (s *side) act(action string) string { return meetingPath(s.room, action) }

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"database/sql"
 
 	"github.com/roomline/roomline/internal/matrix"
 )
@@ -44,4 +45,29 @@ func (s *Store) ListAnswered(ctx context.Context, limit int) ([]Membership, erro
 			JOIN memberships m ON m.user_id = g.user_id AND m.room_nid = i.room_nid JOIN rooms ON rooms.room_nid = m.room_nid
 		WHERE g.ended_ts IS NULL AND m.membership = 'invite' AND `+beforeInvite+` = 'knock' LIMIT $1`, limit)
 	return scanAll(rows, err, scanMembership)
+}
+
+// ListRaisedHands returns the events by which a user has raised a hand in the calls of a room: a reaction to what says that the user is in one.
+func (s *Store) ListRaisedHands(ctx context.Context, room int64, user matrix.UserID, key string, now matrix.Timestamp) ([]matrix.EventID, error) {
+	rows, err := s.query(ctx, `
+		WITH memberships AS (
+			SELECT s.event_id FROM room_state s JOIN events e ON e.position = s.event_position
+			WHERE s.room_nid = $1 AND s.type = ANY ('{org.matrix.msc3401.call.member,m.rtc.member,org.matrix.msc4143.rtc.member}')
+				AND s.until = 9223372036854775807 AND e.sender = $2
+			UNION
+			SELECT event_id FROM sticky_events WHERE room_nid = $1 AND sender = $2 AND sticky_until > $4)
+		SELECT r.event_id FROM memberships m JOIN relations r ON r.room_nid = $1 AND r.relates_to = m.event_id AND r.rel_type = 'm.annotation'
+		WHERE r.sender = $2 AND r.type = 'm.reaction' AND starts_with(r.key, $3)`, room, string(user), key, int64(now))
+	return scanAll(rows, err, func(rows *sql.Rows) (matrix.EventID, error) {
+		var id matrix.EventID
+		err := rows.Scan(&id)
+		return id, err
+	})
+}
+
+// ListRTCPlaces returns everybody who was given a place in the calls of a room, whether they are there or not.
+func (s *Store) ListRTCPlaces(ctx context.Context, room int64) ([]RTCParticipant, error) {
+	rows, err := s.query(ctx, `
+		SELECT `+rtcParticipantColumns+` FROM rtc_participants p JOIN rtc_rooms c ON c.alias = p.alias WHERE c.room_nid = $1`, room)
+	return scanAll(rows, err, func(rows *sql.Rows) (RTCParticipant, error) { return scanRTCParticipant(rows.Scan) })
 }

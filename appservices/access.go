@@ -134,6 +134,7 @@ var granted = []struct{ prefix, grant string }{
 	{"/_roomline/admin/v1/people", GrantPeople},
 	{"/_roomline/dav/", GrantContacts},
 	{"/_roomline/telephony/", GrantTelephony},
+	{"/_roomline/record/", GrantRecord},
 }
 
 // scope is what a request with the token of an application service may do: it is the one place where a view is applied to requests.

@@ -106,9 +106,11 @@ const (
 	GrantPuppet = "puppet"
 	// GrantTelephony gives it the messages of all organisations to mailboxes and phones, to send them. It has to belong to the whole deployment.
 	GrantTelephony = "telephony"
+	// GrantRecord lets it record meetings of its organisation, when somebody there has it do so.
+	GrantRecord = "record"
 )
 
-var grants = []string{GrantPeople, GrantDirectory, GrantContacts, GrantPuppet, GrantTelephony}
+var grants = []string{GrantPeople, GrantDirectory, GrantContacts, GrantPuppet, GrantTelephony, GrantRecord}
 
 func anyMatches(list []Namespace, id string) bool {
 	return slices.ContainsFunc(list, func(n Namespace) bool { return n.Matches(id) })

@@ -59,6 +59,24 @@ func (r *Registry) Serves(user matrix.UserID) bool {
 	})
 }
 
+// Recorder is an application service that records meetings.
+type Recorder struct {
+	// ID is its id in the deployment, Name in its organisation.
+	ID, Name string
+	Sender   matrix.UserID
+}
+
+// Recorders are the application services that may record meetings of an organisation: its own.
+func (r *Registry) Recorders(organisation int64) []Recorder {
+	var list []Recorder
+	for _, as := range r.services() {
+		if slices.Contains(as.Grants, GrantRecord) && (as.Everywhere || as.organisation == organisation) {
+			list = append(list, Recorder{as.ID, as.document.ID, as.Sender})
+		}
+	}
+	return list
+}
+
 // Exclusive reports whether a user id lies in a namespace that an application service has for itself.
 func (r *Registry) Exclusive(user matrix.UserID) bool {
 	return slices.ContainsFunc(r.services(), func(as *Registration) bool {

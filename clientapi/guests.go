@@ -75,7 +75,8 @@ var whileGuest = map[string]httpapi.GuestAccess{
 	"PUT /_matrix/client/v3/sendToDevice/{eventType}/{txnId}": everyGuest,
 
 	// Meetings: who is in one, and, for those who wait, that they do; and whether one agrees to its recording.
-	"GET /_roomline/client/v1/rooms/{roomId}/meeting": everyGuest,
+	"GET /_roomline/client/v1/rooms/{roomId}/meeting":                    everyGuest,
+	"POST /_roomline/client/v1/rooms/{roomId}/meeting/recording/consent": everyGuest,
 
 	// Calls: the membership of one is state of the room, ended by a delayed event when the client is gone.
 	"PUT /_matrix/client/v3/rooms/{roomId}/state/{eventType}/{stateKey}": sending,

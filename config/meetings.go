@@ -4,12 +4,40 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
+	"time"
 )
 
 // Meetings are calls of more than two, with picture, sound and shared screens.
 type Meetings struct {
 	// LiveKit is the media server. Without url and embedded there are no meetings.
 	LiveKit LiveKit `yaml:"livekit"`
+
+	// Recordings are of meetings, by LiveKit Egress, which the operator runs beside LiveKit. docs/moderation.md says who may have one made.
+	Recordings Recordings `yaml:"recordings"`
+}
+
+// Recordings is a bucket for recordings of meetings. Egress writes to it, this server deletes from it.
+type Recordings struct {
+	// Bucket has to exist. Empty: LiveKit records nothing.
+	Bucket string `yaml:"bucket" example:"roomline-recordings"`
+
+	// Endpoint is the server's address, for Egress and for this server.
+	Endpoint string `yaml:"endpoint" example:"https://minio.internal:9000"`
+
+	// Region of the bucket.
+	Region string `yaml:"region"`
+
+	// PathStyle puts the bucket into the path (MinIO) and not into the host name (AWS).
+	PathStyle bool `yaml:"path_style"`
+
+	// AccessKey and secret_key are those of a user who may write and delete in the bucket.
+	AccessKey string `yaml:"access_key"`
+
+	// SecretKey belongs to access_key.
+	SecretKey Secret `yaml:"secret_key"`
+
+	// KeepFor is after how long a recording is deleted.
+	KeepFor time.Duration `yaml:"keep_for"`
 }
 
 // Enabled reports whether there are meetings.
@@ -53,11 +81,24 @@ type LiveKitKey struct {
 	Secret Secret `yaml:"secret"`
 }
 
-func defaultMeetings() Meetings { return Meetings{LiveKit: LiveKit{UDPPort: 7882, TCPPort: 7881}} }
+func defaultMeetings() Meetings {
+	return Meetings{LiveKit: LiveKit{UDPPort: 7882, TCPPort: 7881}, Recordings: Recordings{Region: "us-east-1", PathStyle: true, KeepFor: 90 * 24 * time.Hour}}
+}
 
 func (c *Config) checkMeetings(l *complaints) {
 	k := &c.Meetings.LiveKit
 	const field = "meetings.livekit"
+	if r := &c.Meetings.Recordings; r.Bucket != "" {
+		if !isBaseURL(r.Endpoint) {
+			l.add("meetings.recordings.endpoint", "must be an http or https URL, not %q", r.Endpoint)
+		}
+		if r.AccessKey == "" || r.SecretKey == "" {
+			l.add("meetings.recordings", "needs access_key and secret_key")
+		}
+		if r.KeepFor < time.Minute {
+			l.add("meetings.recordings.keep_for", "must be at least a minute, not %s", r.KeepFor)
+		}
+	}
 	if k.URL != "" && k.Embedded {
 		l.add(field+".embedded", "can't be used with url: LiveKit runs either here or there")
 	}

@@ -50,3 +50,29 @@ func (s *Server) ChangeState(ctx context.Context, c StateChange) error {
 	})
 	return err
 }
+
+// SendAsAble sends an event in the name of its sender, or, where the sender may not, of somebody in the room who may.
+func (s *Server) SendAsAble(ctx context.Context, e NewEvent) error {
+	_, err := s.Send(ctx, e)
+	if refusal, ok := matrix.AsError(err); !ok || refusal.Code != matrix.ErrForbidden {
+		return err
+	}
+	room, err := s.Room(ctx, e.Room)
+	if err != nil {
+		return err
+	}
+	rules, err := s.Rules(ctx, room)
+	if err != nil {
+		return err
+	}
+	able, err := s.joinedLocals(ctx, room, rules, rules.EventLevel(e.Type, e.StateKey != nil))
+	if err != nil {
+		return err
+	}
+	if len(able) == 0 {
+		return matrix.Forbidden("nobody in the room may send %s", e.Type)
+	}
+	e.Sender = able[0]
+	_, err = s.Send(ctx, e)
+	return err
+}

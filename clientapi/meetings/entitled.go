@@ -60,7 +60,10 @@ func (s *Server) decide(ctx context.Context, q store.RTCQuestion, f store.RTCFac
 	if f.Membership == "knock" {
 		return Rights{}, refused(ReasonWaiting, "somebody in the meeting has to let you in")
 	}
-	if f.RoomNID == 0 || f.Membership != "join" {
+	if f.RoomNID != 0 && f.Membership != "join" {
+		return s.attending(ctx, f, q.User)
+	}
+	if f.RoomNID == 0 {
 		return Rights{}, notThere()
 	}
 	allowed, err := s.limitsOf(ctx, f.OrganisationID)

@@ -79,6 +79,8 @@ type Config struct {
 type Server struct {
 	cfg  Config
 	bits string
+	// attend are asked of who is not in the room.
+	attend []Attendance
 
 	rules    rules
 	alive    alive

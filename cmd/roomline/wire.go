@@ -30,6 +30,7 @@ import (
 	"github.com/roomline/roomline/clientapi/meetings"
 	"github.com/roomline/roomline/clientapi/meetings/moderation"
 	"github.com/roomline/roomline/clientapi/meetings/phones"
+	"github.com/roomline/roomline/clientapi/meetings/recording"
 	"github.com/roomline/roomline/clientapi/meetings/schedule"
 	"github.com/roomline/roomline/clientapi/outbox"
 	"github.com/roomline/roomline/clientapi/presence"
@@ -87,6 +88,7 @@ type app struct {
 	moderation  *moderation.Server
 	phones      *phones.Server
 	schedule    *schedule.Server
+	recording   *recording.Server
 	branding    *branding.Server
 	outbox      *outbox.Server
 	mediaServer *mediaServer
@@ -213,7 +215,7 @@ func newApp(ctx context.Context, cfg *config.Config, st *store.Store, sealKey [3
 	if a.meetings, err = a.newMeetings(sealKey); err != nil {
 		return nil, err
 	}
-	if a.moderation, err = a.newModeration(); err != nil {
+	if err = a.newModeration(); err != nil {
 		return nil, err
 	}
 	if a.phones, err = a.newPhones(sealKey); err != nil {
@@ -394,6 +396,7 @@ func (a *app) tables(services []config.Service) [][]httpapi.Route {
 				a.moderation.Routes(),
 				a.phones.Routes(),
 				a.schedule.Routes(),
+				a.recording.Routes(),
 			)
 			if !slices.Contains(services, config.ServeFederation) {
 				tables = append(tables, federation.OpenIDRoutes(a.store, a.clock))
@@ -467,6 +470,7 @@ func (a *app) run(ctx context.Context) error {
 		"lobbies":     a.moderation.Run,
 		"phones":      a.phones.Run,
 		"schedule":    a.schedule.Run,
+		"recordings":  a.recording.Run,
 		"rate limits": a.limiter.Run,
 	} {
 		parts.Go(func() {

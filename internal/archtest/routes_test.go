@@ -177,6 +177,11 @@ var extra = map[string]string{
 	"POST /_roomline/client/v1/rooms/{roomId}/meeting/role":       "somebody becomes presenter or moderator",
 	"POST /_roomline/client/v1/rooms/{roomId}/meeting/end":        "the call ends for all",
 
+	"POST /_roomline/client/v1/rooms/{roomId}/meeting/recording/start":   "a meeting is recorded",
+	"POST /_roomline/client/v1/rooms/{roomId}/meeting/recording/stop":    "a meeting is not recorded any more",
+	"POST /_roomline/client/v1/rooms/{roomId}/meeting/recording/consent": "somebody agrees to a recording, or does not",
+	"POST /_roomline/record/v1/rooms/{roomId}/token":                     "an application service comes to record",
+
 	"GET /_roomline/scim/v2/ServiceProviderConfig": "SCIM, by which directories make and change people",
 	"GET /_roomline/scim/v2/ResourceTypes":         "SCIM, by which directories make and change people",
 	"GET /_roomline/scim/v2/ResourceTypes/{name}":  "SCIM, by which directories make and change people",

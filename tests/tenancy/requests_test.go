@@ -336,6 +336,10 @@ POST /_roomline/client/v1/rooms/{roomId}/meeting/publish | | {"source":"camera",
 POST /_roomline/client/v1/rooms/{roomId}/meeting/lock | | {}
 POST /_roomline/client/v1/rooms/{roomId}/meeting/unlock | | {}
 POST /_roomline/client/v1/rooms/{roomId}/meeting/end | | {}
+POST /_roomline/client/v1/rooms/{roomId}/meeting/recording/start | | {}
+POST /_roomline/client/v1/rooms/{roomId}/meeting/recording/stop | | {}
+POST /_roomline/client/v1/rooms/{roomId}/meeting/recording/consent | | {"answer":"yes"}
+POST /_roomline/record/v1/rooms/{roomId}/token | | {}
 ! GET /i/{$}: files of the page
 ! GET /i/{file}: files of the page
 ! GET /i/{folder}/{file}: files of the page

@@ -170,6 +170,7 @@ CREATE TABLE recordings (
 );
 CREATE UNIQUE INDEX recordings_on ON recordings (room_nid) WHERE state IN ('asking', 'recording', 'stopping');
 CREATE INDEX recordings_organisation ON recordings (organisation_id, created_ts);
+CREATE INDEX recordings_ended ON recordings (ended_ts) WHERE ended_ts IS NOT NULL;
 CREATE INDEX recordings_expiry ON recordings (expires_ts) WHERE expires_ts IS NOT NULL;
 
 -- What those who are in a meeting said to its recording.

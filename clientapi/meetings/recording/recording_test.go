@@ -1,0 +1,156 @@
+package recording_test
+
+import (
+	"context"
+	"net/http"
+	"testing"
+
+	"github.com/roomline/roomline/internal/hstest"
+)
+
+const services = `{"recording":"appservice","who_may_record":"moderators"}`
+
+// TestAServiceRecordsWithConsent: nobody is recorded who has not agreed, and the application service hears those who have, for as long as it records.
+func TestAServiceRecordsWithConsent(t *testing.T) {
+	t.Parallel()
+	s := start(t, 2, "anna", "bob", "late")
+	s.policy(t, services)
+	anna, bob := s.call(t, s.people["anna"]), s.call(t, s.people["bob"])
+	anna.mustSpeak(t)
+	bob.mustSpeak(t)
+	bob.hears(t, anna)
+	anna.hears(t, bob)
+
+	if r := s.recorder(t, asToken); r.Status != 403 {
+		t.Fatalf("a token before anything is recorded: %s", r)
+	}
+	started := s.host.MustDo(t, http.MethodPost, s.act("start"), object{"recorder": "scribe"})
+	if started.Get("state").String() != "asking" || s.state(t) != "asking" {
+		t.Fatalf("start: %s, and the room says %s", started, s.state(t))
+	}
+	if again := s.host.On(1).MustDo(t, http.MethodPost, s.act("start"), object{"recorder": "scribe"}); again.Get("recording_id").String() != started.Get("recording_id").String() {
+		t.Errorf("start again: %s", again)
+	}
+	s.host.MustFail(t, 403, "M_BAD_STATE", http.MethodPost, s.act("start"), object{"recorder": "crm"})
+	if r := s.recorder(t, asToken); r.Status != 403 {
+		t.Errorf("a token while people are asked: %s", r)
+	}
+	anna.MustFail(t, 400, "M_INVALID_PARAM", http.MethodPost, s.act("consent"), object{"answer": "perhaps"})
+	anna.On(1).MustDo(t, http.MethodPost, s.act("consent"), object{"answer": "yes"})
+	if s.state(t) != "asking" || s.status(t, bob.User).Get("recording.consent").String() != "" || s.status(t, anna.User).Get("recording.consent").String() != "yes" {
+		t.Errorf("one has answered: %s, %s", s.state(t), s.status(t, bob.User))
+	}
+	until(t, "the host sees who has not answered", func() bool {
+		list := s.status(t, s.host).Get("recording.unanswered").Array()
+		return len(list) == 1 && list[0].String() == bob.ID
+	})
+	// Who says no is not heard any more, and the recording begins.
+	bob.MustDo(t, http.MethodPost, s.act("consent"), object{"answer": "no"})
+	until(t, "the recording begins", func() bool { return s.state(t) == "recording" })
+	until(t, "bob is not heard", func() bool { return !anna.sees(bob) })
+	bob.hears(t, anna)
+	if bob.may() {
+		t.Error("bob may speak who has not agreed")
+	}
+
+	// The service comes, is seen, hears, and sends nothing.
+	for _, token := range []string{"as-token-of-another", "as-token-without-grant", s.host.AccessToken} {
+		if r := s.recorder(t, token); r.Status != 403 {
+			t.Errorf("a token for another: %s", r)
+		}
+	}
+	r := s.recorder(t, asToken)
+	if r.Status != 200 {
+		t.Fatalf("the recorder's token: %s", r)
+	}
+	scribe := callWith(t, nil, r.JSON().Get("url").String(), r.JSON().Get("jwt").String())
+	scribe.hears(t, anna)
+	if scribe.may() {
+		t.Error("the recorder may speak")
+	}
+	until(t, "the recorder is seen", func() bool {
+		p := anna.call.GetParticipantByIdentity(scribe.identity())
+		return p != nil && p.Name() == "scribe (recorder)"
+	})
+
+	// Who comes later may speak when they have agreed.
+	late := s.call(t, s.people["late"])
+	if late.may() {
+		t.Error("somebody may speak who has come later and was not asked")
+	}
+	late.hears(t, anna)
+	late.MustDo(t, http.MethodPost, s.act("consent"), object{"answer": "yes"})
+	until(t, "late may speak", late.may)
+	late.mustSpeak(t)
+	scribe.hears(t, late)
+	// A consent can be taken back.
+	late.MustDo(t, http.MethodPost, s.act("consent"), object{"answer": "no"})
+	until(t, "late is not heard any more", func() bool { return !scribe.sees(late) })
+	if scribe.packets(bob) != 0 {
+		t.Error("bob was recorded")
+	}
+
+	s.host.MustDo(t, http.MethodPost, s.act("stop"), object{})
+	s.host.MustDo(t, http.MethodPost, s.act("stop"), object{})
+	until(t, "the recorder is out", scribe.isGone)
+	if s.state(t) != "stopped" || s.status(t, s.host).Get("recording").Exists() {
+		t.Errorf("after the stop the room says %s", s.state(t))
+	}
+	if r := s.recorder(t, asToken); r.Status != 403 {
+		t.Errorf("a token after the stop: %s", r)
+	}
+	until(t, "bob may speak again", bob.may)
+	bob.mustSpeak(t)
+	anna.hears(t, bob)
+	if log := s.audited(t); log["recording.start"] != 1 || log["recording.stop"] != 1 || log["recording.token"] != 1 {
+		t.Errorf("the audit log has %v", log)
+	}
+}
+
+// TestWhoMayHaveAMeetingRecorded: by policy and by role.
+func TestWhoMayHaveAMeetingRecorded(t *testing.T) {
+	t.Parallel()
+	s := start(t, 1, "anna", "moderator")
+	s.host.MustDo(t, http.MethodPost, s.act("")+"/role", object{"user_id": s.people["moderator"].ID, "role": "moderator"})
+	refused := func(u *hstest.User, status int, action string, body object) {
+		t.Helper()
+		if r, err := u.Do(context.Background(), http.MethodPost, s.act(action), body); err != nil || r.Status != status {
+			t.Errorf("%s: %s: %v %s", u.ID, action, err, r)
+		}
+	}
+	refused(s.host, 403, "start", object{}) // nothing is recorded where the organisation has not said so
+	s.policy(t, `{"recording":"appservice"}`)
+	refused(s.people["moderator"], 403, "start", object{"recorder": "scribe"})
+	refused(s.host, 403, "start", object{"recorder": "egress"})
+	refused(s.host, 404, "start", object{"recorder": "plain"})
+	refused(s.host, 400, "start", object{})
+	refused(s.host, 404, "consent", object{"answer": "yes"})
+	s.policy(t, services)
+	other := s.Organisation(t, "Other", "other.example").User(t, "eve")
+	for _, u := range []*hstest.User{s.people["anna"], other} {
+		refused(u, 403, "start", object{"recorder": "scribe"})
+	}
+	// Nobody is in the call: there is nobody to ask.
+	s.people["moderator"].MustDo(t, http.MethodPost, s.act("start"), object{"recorder": "scribe"})
+	if s.state(t) != "recording" {
+		t.Errorf("the room says %s", s.state(t))
+	}
+	refused(s.people["anna"], 403, "stop", object{})
+	refused(other, 403, "consent", object{"answer": "yes"})
+	refused(other, 403, "stop", object{})
+	s.host.MustDo(t, http.MethodPost, s.act("")+"/end", object{})
+	if s.state(t) != "stopped" {
+		t.Errorf("after the end the room says %s", s.state(t))
+	}
+}
+
+// TestNoRecorderIsDeployed: the media server of the test has no Egress, which is said before anybody is asked.
+func TestNoRecorderIsDeployed(t *testing.T) {
+	t.Parallel()
+	s := start(t, 1)
+	s.policy(t, `{"recording":"egress"}`)
+	s.host.MustFail(t, 501, "ORG.ROOMLINE.NO_RECORDER", http.MethodPost, s.act("start"), object{})
+	if state := s.state(t); state != "" {
+		t.Errorf("the room says %s", state)
+	}
+}

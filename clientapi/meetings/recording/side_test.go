@@ -1,0 +1,259 @@
+package recording_test
+
+import (
+	"context"
+	"database/sql"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	_ "github.com/lib/pq"
+	"github.com/livekit/protocol/livekit"
+	"github.com/livekit/protocol/logger"
+	lksdk "github.com/livekit/server-sdk-go/v2"
+	"github.com/pion/webrtc/v4"
+	"github.com/pion/webrtc/v4/pkg/media"
+	"github.com/tidwall/gjson"
+
+	"github.com/roomline/roomline/internal/hstest"
+)
+
+func TestMain(m *testing.M) { lksdk.SetLogger(logger.GetDiscardLogger()); hstest.Main(m) }
+
+type object = map[string]any
+
+const (
+	microphone = livekit.TrackSource_MICROPHONE
+	asToken    = "as-token-of-the-recorder"
+)
+
+// side is a deployment with a real media server, a room of the host's, and an application service that may record.
+type side struct {
+	*hstest.Deployment
+	lk     *hstest.LiveKitServer
+	db     *sql.DB
+	host   *hstest.User
+	people map[string]*hstest.User
+	room   string
+}
+
+func start(t *testing.T, processes int, people ...string) *side {
+	t.Helper()
+	registration := func(id, token, grants string) string {
+		file := filepath.Join(t.TempDir(), id+".yaml")
+		text := "{id: " + id + ", url: null, as_token: " + token + ", hs_token: hs-" + token + ", sender_localpart: _" + id + ", namespaces: {}, roomline: {grants: [" + grants + "], view: {event_types: []}}}"
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
+	files := []string{registration("scribe", asToken, "record"), registration("crm", "as-token-of-another", "record"), registration("plain", "as-token-without-grant", "")}
+	l := hstest.LiveKit(t)
+	with := hstest.WithLiveKit(l)
+	d := hstest.Start(t, hstest.Options{Processes: processes, Configure: func(process int, c map[string]any) {
+		with(process, c)
+		c["appservices"] = object{"registrations": files}
+		c["meetings"].(map[string]any)["recordings"] = object{"bucket": "b", "endpoint": "http://127.0.0.1:1", "access_key": "a", "secret_key": "s"}
+	}})
+	l.WebhookTo(t, d.BaseURL(0)+"/_roomline/livekit/webhook")
+	db, err := sql.Open("postgres", d.DSN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	s := &side{Deployment: d, lk: l, db: db, host: d.User(t, "host"), people: map[string]*hstest.User{}}
+	s.room = s.host.MustCreateRoom(t, object{"preset": "private_chat"})
+	for _, name := range people {
+		u := d.User(t, name)
+		s.host.MustInvite(t, s.room, u)
+		u.MustJoin(t, s.room)
+		s.people[name] = u
+	}
+	return s
+}
+
+// policy is what the organisation says of recordings.
+func (s *side) policy(t *testing.T, value string) {
+	t.Helper()
+	_, err := s.db.Exec(`INSERT INTO organisation_policies (organisation_id, name, value) SELECT organisation_id, 'meetings', $1 FROM users WHERE user_id = $2
+		ON CONFLICT (organisation_id, name) DO UPDATE SET value = excluded.value`, []byte(value), s.host.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// act is a path of the room's meeting; "" is the meeting itself.
+func (s *side) act(action string) string {
+	path := "/_roomline/client/v1" + strings.TrimPrefix(hstest.Path("rooms", s.room), "/_matrix/client/v3") + "/meeting"
+	if action != "" {
+		path += "/recording/" + action
+	}
+	return path
+}
+
+func (s *side) tokenPath() string {
+	return "/_roomline/record/v1" + strings.TrimPrefix(hstest.Path("rooms", s.room), "/_matrix/client/v3") + "/token"
+}
+
+// recorder asks for a token as an application service.
+func (s *side) recorder(t *testing.T, token string) hstest.Response {
+	t.Helper()
+	r, err := s.Do(context.Background(), 0, token, http.MethodPost, s.tokenPath(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// state is what the room says of the recording.
+func (s *side) state(t *testing.T) string {
+	t.Helper()
+	r, err := s.host.Do(context.Background(), http.MethodGet, hstest.Path("rooms", s.room, "state", "org.roomline.recording", ""), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r.JSON().Get("state").String()
+}
+
+func (s *side) status(t *testing.T, u *hstest.User) gjson.Result {
+	t.Helper()
+	return u.MustDo(t, http.MethodGet, s.act(""), nil)
+}
+
+func (s *side) audited(t *testing.T) map[string]int {
+	t.Helper()
+	rows, err := s.db.Query(`SELECT action, count(*) FROM audit_log WHERE action LIKE 'recording.%' GROUP BY 1`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	all := make(map[string]int)
+	for rows.Next() {
+		var action string
+		var n int
+		if err := rows.Scan(&action, &n); err != nil {
+			t.Fatal(err)
+		}
+		all[action] = n
+	}
+	return all
+}
+
+func until(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	for range 600 {
+		if done() {
+			return
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	t.Fatalf("never: %s", what)
+}
+
+// caller is somebody in the call.
+type caller struct {
+	*hstest.User
+	call *lksdk.Room
+
+	mu    sync.Mutex
+	heard map[string]int
+	gone  bool
+}
+
+// call joins the call of the room.
+func (s *side) call(t *testing.T, u *hstest.User) *caller {
+	t.Helper()
+	answer := u.MustDo(t, http.MethodPost, "/_matrix/client/v1/rtc/livekit/get_token", object{
+		"room_id": s.room, "slot_id": "m.call#ROOM", "member": object{"id": "m", "claimed_user_id": u.ID, "claimed_device_id": u.DeviceID},
+	})
+	return callWith(t, u, answer.Get("url").String(), answer.Get("jwt").String())
+}
+
+func callWith(t *testing.T, u *hstest.User, url, jwt string) *caller {
+	t.Helper()
+	c := &caller{User: u, heard: make(map[string]int)}
+	callbacks := lksdk.NewRoomCallback()
+	callbacks.OnDisconnected = func() {
+		c.mu.Lock()
+		c.gone = true
+		c.mu.Unlock()
+	}
+	callbacks.OnTrackSubscribed = func(track *webrtc.TrackRemote, _ *lksdk.RemoteTrackPublication, rp *lksdk.RemoteParticipant) {
+		go func() {
+			for {
+				if _, _, err := track.ReadRTP(); err != nil {
+					return
+				}
+				c.mu.Lock()
+				c.heard[rp.Identity()]++
+				c.mu.Unlock()
+			}
+		}()
+	}
+	var err error
+	if c.call, err = lksdk.ConnectToRoomWithToken(url, jwt, callbacks, lksdk.WithAutoSubscribe(true)); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.call.Disconnect)
+	return c
+}
+
+func (c *caller) identity() string { return c.call.LocalParticipant.Identity() }
+
+func (c *caller) isGone() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.gone
+}
+
+func (c *caller) packets(from *caller) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.heard[from.identity()]
+}
+
+// hears waits until packets come that were not there before.
+func (c *caller) hears(t *testing.T, from *caller) {
+	t.Helper()
+	before := c.packets(from)
+	until(t, "sound comes", func() bool { return c.packets(from) > before+2 })
+}
+
+// sees reports whether somebody sends sound.
+func (c *caller) sees(from *caller) bool {
+	p := c.call.GetParticipantByIdentity(from.identity())
+	return p != nil && p.GetTrackPublication(microphone) != nil
+}
+
+// may is what the media server says of the right to speak.
+func (c *caller) may() bool { return c.call.LocalParticipant.Permissions().GetCanPublish() }
+
+// speak sends silence, until the test ends.
+func (c *caller) speak(t *testing.T) error {
+	t.Helper()
+	track, err := lksdk.NewLocalTrack(webrtc.RTPCodecCapability{MimeType: webrtc.MimeTypeOpus, ClockRate: 48000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	t.Cleanup(stop)
+	go func() {
+		for ctx.Err() == nil {
+			_ = track.WriteSample(media.Sample{Data: []byte{0xf8, 0xff, 0xfe}, Duration: 20 * time.Millisecond}, nil)
+			time.Sleep(20 * time.Millisecond)
+		}
+	}()
+	_, err = c.call.LocalParticipant.PublishTrack(track, &lksdk.TrackPublicationOptions{Source: microphone})
+	return err
+}
+
+func (c *caller) mustSpeak(t *testing.T) {
+	t.Helper()
+	if err := c.speak(t); err != nil {
+		t.Fatalf("speak: %v", err)
+	}
+}

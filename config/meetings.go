@@ -19,7 +19,7 @@ type Meetings struct {
 // Recordings is a bucket for recordings of meetings. Egress writes to it, this server deletes from it.
 type Recordings struct {
 	// Bucket has to exist. Empty: LiveKit records nothing.
-	Bucket string `yaml:"bucket" example:"roomline-recordings"`
+	Bucket string `yaml:"bucket"`
 
 	// Endpoint is the server's address, for Egress and for this server.
 	Endpoint string `yaml:"endpoint" example:"https://minio.internal:9000"`

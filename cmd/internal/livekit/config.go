@@ -17,7 +17,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"strconv"
 )
 
 // Config is what the child reads from its standard input, as JSON.
@@ -73,7 +72,8 @@ func (c *Config) body() ([]byte, error) {
 		rtc["turn_servers"] = c.TURN
 	} else {
 		// LiveKit would tell clients to ask servers of others for their addresses. It is reached at an address of its own, so nobody needs them.
-		rtc["stun_servers"] = []string{net.JoinHostPort(c.NodeIP, strconv.Itoa(c.UDPPort))}
+		// Its own port would not do for an answer: browsers take all that comes from there for STUN, media too.
+		rtc["stun_servers"] = []string{net.JoinHostPort(c.NodeIP, "3478")}
 	}
 	all := map[string]any{
 		"port": c.Port, "bind_addresses": []string{c.Bind}, "rtc": rtc, "keys": c.Keys,

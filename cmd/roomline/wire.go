@@ -418,7 +418,7 @@ func (a *app) handler(services []config.Service, admin http.Handler) http.Handle
 	}
 	if m := a.mediaServer; m != nil && m.child != nil && slices.Contains(services, config.ServeClient) {
 		for _, path := range signallingPaths {
-			mux.Handle("GET "+path, m.signalling())
+			mux.Handle("GET "+path, m.signalling(a.meetings.MayConnect))
 		}
 	}
 	var limiter httpapi.Limiter

@@ -22,6 +22,7 @@ import (
 	"github.com/roomline/roomline/cmd/internal/livekit"
 	"github.com/roomline/roomline/config"
 	"github.com/roomline/roomline/internal/limits"
+	"github.com/roomline/roomline/internal/matrix"
 	"github.com/roomline/roomline/internal/outbound"
 	"github.com/roomline/roomline/internal/sfu"
 )
@@ -302,17 +303,32 @@ func (m *mediaServer) problem() string {
 	return "meetings are away: LiveKit does not answer"
 }
 
-// signalling passes clients on to an embedded LiveKit: those that have a token to join a call, and to what is for joining alone.
-func (m *mediaServer) signalling() http.Handler {
+// signalling passes clients on to an embedded LiveKit: those that have a token to join a call and may still be in it, and to what is for joining
+// alone. LiveKit gives those who are in a call tokens of its own for ten minutes, which are asked about here, too.
+func (m *mediaServer) signalling(mayConnect func(ctx context.Context, alias, identity string) error) http.Handler {
 	proxy := m.child.Proxy(livekitPath)
+	refuse := func(w http.ResponseWriter, status int, why string) {
+		w.Header().Set("Access-Control-Allow-Origin", "*")
+		answer(w, status, why)
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		token := r.URL.Query().Get("access_token")
 		if bearer, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok {
 			token = bearer
 		}
-		if _, _, ok := m.sfu.Joins(token); !ok {
-			w.Header().Set("Access-Control-Allow-Origin", "*")
-			answer(w, http.StatusUnauthorized, "a token for a meeting is needed")
+		alias, identity, ok := m.sfu.Joins(token)
+		if !ok {
+			refuse(w, http.StatusUnauthorized, "a token for a meeting is needed")
+			return
+		}
+		err := mayConnect(r.Context(), alias, identity)
+		if refused, ok := errors.AsType[*matrix.Error](err); ok {
+			refuse(w, refused.Status, refused.Message)
+			return
+		}
+		if err != nil {
+			w.Header().Set("Retry-After", "2")
+			refuse(w, http.StatusServiceUnavailable, "it can't be said now who may be in the meeting")
 			return
 		}
 		proxy.ServeHTTP(w, r)

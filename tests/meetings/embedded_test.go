@@ -132,6 +132,13 @@ func TestEmbedded(t *testing.T) {
 	}
 	eventually(t, "ready", func() bool { return ready() == "ready" })
 
+	_, old := token(t, bob, room)
+	alice.MustDo(t, http.MethodPost, hstest.Path("rooms", room, "kick"), map[string]any{"user_id": bob.ID})
+	if status := upgrade(t, "tcp", tlsAddress, roots, old); status != http.StatusForbidden {
+		t.Errorf("with the token of somebody who was kicked: status %d", status)
+	}
+	alice.MustInvite(t, room, bob)
+	bob.MustJoin(t, room)
 	_, jwt := token(t, alice, room)
 	outside(t, dep.BaseURL(0), jwt)
 	if status := upgrade(t, "tcp", tlsAddress, roots, jwt); status != http.StatusSwitchingProtocols {

@@ -10,7 +10,7 @@ WITHPOSTGRES = bin/withpostgres
 export ROOMLINE_BINARY = $(CURDIR)/bin/roomline
 TESTFLAGS ?=
 # The clients of others that tests run, and what runs them.
-NODE_MODULES = $(patsubst %,tests/%/node_modules,jssdk hydrogen bridge smsc guest)
+NODE_MODULES = $(patsubst %,tests/%/node_modules,jssdk hydrogen bridge smsc guest meetings)
 # A client library that tests use encrypts in Go, and not in C, with this tag.
 TAGS = -tags goolm
 

@@ -1,6 +1,7 @@
 package meetings
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -339,9 +340,13 @@ func (c *counting) give(ctx context.Context, p *place, f store.RTCFacts) (*store
 	if err != nil {
 		return nil, err
 	}
+	expires := c.now + matrix.Timestamp(limits.CallToken.Milliseconds())
+	if f.HeldUntil >= expires && bytes.Equal(f.HeldRights, rights) {
+		return nil, nil // what is noted says so already
+	}
 	return &store.RTCParticipant{
 		Alias: p.alias, Identity: p.identity, UserID: p.User, DeviceID: matrix.DeviceID(p.Device), MemberID: p.MemberID, Rights: rights,
-		TokenExpiresTS: c.now + matrix.Timestamp(limits.CallToken.Milliseconds()),
+		TokenExpiresTS: expires + matrix.Timestamp(limits.CallTokenNoted.Milliseconds()),
 	}, nil
 }
 

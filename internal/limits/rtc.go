@@ -7,6 +7,9 @@ const (
 	// CallToken is for how long a token lets in. It need not last: who is in stays in.
 	CallToken = 60 * time.Second
 
+	// CallTokenNoted is how much later a token is noted to end, so that whoever asks again and again is noted once in that time.
+	CallTokenNoted = 10 * time.Second
+
 	// CallBody bounds the body of a request for a token. Who asks by an OpenID token has not said yet who they are.
 	CallBody = 64 << 10
 

@@ -122,11 +122,10 @@ type RTCFacts struct {
 	EndsTS         matrix.Timestamp
 	// Places is how many have a place in the room of the SFU.
 	Places int
+	// HeldUntil and HeldRights are what was noted of the identity's last token, unless the stay has ended.
+	HeldUntil  matrix.Timestamp
+	HeldRights []byte
 }
-
-// rtcPlace is a condition on rtc_participants p: who has a place, being there or having a token that lets in at the moment in $2. Whoever
-// has left has none.
-const rtcPlace = `p.left_ts IS NULL AND (p.joined_ts IS NOT NULL OR p.token_expires_ts > $2)`
 
 // GetRTCFacts returns what is known for each of the questions.
 func (s *Store) GetRTCFacts(ctx context.Context, questions []RTCQuestion, now matrix.Timestamp) ([]RTCFacts, error) {
@@ -145,49 +144,15 @@ func getRTCFacts(ctx context.Context, q querier, questions []RTCQuestion, now ma
 			columns[i] = append(columns[i], v)
 		}
 	}
-	rows, err := q.query(ctx, `
-		WITH places AS (
-			SELECT p.alias, count(*) AS n FROM rtc_participants p WHERE p.alias = ANY ($1) AND `+rtcPlace+` GROUP BY p.alias
-		)
-		SELECT coalesce(r.room_nid, 0), coalesce(r.organisation_id, 0), coalesce(r.room_version, ''), coalesce(m.membership, ''),
-			u.user_id IS NOT NULL, coalesce(u.machine, false), coalesce(u.guest, false), coalesce(u.suspended, false),
-			coalesce(u.locked OR o.state <> 'active', false), u.deactivated_ts IS NOT NULL,
-			coalesce(g.role, ''), coalesce(g.expires_ts, 0), coalesce(g.ended_ts, 0), 
-			EXISTS (SELECT FROM sessions s WHERE s.user_id = q.user_id AND s.device_id = q.device_id AND s.revoked_ts IS NULL),
-			coalesce(createev.event_position, 0), coalesce(levels.event_position, 0), coalesce(meeting.event_position, 0),
-			EXISTS (SELECT FROM rtc_participants p JOIN rtc_rooms c ON c.alias = p.alias AND c.room_nid = r.room_nid
-				WHERE p.user_id = q.user_id AND p.device_id = q.device_id AND p.joined_ts IS NOT NULL AND p.left_ts IS NULL),
-			call.started_ts IS NOT NULL, coalesce(call.ends_ts, 0),
-			EXISTS (SELECT FROM rtc_participants p WHERE p.alias = q.alias AND p.identity = q.identity AND `+rtcPlace+`),
-			coalesce(places.n, 0)
-		FROM unnest($3::text[], $4::text[], $5::text[], $1::text[], $6::text[])
-			WITH ORDINALITY AS q (room_id, user_id, device_id, alias, identity, n)
-		LEFT JOIN rooms r ON r.room_id = q.room_id
-		LEFT JOIN memberships m ON m.room_nid = r.room_nid AND m.user_id = q.user_id
-		LEFT JOIN users u ON u.user_id = q.user_id
-		LEFT JOIN organisations o ON o.organisation_id = u.organisation_id
-		LEFT JOIN guests g ON g.user_id = q.user_id
-		LEFT JOIN rtc_rooms call ON call.alias = q.alias
-		LEFT JOIN places ON places.alias = q.alias`+
-		rtcState("createev", "m.room.create")+rtcState("levels", "m.room.power_levels")+rtcState("meeting", "org.roomline.meeting")+`
-		ORDER BY q.n`,
-		pq.Array(columns[3]), int64(now), pq.Array(columns[0]), pq.Array(columns[1]), pq.Array(columns[2]), pq.Array(columns[4]))
+	rows, err := q.query(ctx, `SELECT * FROM rtc_facts($1, $2, $3, $4, $5, $6)`,
+		pq.Array(columns[0]), pq.Array(columns[1]), pq.Array(columns[2]), pq.Array(columns[3]), pq.Array(columns[4]), int64(now))
 	return scanAll(rows, err, func(rows *sql.Rows) (RTCFacts, error) {
 		var f RTCFacts
 		err := rows.Scan(&f.RoomNID, &f.OrganisationID, &f.RoomVersion, &f.Membership, &f.Known, &f.Machine, &f.Guest, &f.Suspended,
 			&f.Locked, &f.Deactivated, &f.GuestRole, &f.GuestExpiresTS, &f.GuestEndedTS, &f.SignedIn, &f.Create, &f.Levels, &f.Meeting,
-			&f.InCall, &f.Started, &f.EndsTS, &f.Holds, &f.Places)
+			&f.InCall, &f.Started, &f.EndsTS, &f.Holds, &f.Places, &f.HeldUntil, &f.HeldRights)
 		return f, err
 	})
-}
-
-// rtcState joins the present state of a type, of which there is one in a room.
-func rtcState(name, typ string) string {
-	return `
-		LEFT JOIN LATERAL (
-			SELECT s.event_position FROM room_state s WHERE s.room_nid = r.room_nid AND s.type = '` + typ + `' AND s.state_key = ''
-			ORDER BY s.since DESC LIMIT 1
-		) ` + name + ` ON true`
 }
 
 // LockRTCRooms keeps everybody else from giving places in the rooms of the SFU until the transaction ends. It returns those that there are.

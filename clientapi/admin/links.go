@@ -297,6 +297,10 @@ func (s *Server) RevokeLink(ctx context.Context, who Who, org, id int64) (*Link,
 			if err := tx.EndLink(ctx, l.ID, org, store.LinkRevoked, s.now()); err != nil {
 				return nil, err
 			}
+			// Those of the two who are in calls are looked at again.
+			if _, err := tx.InsertRTCChecks(ctx, store.RTCWhom{Organisations: []int64{org, l.Other(org)}}, s.now()); err != nil {
+				return nil, err
+			}
 			return s.bothActs(ctx, org, "link.revoke", l, nil)
 		case l.State == store.LinkProposed && l.OrganisationID == org:
 			return []linkAct{ownAct(org, "link.withdraw", l, l.Domain, nil)}, tx.EndLink(ctx, l.ID, org, store.LinkWithdrawn, s.now())

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os/exec"
+	"syscall"
 	"testing"
 
 	"github.com/roomline/roomline/internal/hstest/freeport"
@@ -122,5 +123,18 @@ func WithLiveKit(l *LiveKitServer) func(process int, config map[string]any) {
 		config["meetings"] = map[string]any{"livekit": map[string]any{
 			"url": l.URL, "public_url": l.PublicURL, "keys": []any{map[string]any{"key": l.Key, "secret": l.Secret}},
 		}}
+	}
+}
+
+// Pause lets it do nothing until Resume; its sockets stay open.
+func (l *LiveKitServer) Pause(t testing.TB) { l.signal(t, syscall.SIGSTOP) }
+
+// Resume ends Pause.
+func (l *LiveKitServer) Resume(t testing.TB) { l.signal(t, syscall.SIGCONT) }
+
+func (l *LiveKitServer) signal(t testing.TB, s syscall.Signal) {
+	t.Helper()
+	if err := syscall.Kill(l.pid(), s); err != nil {
+		t.Fatalf("hstest: signal LiveKit: %v", err)
 	}
 }

@@ -488,6 +488,22 @@ POST /_roomline/client/v1/rooms/{roomId}/invitations | | {}
 POST /_roomline/client/v1/invitations/{invitationId}/resend | | {}
 GET /_roomline/admin/v1/invitations | room_id={roomId}
 GET /_roomline/admin/v1/invitations | inviter={userId}
+
+GET /_roomline/client/v1/meetings | room_id={roomId}&when=all
+GET /_roomline/client/v1/meetings | when=all
+POST /_roomline/client/v1/meetings | | {"title":"x","start_ts":4000000000000,"end_ts":4000003600000,"timezone":"UTC","invitees":[{"user_id":"{userId}"}]}
+POST /_roomline/client/v1/meetings | | {"title":"x","start_ts":4000000000000,"end_ts":4000003600000,"timezone":"UTC","invitees":[{"medium":"email","address":"{address}"}]}
+PATCH /_roomline/client/v1/meetings/{meetingId} | | {"title":"x"}
+POST /_roomline/client/v1/meetings/{meetingId}/invitees | | {"invitees":[{"user_id":"{me}"}]}
+PUT /_roomline/client/v1/meetings/{meetingId}/answer | | {"answer":"accepted"}
+PUT /_roomline/client/v1/personal_meeting | | {}
+! PUT /_roomline/client/v1/personal_meeting: it is about the asker
+POST /_roomline/client/v1/rooms/{roomId}/meeting | | {"notify":"ring","link":true}
+GET /_roomline/admin/v1/meetings | organiser={userId}&when=all
+GET /_roomline/admin/v1/meetings | room_id={roomId}&when=all
+POST /_roomline/admin/v1/meetings/{meetingId}/end | | {}
+! GET /_roomline/admin/v1/meetings/figures: it is about the asker's organisation
+
 PROPFIND /.well-known/carddav | | <propfind xmlns="DAV:"><prop><displayname/><owner/><current-user-principal/><sync-token/></prop></propfind>
 ! PROPFIND /.well-known/carddav: it is about the server
 PROPFIND /_roomline/dav | | <propfind xmlns="DAV:"><prop><displayname/><owner/><current-user-principal/><sync-token/></prop></propfind>

@@ -264,7 +264,10 @@ func (s *side) room(t *testing.T, number int, request map[string]any) map[string
 	u.MustDo(t, http.MethodPut, "/_matrix/client/unstable/io.element.msc4306"+strings.TrimPrefix(hstest.Path("rooms", id, "thread", event, "subscription"), "/_matrix/client/v3"), map[string]any{})
 	invitation := u.MustDo(t, http.MethodPost, "/_roomline/client/v1/rooms/"+id+"/invitations", map[string]any{"meeting": map[string]any{
 		"uid": canary, "title": "Meeting " + canary, "timezone": "Europe/Brussels", "start_ts": time.Now().UnixMilli(), "end_ts": time.Now().Add(time.Hour).UnixMilli()}})
+	meeting := u.MustDo(t, http.MethodPost, "/_roomline/client/v1/rooms/"+id+"/meeting", map[string]any{}).Get("meeting_id").String()
+	asked := u.MustDo(t, http.MethodPost, "/_roomline/client/v1/meetings/"+meeting+"/invitees", map[string]any{"invitees": []any{map[string]any{"user_id": s.owner.ID, "name": canary}}})
 	return map[string]string{
+		"meetingId": meeting, "inviteeId": asked.Get("invitees.0.invitee_id").String(),
 		"invitationId": invitation.Get("invitation_id").String(),
 		"roomId":       id, "roomIdOrAlias": id, "roomAlias": fmt.Sprintf("#room%d:%s", number, theirs), "eventId": event,
 		"serverName": server, "mediaId": media, "delayId": delay.Get("delay_id").String(),
@@ -280,7 +283,7 @@ func missing(subject map[string]string) map[string]string {
 	none := map[string]string{}
 	for name, value := range subject {
 		switch name {
-		case "roomId", "eventId", "mediaId", "avatarId", "delayId", "deviceId", "filterId", "deletedRoomId", "blockedRoomId", "groupId", "deleteId", "invitationId":
+		case "roomId", "eventId", "mediaId", "avatarId", "delayId", "deviceId", "filterId", "deletedRoomId", "blockedRoomId", "groupId", "deleteId", "invitationId", "meetingId", "inviteeId":
 			none[name] = another(value)
 		case "userId", "guestId", "ownerId", "scimId":
 			none[name] = "@z" + value[2:]

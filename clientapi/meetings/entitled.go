@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/matrix-org/gomatrixserverlib"
 	"github.com/tidwall/gjson"
 
+	"github.com/roomline/roomline/internal/limits"
 	"github.com/roomline/roomline/internal/matrix"
 	"github.com/roomline/roomline/internal/sfu"
 	"github.com/roomline/roomline/internal/store"
@@ -140,11 +142,47 @@ func isPhone(user matrix.UserID, f store.RTCFacts) bool {
 	return f.Machine && strings.HasPrefix(user.Localpart(), PhonePrefix)
 }
 
+// limitsOf are an organisation's limits, as of a moment ago: everybody who enters asks for them.
 func (s *Server) limitsOf(ctx context.Context, org int64) (Limits, error) {
 	if s.cfg.Limits == nil {
 		return Limits{Enabled: true, GuestsShareScreen: true}, nil
 	}
-	return s.cfg.Limits(ctx, org)
+	now := s.cfg.Clock.Now()
+	if known, ok := s.allowed.get(org); ok && now.Before(known.until) {
+		return known.Limits, nil
+	}
+	l, err := s.cfg.Limits(ctx, org)
+	if err == nil {
+		s.allowed.put(org, allowance{l, now.Add(limits.CallPolicyKnown)})
+	}
+	return l, err
+}
+
+// allowance is an organisation's limits, and until when they are taken for what holds.
+type allowance struct {
+	Limits
+	until time.Time
+}
+
+type allowances struct {
+	mu   sync.Mutex
+	orgs map[int64]allowance
+}
+
+func (a *allowances) get(org int64) (allowance, bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	known, ok := a.orgs[org]
+	return known, ok
+}
+
+func (a *allowances) put(org int64, known allowance) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.orgs == nil || len(a.orgs) >= maxRules {
+		a.orgs = make(map[int64]allowance)
+	}
+	a.orgs[org] = known
 }
 
 // rules keeps what the state of rooms says, parsed. What is kept is known by the positions of its events, so that it is never old.

@@ -83,6 +83,7 @@ type Server struct {
 	attend []Attendance
 
 	rules    rules
+	allowed  allowances
 	alive    alive
 	minter   minter
 	making   singleflight.Group

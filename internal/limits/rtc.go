@@ -18,6 +18,9 @@ const (
 	CallRoomIdle  = 3 * time.Minute
 	CallRoomKnown = 5 * time.Second
 
+	// CallPolicyKnown is for how long a process takes it for granted what an organisation allows its calls.
+	CallPolicyKnown = time.Second
+
 	// CallSlot bounds the id of a slot, which is a state key. CallMember bounds what a client calls its membership.
 	CallSlot   = 255
 	CallMember = 255

@@ -15,7 +15,8 @@ func TestWhatGuestsMayDoIsOnTheRouteTable(t *testing.T) {
 		routes[r.Method+" "+r.Path] = true
 	}
 	for _, name := range slices.Sorted(maps.Keys(whileGuest)) {
-		elsewhere := strings.Contains(name, "/media/") || strings.Contains(name, "/sync") || strings.Contains(name, "/filter") || strings.Contains(name, "/rtc/")
+		elsewhere := strings.Contains(name, "/media/") || strings.Contains(name, "/sync") || strings.Contains(name, "/filter") || strings.Contains(name, "/rtc/") ||
+			strings.Contains(name, " /_roomline/")
 		if !routes[name] && !elsewhere {
 			t.Errorf("%s is not on the route table", name)
 		}

@@ -21,7 +21,7 @@ import (
 // newModeration makes what leads meetings, and what has them recorded.
 func (a *app) newModeration() (err error) {
 	records := recording.Config{
-		Store: a.store, Journal: a.journal, Rooms: a.rooms, Calls: a.meetings, Clock: a.clock, Log: a.log,
+		Store: a.store, Journal: a.journal, Rooms: a.rooms, Calls: a.meetings, Clock: a.clock, Log: a.log, IsLocal: a.keys.IsLocal,
 		CheckRoom: a.meetings.OrderCheckRoom, CheckUser: a.meetings.OrderCheckUser,
 		Recorders: func(org int64) (list []recording.Recorder) {
 			for _, r := range a.registry.Recorders(org) {

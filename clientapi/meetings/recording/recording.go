@@ -76,6 +76,8 @@ type Config struct {
 	Calls   *meetings.Server
 	Clock   matrix.Clock
 	Log     *slog.Logger
+	// IsLocal says which domains are ours.
+	IsLocal func(matrix.ServerName) bool
 	// SFU is nil where there are no meetings.
 	SFU SFU
 	// CheckRoom and CheckUser have those in calls looked at whose rights may have changed.
@@ -105,7 +107,7 @@ type Server struct {
 
 // New returns a Server; it must be made before the journal runs.
 func New(cfg Config) (*Server, error) {
-	if cfg.Store == nil || cfg.Journal == nil || cfg.Rooms == nil || cfg.Calls == nil || cfg.Clock == nil || cfg.Log == nil || cfg.CheckRoom == nil || cfg.CheckUser == nil {
+	if cfg.Store == nil || cfg.Journal == nil || cfg.Rooms == nil || cfg.Calls == nil || cfg.Clock == nil || cfg.Log == nil || cfg.IsLocal == nil || cfg.CheckRoom == nil || cfg.CheckUser == nil {
 		return nil, errors.New("recording: a field of Config is missing")
 	}
 	s := &Server{cfg: cfg, woken: make(chan struct{}, 1)}
@@ -307,7 +309,7 @@ func (s *Server) Status(ctx context.Context, c *httpapi.Call, room roomserver.In
 	}
 	rec, _ := s.recorder(room.OrganisationID, r.Recorder)
 	for _, p := range present {
-		if said[p.UserID] == "" && p.UserID != rec.Sender {
+		if said[p.UserID] == "" && p.UserID != rec.Sender && s.cfg.IsLocal(p.UserID.Domain()) {
 			y.Unanswered = append(y.Unanswered, p.UserID)
 		}
 	}

@@ -15,9 +15,10 @@ func TestAServiceRecordsWithConsent(t *testing.T) {
 	t.Parallel()
 	s := start(t, 2, "anna", "bob", "late")
 	s.policy(t, services)
-	anna, bob := s.call(t, s.people["anna"]), s.call(t, s.people["bob"])
+	anna, bob, gast := s.call(t, s.people["anna"]), s.call(t, s.people["bob"]), s.call(t, s.guest(t))
 	anna.mustSpeak(t)
 	bob.mustSpeak(t)
+	gast.mustSpeak(t)
 	bob.hears(t, anna)
 	anna.hears(t, bob)
 
@@ -42,8 +43,12 @@ func TestAServiceRecordsWithConsent(t *testing.T) {
 	}
 	until(t, "the host sees who has not answered", func() bool {
 		list := s.status(t, s.host).Get("recording.unanswered").Array()
-		return len(list) == 1 && list[0].String() == bob.ID
+		return len(list) == 2
 	})
+	gast.MustDo(t, http.MethodPost, s.act("consent"), object{"answer": "yes"})
+	if s.state(t) != "asking" || !anna.sees(bob) {
+		t.Errorf("bob has not answered, and the room says %s", s.state(t))
+	}
 	// Who says no is not heard any more, and the recording begins.
 	bob.MustDo(t, http.MethodPost, s.act("consent"), object{"answer": "no"})
 	until(t, "the recording begins", func() bool { return s.state(t) == "recording" })
@@ -65,6 +70,7 @@ func TestAServiceRecordsWithConsent(t *testing.T) {
 	}
 	scribe := callWith(t, nil, r.JSON().Get("url").String(), r.JSON().Get("jwt").String())
 	scribe.hears(t, anna)
+	scribe.hears(t, gast)
 	if scribe.may() {
 		t.Error("the recorder may speak")
 	}
@@ -142,6 +148,20 @@ func TestWhoMayHaveAMeetingRecorded(t *testing.T) {
 	if s.state(t) != "stopped" {
 		t.Errorf("after the end the room says %s", s.state(t))
 	}
+	// A recorder that can't be put out now is put out later, and so long it is said that it records.
+	s.host.MustDo(t, http.MethodPost, s.act("start"), object{"recorder": "scribe"})
+	r := s.recorder(t, asToken)
+	callWith(t, nil, r.JSON().Get("url").String(), r.JSON().Get("jwt").String())
+	s.lk.Kill9(t)
+	s.host.MustDo(t, http.MethodPost, s.act("stop"), object{})
+	if s.state(t) != "recording" {
+		t.Errorf("while the recorder is not out the room says %s", s.state(t))
+	}
+	if r := s.recorder(t, asToken); r.Status != 403 {
+		t.Errorf("a token after the stop: %s", r)
+	}
+	s.lk.Restart(t)
+	until(t, "the room says that it is over", func() bool { return s.state(t) == "stopped" })
 }
 
 // TestNoRecorderIsDeployed: the media server of the test has no Egress, which is said before anybody is asked.
@@ -153,4 +173,32 @@ func TestNoRecorderIsDeployed(t *testing.T) {
 	if state := s.state(t); state != "" {
 		t.Errorf("the room says %s", state)
 	}
+}
+
+// TestAnotherProcessGoesOn: the process that was asked dies, and who has not answered leaves. The recording begins all the same, and when that one
+// dies too what it said of the recording holds.
+func TestAnotherProcessGoesOn(t *testing.T) {
+	t.Parallel()
+	s := start(t, 2, "anna", "bob")
+	s.policy(t, services)
+	anna, bob := s.call(t, s.people["anna"]), s.call(t, s.people["bob"])
+	anna.mustSpeak(t)
+	bob.hears(t, anna)
+	s.host.On(1).MustDo(t, http.MethodPost, s.act("start"), object{"recorder": "scribe"})
+	anna.On(1).MustDo(t, http.MethodPost, s.act("consent"), object{"answer": "yes"})
+	s.Kill9(t, 1)
+	if s.state(t) != "asking" {
+		t.Fatalf("bob was not asked: the room says %s", s.state(t))
+	}
+	bob.call.Disconnect()
+	until(t, "the recording begins", func() bool { return s.state(t) == "recording" })
+	// A process that has just begun knows of it.
+	s.Restart(t, 1)
+	again := s.call(t, s.people["bob"].On(1))
+	if again.may() {
+		t.Error("bob may speak who was not asked")
+	}
+	s.host.On(1).MustDo(t, http.MethodPost, s.act("stop"), object{})
+	until(t, "it is over", func() bool { return s.state(t) == "stopped" })
+	until(t, "bob may speak", again.may)
 }

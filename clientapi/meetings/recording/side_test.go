@@ -43,6 +43,12 @@ type side struct {
 
 func start(t *testing.T, processes int, people ...string) *side {
 	t.Helper()
+	return startWith(t, processes, object{"bucket": "b", "endpoint": "http://127.0.0.1:1", "access_key": "a", "secret_key": "s"}, people...)
+}
+
+// startWith is start with a bucket for recordings of Egress.
+func startWith(t *testing.T, processes int, bucket object, people ...string) *side {
+	t.Helper()
 	registration := func(id, token, grants string) string {
 		file := filepath.Join(t.TempDir(), id+".yaml")
 		text := "{id: " + id + ", url: null, as_token: " + token + ", hs_token: hs-" + token + ", sender_localpart: _" + id + ", namespaces: {}, roomline: {grants: [" + grants + "], view: {event_types: []}}}"
@@ -56,8 +62,9 @@ func start(t *testing.T, processes int, people ...string) *side {
 	with := hstest.WithLiveKit(l)
 	d := hstest.Start(t, hstest.Options{Processes: processes, Configure: func(process int, c map[string]any) {
 		with(process, c)
+		c["public_base_url"] = "https://meet.example"
 		c["appservices"] = object{"registrations": files}
-		c["meetings"].(map[string]any)["recordings"] = object{"bucket": "b", "endpoint": "http://127.0.0.1:1", "access_key": "a", "secret_key": "s"}
+		c["meetings"].(map[string]any)["recordings"] = bucket
 	}})
 	l.WebhookTo(t, d.BaseURL(0)+"/_roomline/livekit/webhook")
 	db, err := sql.Open("postgres", d.DSN)
@@ -141,6 +148,19 @@ func (s *side) audited(t *testing.T) map[string]int {
 		all[action] = n
 	}
 	return all
+}
+
+// guest comes by a link.
+func (s *side) guest(t *testing.T) *hstest.User {
+	t.Helper()
+	path := strings.TrimSuffix(s.act(""), "meeting") + "invitations"
+	_, secret, _ := strings.Cut(s.host.MustDo(t, http.MethodPost, path, object{}).Get("link").String(), "#")
+	r, err := s.Do(context.Background(), 0, "", http.MethodPost, "/_roomline/guest/v1/redeem", object{"secret": secret, "name": "Gast", "attempt": "AAAAAAAAAAAAAAAAAAAAAA"})
+	if err != nil || r.Status != 200 {
+		t.Fatalf("redeem: %v %s", err, r)
+	}
+	a := r.JSON()
+	return s.Session(hstest.NewUser(a.Get("user_id").String(), a.Get("device_id").String(), a.Get("access_token").String()))
 }
 
 func until(t *testing.T, what string, done func() bool) {

@@ -308,7 +308,8 @@ func (s *Server) inCall(ctx context.Context, r *store.Recording) ([]store.RTCPar
 	return there, nil
 }
 
-// unanswered are those in the call who have said nothing yet.
+// unanswered are those in the call who have said nothing yet. People of other servers are not waited for, since they are not asked: they are
+// silent while it is recorded.
 func (s *Server) unanswered(ctx context.Context, r *store.Recording) ([]matrix.UserID, error) {
 	there, err := s.inCall(ctx, r)
 	if err != nil {
@@ -320,7 +321,7 @@ func (s *Server) unanswered(ctx context.Context, r *store.Recording) ([]matrix.U
 	}
 	var list []matrix.UserID
 	for _, p := range there {
-		if said[p.UserID] == "" {
+		if said[p.UserID] == "" && s.cfg.IsLocal(p.UserID.Domain()) {
 			list = append(list, p.UserID)
 		}
 	}
@@ -341,8 +342,16 @@ func (s *Server) silence(ctx context.Context, r *store.Recording) error {
 		if !withheld(r.State, said[p.UserID]) {
 			continue
 		}
-		if err := s.cfg.SFU.Update(ctx, r.Alias, p.Identity, sfu.Rights{Subscribe: true}); err != nil {
+		rights := sfu.Rights{Subscribe: true}
+		if err := s.cfg.SFU.Update(ctx, r.Alias, p.Identity, rights); err != nil {
 			return err
+		}
+		raw, err := json.Marshal(rights)
+		if err == nil {
+			err = s.cfg.Store.PutRTCRights(ctx, p, raw)
+		}
+		if err != nil {
+			return fmt.Errorf("note the rights of somebody in a call: %w", err)
 		}
 	}
 	return nil

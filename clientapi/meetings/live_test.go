@@ -161,15 +161,45 @@ func TestWhoMayNotBeInTheCallIsPutOut(t *testing.T) {
 	}
 }
 
-func TestAnOrganisationThatIsSuspendedIsInNoCall(t *testing.T) {
+func TestOrganisationsEndCalls(t *testing.T) {
 	t.Parallel()
-	dep, _ := meeting(t, 2)
+	dep, lk := meeting(t, 2)
 	org := dep.Organisation(t, "A customer", "customer.test")
 	dana := org.User(t, "dana")
 	room := dana.MustCreateRoom(t, map[string]any{})
-	in := caller.Enter(t, dep, dana, room)
-	dep.Operator(t).On(1).MustDo(t, http.MethodPost, fmt.Sprintf("/_roomline/operator/v1/organisations/%d/suspend", org.ID), map[string]any{})
+	t.Run("policy", func(t *testing.T) {
+		in := caller.Enter(t, dep, dana, room)
+		org.Owner.MustDo(t, http.MethodPut, "/_roomline/admin/v1/policies/meetings", map[string]any{"enabled": false})
+		mustGo(t, in, lksdk.ParticipantRemoved)
+		org.Owner.On(1).MustDo(t, http.MethodDelete, "/_roomline/admin/v1/policies/meetings", nil)
+	})
+	t.Run("suspension", func(t *testing.T) {
+		url, jwt := caller.Token(t, dep, dana, room)
+		in, err := caller.Connect(url, jwt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		dep.Operator(t).On(1).MustDo(t, http.MethodPost, fmt.Sprintf("/_roomline/operator/v1/organisations/%d/suspend", org.ID), map[string]any{})
+		mustGo(t, in, lksdk.ParticipantRemoved)
+		mustNotStay(t, lk, refreshed(t, lk, jwt))
+	})
+}
+
+// A guest's time ends the guest in the room and in the call.
+func TestAGuestWhoseTimeIsOverIsInNoCall(t *testing.T) {
+	t.Parallel()
+	s := start(t, hstest.Options{Processes: 2})
+	s.lk.WebhookTo(t, webhooksOf(s.Deployment))
+	g := s.guest(t, "participant")
+	url, jwt := caller.Token(t, s.Deployment, g, s.room)
+	in, err := caller.Connect(url, jwt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the guest is not there", promised, func() bool { return present(t, s.Deployment, g) == 1 })
+	s.exec(t, `UPDATE guests SET expires_ts = (extract(epoch FROM now()) * 1000)::bigint WHERE user_id = $1`, g.ID)
 	mustGo(t, in, lksdk.ParticipantRemoved)
+	mustNotStay(t, s.lk, refreshed(t, s.lk, jwt))
 }
 
 // The process that took the request, which may be the one that follows the journal, is gone the moment after it answered.

@@ -19,11 +19,13 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"strings"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/singleflight"
 
 	"github.com/roomline/roomline/internal/journal"
@@ -73,6 +75,8 @@ type Config struct {
 	SendDelayed func(ctx context.Context, delayID string) error
 	// OnEgress is told what the SFU says of recordings; nil where nobody listens.
 	OnEgress func(ctx context.Context, e sfu.Egress) error
+	// Metrics may be nil.
+	Metrics prometheus.Registerer
 }
 
 // Server authorises participants of calls. It is safe for concurrent use.
@@ -106,6 +110,11 @@ func New(cfg Config) (*Server, error) {
 	s := &Server{cfg: cfg, bits: base64.RawStdEncoding.EncodeToString(cfg.Key)}
 	s.live.init()
 	s.delegate = s.takeOver
+	if cfg.Metrics != nil && s.On() {
+		if err := cfg.Metrics.Register(newCollector(s)); err != nil {
+			return nil, fmt.Errorf("meetings: %w", err)
+		}
+	}
 	return s, nil
 }
 

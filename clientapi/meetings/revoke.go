@@ -35,6 +35,12 @@ var (
 	stickyMembers = []string{rtcMember, rtcMemberUnnamed}
 )
 
+// PolicyDecided has those looked at again who are in calls of an organisation that decides about meetings in the transaction.
+func (s *Server) PolicyDecided(ctx context.Context, tx *store.Tx, organisation int64, _, _ []byte) error {
+	_, err := tx.InsertRTCChecks(ctx, store.RTCWhom{Organisations: []int64{organisation}}, s.now())
+	return err
+}
+
 // news is what a stretch of the journal says of calls.
 type news struct {
 	whom store.RTCWhom

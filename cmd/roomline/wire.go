@@ -281,7 +281,7 @@ func (a *app) policies() []admin.Policy {
 			invitations.ParsePolicy, invitations.DefaultPolicy()),
 		a.brandingPolicy(),
 		a.phonesPolicy(),
-		meetingsPolicy(),
+		a.meetingsPolicy(),
 	}
 }
 

@@ -22,7 +22,9 @@ func (a *app) newSchedule(sealKey [32]byte) (*schedule.Server, error) {
 }
 
 // meetingsPolicy is what organisations decide about meetings.
-func meetingsPolicy() admin.Policy {
-	return admin.PolicyOf(schedule.PolicyName, "Whether there are meetings, who arranges them, how large and long they are, who waits in the lobby, and whether they are recorded.",
+func (a *app) meetingsPolicy() admin.Policy {
+	p := admin.PolicyOf(schedule.PolicyName, "Whether there are meetings, who arranges them, how large and long they are, who waits in the lobby, and whether they are recorded.",
 		schedule.ParsePolicy, schedule.DefaultPolicy())
+	p.Decided = a.meetings.PolicyDecided
+	return p
 }

@@ -53,7 +53,8 @@ func (tx *Tx) PutRTCCame(ctx context.Context, stay RTCStay, seen bool, now matri
 	return n == 1, err
 }
 
-// PutRTCWent notes that somebody's media has gone. It reports false when that changes nothing: it is known, or a later stay is.
+// PutRTCWent notes that somebody's media has gone. It reports false when that changes nothing: it is known, or a later stay is. The time of the
+// stay counts for the room's organisation.
 func (tx *Tx) PutRTCWent(ctx context.Context, stay RTCStay, now matrix.Timestamp) (bool, error) {
 	n, err := tx.exec(ctx, `
 		UPDATE rtc_participants SET left_ts = $5, sid = $3, joined_ts = CASE WHEN sid = $3 THEN joined_ts ELSE $4 END,
@@ -62,16 +63,37 @@ func (tx *Tx) PutRTCWent(ctx context.Context, stay RTCStay, now matrix.Timestamp
 			sid = $3 AND joined_ts IS NOT NULL AND left_ts IS NULL
 			OR sid <> $3 AND (joined_ts IS NULL OR joined_ts < $4))`,
 		stay.Alias, stay.Identity, stay.SID, int64(stay.JoinedTS), int64(now))
-	return n == 1, err
+	if err != nil || n == 0 {
+		return false, err
+	}
+	return true, tx.countRTCStay(ctx, stay.Alias, time.Duration(now-stay.JoinedTS)*time.Millisecond, now)
+}
+
+// countRTCStay counts the time that somebody was in a call of a room for the room's organisation.
+func (tx *Tx) countRTCStay(ctx context.Context, alias string, stayed time.Duration, now matrix.Timestamp) error {
+	var org int64
+	err := tx.queryRow(ctx, `SELECT r.organisation_id FROM rtc_rooms c JOIN rooms r USING (room_nid) WHERE c.alias = $1`, alias).Scan(&org)
+	if err != nil || stayed < time.Second {
+		return err
+	}
+	return tx.AddMeetingSeconds(ctx, org, now.Time(), int64(stayed/time.Second))
 }
 
 // PutRTCAllWent notes that a room of the SFU is gone that it called sid, and with it all media. It reports false when another one is known.
 func (tx *Tx) PutRTCAllWent(ctx context.Context, alias, sid string, now matrix.Timestamp) (bool, error) {
-	n, err := tx.exec(ctx, `
+	rows, err := tx.query(ctx, `
 		WITH gone AS (UPDATE rtc_rooms SET started_ts = NULL, ends_ts = NULL, sid = '' WHERE alias = $1 AND sid = $2 RETURNING alias)
 		UPDATE rtc_participants p SET left_ts = $3, restart_ts = NULL FROM gone
-		WHERE p.alias = gone.alias AND p.joined_ts IS NOT NULL AND p.left_ts IS NULL`, alias, sid, int64(now))
-	return n > 0, err
+		WHERE p.alias = gone.alias AND p.joined_ts IS NOT NULL AND p.left_ts IS NULL RETURNING $3 - p.joined_ts`, alias, sid, int64(now))
+	stayed, err := scanAll(rows, err, scanInt64)
+	if err != nil || len(stayed) == 0 {
+		return false, err
+	}
+	var all int64
+	for _, ms := range stayed {
+		all += max(ms, 0)
+	}
+	return true, tx.countRTCStay(ctx, alias, time.Duration(all)*time.Millisecond, now)
 }
 
 // PutRTCRoomOn notes that a call has begun, if it has not; endsTS is when it has used up its minutes, 0 for never. The room is locked.

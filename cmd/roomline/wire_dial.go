@@ -13,6 +13,7 @@ import (
 	"github.com/roomline/roomline/clientapi/outbox"
 	"github.com/roomline/roomline/config"
 	"github.com/roomline/roomline/internal/matrix"
+	"github.com/roomline/roomline/internal/ratelimit"
 )
 
 // newPhones makes the part that lets phones into meetings. It comes after meetings.
@@ -21,8 +22,12 @@ func (a *app) newPhones(sealKey [32]byte) (*phones.Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	limiter := a.limiter
+	if limiter == nil { // PINs are guarded in any case
+		limiter = ratelimit.New(ratelimit.Config{Store: a.store, Clock: a.clock, Log: a.log})
+	}
 	cfg := phones.Config{
-		Store: a.store, Journal: a.journal, Rooms: a.rooms, Clock: a.clock, Log: a.log, SealKey: sealKey, Limiter: a.limiter,
+		Store: a.store, Journal: a.journal, Rooms: a.rooms, Clock: a.clock, Log: a.log, SealKey: sealKey, Limiter: limiter,
 		Wait: a.moderation.Wait, WaitInside: a.moderation.WaitInside, Consent: a.recording.Consent,
 		Trunks: phoneTrunks(a.cfg), Limits: limits, Focus: strings.TrimSuffix(a.cfg.PublicBaseURL, "/") + "/_roomline/rtc", CloseGhost: a.closeGhost,
 	}

@@ -184,6 +184,18 @@ func (s *Store) ListPhoneCallsOf(ctx context.Context, bridge string) ([]PhoneCal
 	return scanAll(rows, err, scanCalls)
 }
 
+// ListKnownPhoneCalls returns those of the ids that are calls, over or not.
+func (s *Store) ListKnownPhoneCalls(ctx context.Context, ids []string) ([]string, error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	rows, err := s.query(ctx, `SELECT call_id FROM phone_calls WHERE call_id = ANY ($1)`, pq.Array(ids))
+	return scanAll(rows, err, func(rows *sql.Rows) (id string, err error) {
+		err = rows.Scan(&id)
+		return id, err
+	})
+}
+
 // LeasePhoneCalls gives calls that are to be made over the trunks to a bridge, at most limit: each once.
 func (s *Store) LeasePhoneCalls(ctx context.Context, bridge string, trunks []string, since matrix.Timestamp, limit int, leaseFor time.Duration) ([]PhoneCall, error) {
 	var list []PhoneCall
@@ -296,7 +308,7 @@ func (tx *Tx) GetPhoneGhost(ctx context.Context, room int64, invitation string, 
 	return ghost, err
 }
 
-// LockPhonePIN keeps others from using the same PIN, or calling the same number in a room, until the transaction ends.
+// LockPhoneOwner keeps others from using the same PIN, or calling the same number in a room, until the transaction ends.
 func (tx *Tx) LockPhoneOwner(ctx context.Context, room int64, owner string) error {
 	_, err := tx.exec(ctx, `SELECT pg_advisory_xact_lock(hashtextextended('phone ' || $1::text || ' ' || $2, 0))`, room, owner)
 	return err
@@ -473,7 +485,10 @@ func (s *Store) ListPhoneGhostsOver(ctx context.Context, before matrix.Timestamp
 		SELECT u.user_id FROM users u
 		WHERE u.user_id >= '@phone_' AND u.user_id < '@phone`+"`"+`' AND u.machine AND u.deactivated_ts IS NULL AND u.created_ts < $1
 		  AND NOT EXISTS (SELECT FROM phone_calls c WHERE c.user_id = u.user_id AND c.user_id <> '') LIMIT $2`, int64(before), limit)
-	return scanAll(rows, err, func(rows *sql.Rows) (id matrix.UserID, err error) { return id, rows.Scan(&id) })
+	return scanAll(rows, err, func(rows *sql.Rows) (id matrix.UserID, err error) {
+		err = rows.Scan(&id)
+		return id, err
+	})
 }
 
 // ListOrganisationDomains returns the domains of an organisation, the first one first.
@@ -494,6 +509,6 @@ func (tx *Tx) IsRoomEncrypted(ctx context.Context, room int64) (bool, error) {
 func isRoomEncrypted(ctx context.Context, q querier, room int64) (bool, error) {
 	var encrypted bool
 	err := q.queryRow(ctx, `
-		SELECT EXISTS (SELECT FROM room_state WHERE room_nid = $1 AND type = 'm.room.encryption' AND state_key = '' AND until = $2)`, room, CurrentState).Scan(&encrypted)
+		SELECT EXISTS (SELECT FROM room_state WHERE room_nid = $1 AND type = 'm.room.encryption' AND state_key = '' AND until = 9223372036854775807)`, room).Scan(&encrypted)
 	return encrypted, err
 }

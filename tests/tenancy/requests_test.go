@@ -314,6 +314,10 @@ PUT /_roomline/client/v1/guests/{userId} | | {"expires_ts":4000000000000} | user
 DELETE /_roomline/client/v1/guests/{userId} | | | userId={guestId}
 DELETE /_roomline/admin/v1/guests/{userId} | | | userId={guestId}
 GET /_roomline/admin/v1/guests
+POST /_roomline/client/v1/rooms/{roomId}/meeting/phone/call | | {"number":"+32470123456"}
+POST /_roomline/client/v1/rooms/{roomId}/meeting/phone/call | | {"invitee_id":"{callId}"}
+DELETE /_roomline/client/v1/rooms/{roomId}/meeting/phone/calls/{callId} | |
+DELETE /_roomline/client/v1/rooms/{roomId}/meeting/phone/calls/{callId} | | | roomId={myRoom}
 POST /_roomline/client/v1/rooms/{roomId}/meeting/lobby | | {"who":"guests"}
 POST /_roomline/client/v1/rooms/{roomId}/meeting/admit | | {"all":true}
 POST /_roomline/client/v1/rooms/{roomId}/meeting/admit | | {"user_id":"{userId}"}
@@ -447,6 +451,16 @@ POST /_roomline/telephony/v1/lease | | {"media":["email","msisdn"],"max":100}
 ! POST /_roomline/telephony/v1/lease: people may not
 POST /_roomline/telephony/v1/outcomes | | {"outcomes":[]}
 ! POST /_roomline/telephony/v1/outcomes: people may not
+POST /_roomline/telephony/v1/calls/start | | {"bridge":"bridge-bridge","trunk":"carrier","called":"+3225550100"}
+! POST /_roomline/telephony/v1/calls/start: people may not
+POST /_roomline/telephony/v1/calls/lease | | {"bridge":"bridge-bridge","trunks":["carrier"],"max":10,"calls":[{"call_id":"{callId}"}]}
+! POST /_roomline/telephony/v1/calls/lease: people may not
+POST /_roomline/telephony/v1/calls/{callId}/pin | | {"bridge":"bridge-bridge","pin":"1234567890"}
+! POST /_roomline/telephony/v1/calls/{callId}/pin: people may not
+POST /_roomline/telephony/v1/calls/{callId}/token | | {"bridge":"bridge-bridge"}
+! POST /_roomline/telephony/v1/calls/{callId}/token: people may not
+POST /_roomline/telephony/v1/calls/{callId}/event | | {"bridge":"bridge-bridge","state":"ended"}
+! POST /_roomline/telephony/v1/calls/{callId}/event: people may not
 POST /_roomline/telephony/v1/commands | | {"event_id":"{eventId}","room_id":"{roomId}","action":"help"}
 ! POST /_roomline/telephony/v1/commands: people may not
 

@@ -41,6 +41,9 @@ func start(t *testing.T) *deployment {
 	dep := hstest.Start(t, hstest.Options{Configure: func(process int, config map[string]any) {
 		config["public_base_url"] = "https://guests.test"
 		meetings(process, config)
+		config["telephony"] = map[string]any{"voice": map[string]any{"trunks": []any{map[string]any{
+			"name": "carrier", "numbers": []any{map[string]any{"number": "+3225550100", "country": "BE"}},
+		}}}}
 	}})
 	db, err := sql.Open("postgres", dep.DSN)
 	if err != nil {
@@ -111,6 +114,7 @@ func (d *deployment) side(t *testing.T) *side {
 		for name, value := range people {
 			subject[name] = value
 		}
+		subject["callId"] = d.phoned(t, s, subject["roomId"])
 		s.subjects = append(s.subjects, subject)
 		if alias := subject["roomAlias"]; alias != "" {
 			byAlias := map[string]string{}
@@ -124,6 +128,19 @@ func (d *deployment) side(t *testing.T) *side {
 	d.invited(t, s)
 	s.since = s.member.MustSync(t, hstest.Sync{}).Get("next_batch").String()
 	return s
+}
+
+// phoned is a call out of a room that the member had made.
+func (d *deployment) phoned(t *testing.T, s *side, room string) string {
+	t.Helper()
+	var id string
+	if err := d.db.QueryRow(`
+		INSERT INTO phone_calls (call_id, organisation_id, room_nid, direction, trunk, number, name, requested_by, state, created_ts, ended_ts)
+		SELECT 'call' || md5(room_id), $1, room_nid, 'out', 'carrier', '+32470123456', $2, $3, 'ended', 4000000000000, 4000000000000 FROM rooms WHERE room_id = $4
+		RETURNING call_id`, d.orgs[theirs].ID, canary, s.member.ID, room).Scan(&id); err != nil {
+		t.Fatal(err)
+	}
+	return id
 }
 
 // invited makes the guest one who came by an invitation to the first room.
@@ -283,7 +300,8 @@ func missing(subject map[string]string) map[string]string {
 	none := map[string]string{}
 	for name, value := range subject {
 		switch name {
-		case "roomId", "eventId", "mediaId", "avatarId", "delayId", "deviceId", "filterId", "deletedRoomId", "blockedRoomId", "groupId", "deleteId", "invitationId", "meetingId", "inviteeId":
+		case "roomId", "eventId", "mediaId", "avatarId", "delayId", "deviceId", "filterId", "deletedRoomId", "blockedRoomId", "groupId", "deleteId", "invitationId", "meetingId", "inviteeId",
+			"callId":
 			none[name] = another(value)
 		case "userId", "guestId", "ownerId", "scimId":
 			none[name] = "@z" + value[2:]

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net/http"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -437,8 +438,19 @@ func (s *Server) news(ctx context.Context, req *phone.Lease, k known) (phone.Lea
 			answer.Orders = append(answer.Orders, st)
 		}
 	}
-	for id, c := range k {
-		if _, has := all[id]; !has && !c.incoming {
+	var missing []string
+	for id := range k {
+		if _, has := all[id]; !has {
+			missing = append(missing, id)
+		}
+	}
+	over, err := s.cfg.Store.ListKnownPhoneCalls(ctx, missing)
+	if err != nil {
+		return answer, fmt.Errorf("look for calls: %w", err)
+	}
+	for _, id := range missing {
+		// One that was never stored has typed no PIN yet.
+		if c := k[id]; !c.incoming || slices.Contains(over, id) {
 			answer.Orders = append(answer.Orders, phone.Status{CallID: c.path, Hangup: phone.CauseLost})
 		}
 	}

@@ -10,6 +10,9 @@ type Voice struct {
 	// Trunks are the connections to telephone networks. Without any no phone gets into a meeting.
 	Trunks []Trunk `yaml:"trunks"`
 
+	// SIP is how calls are carried.
+	SIP SIP `yaml:"sip"`
+
 	// Limits are what the operator allows. Organisations may decide on less in their policy "phones", and call nobody before they have.
 	Limits VoiceLimits `yaml:"limits"`
 }
@@ -30,6 +33,9 @@ type Trunk struct {
 
 	// Out is true for a trunk that calls go out over.
 	Out bool `yaml:"out"`
+
+	// SIP is how the network is reached.
+	SIP TrunkSIP `yaml:"sip"`
 }
 
 // VoiceNumber is a number that people call.
@@ -90,7 +96,7 @@ type VoiceLimits struct {
 }
 
 func defaultVoice() Voice {
-	return Voice{Limits: VoiceLimits{
+	return Voice{SIP: defaultSIP(), Limits: VoiceLimits{
 		BudgetPerDay: "20", BudgetMost: "200", Price: "0.10", MinutesPerDay: 600, MinutesPerCall: 60, Concurrent: 10, ConcurrentIn: 100,
 		PerMemberPerHour: 20, PerNumberPerDay: 10, PerBlockPerHour: 10,
 	}}
@@ -122,6 +128,7 @@ func (v *Voice) check(l *complaints) {
 			}
 		}
 	}
+	v.SIP.check(l, v.Trunks)
 	v.Limits.check(l)
 }
 

@@ -48,7 +48,7 @@ run: postgresql build ## build and start a server to try out; its data is in ./d
 	bin/roomline serve --dev
 
 .PHONY: test
-test: check bin-test page-test chromium clamav slapd vdirsyncer bin/minio bin/versitygw bin/mailpit $(NODE_MODULES) ## everything that has to hold: check, then all tests
+test: check bin-test page-test chromium clamav slapd vdirsyncer sipp bin/minio bin/versitygw bin/mailpit $(NODE_MODULES) ## everything that has to hold: check, then all tests
 	$(WITHPOSTGRES) $(GO) test -timeout 20m -parallel 4 $(TAGS) $(TESTFLAGS) $$($(GO) list ./... | grep -v /tests)
 	# Clients of others wait for what they expect as long as they see fit, which is too short beside other tests.
 	$(WITHPOSTGRES) $(GO) test -p 1 -timeout 20m -parallel 4 $(TAGS) $(TESTFLAGS) ./tests/...
@@ -139,6 +139,10 @@ vdirsyncer: ## install the CardDAV client of the tests if it is missing (Debian,
 .PHONY: slapd
 slapd: ## install the LDAP server of the tests if it is missing (Debian, as root), or say what to install
 	$(call debian,[ -x /usr/sbin/slapd ],slapd)
+
+.PHONY: sipp
+sipp: ## install the carrier of the tests, and what speaks, if they are missing (Debian, as root), or say what to install
+	$(call debian,command -v sipp && command -v espeak-ng,sip-tester espeak-ng)
 
 # The S3 servers of the tests. They take some minutes to build, once.
 MINIO_VERSION     = v0.0.0-20260212201848-7aac2a2c5b7c

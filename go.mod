@@ -11,6 +11,7 @@ require (
 	github.com/emiago/sipgo v1.7.2
 	github.com/go-json-experiment/json v1.27.2
 	github.com/go-ldap/ldap/v3 v3.4.15
+	github.com/gotranspile/g722 v0.0.0-20240123003956-384a1bb16a19
 	github.com/kovidgoyal/imaging v1.6.4
 	github.com/lib/pq v1.12.3
 	github.com/linxGnu/gosmpp v0.3.1
@@ -23,6 +24,10 @@ require (
 	github.com/mozillazg/go-unidecode v0.2.0
 	github.com/nyaruka/phonenumbers v1.8.1
 	github.com/pion/opus v0.1.0
+	github.com/pion/rtcp v1.2.16
+	github.com/pion/rtp v1.10.2
+	github.com/pion/sdp/v3 v3.0.18
+	github.com/pion/srtp/v3 v3.0.11
 	github.com/pion/webrtc/v4 v4.2.14
 	github.com/pressly/goose/v3 v3.29.0
 	github.com/prometheus/client_golang v1.25.0
@@ -125,11 +130,7 @@ require (
 	github.com/pion/logging v0.2.4 // indirect
 	github.com/pion/mdns/v2 v2.1.0 // indirect
 	github.com/pion/randutil v0.1.0 // indirect
-	github.com/pion/rtcp v1.2.16 // indirect
-	github.com/pion/rtp v1.10.2 // indirect
 	github.com/pion/sctp v1.10.0 // indirect
-	github.com/pion/sdp/v3 v3.0.18 // indirect
-	github.com/pion/srtp/v3 v3.0.11 // indirect
 	github.com/pion/stun/v3 v3.1.4 // indirect
 	github.com/pion/transport/v4 v4.0.2 // indirect
 	github.com/pion/turn/v5 v5.0.8 // indirect

@@ -26,7 +26,7 @@ type Config struct {
 	Homeserver, Token string
 	// HTTP asks the server. Its own timeout has to be longer than a lease is waited for; none is best.
 	HTTP *http.Client
-	// Transports are by medium: email, msisdn.
+	// Transports are by medium: email, msisdn. Without any the bridge only hears of events.
 	Transports map[string]Transport
 	// HSToken is what the server shows when it tells of events, and Events takes a transaction of them, once it has been stored; nil for a bridge
 	// that has no bot.
@@ -47,8 +47,6 @@ func New(cfg Config) (*Bridge, error) {
 		return nil, errors.New("telephony: the server's address or the as_token is missing")
 	case cfg.HTTP == nil || cfg.Log == nil:
 		return nil, errors.New("telephony: Config.HTTP or Config.Log is missing")
-	case len(cfg.Transports) == 0:
-		return nil, errors.New("telephony: nothing can be sent: neither e-mail nor short messages are configured")
 	}
 	if cfg.Parallel == 0 {
 		cfg.Parallel = parallel

@@ -1,0 +1,819 @@
+package voice
+
+import (
+	"log/slog"
+	"net"
+	"net/netip"
+	"os/exec"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/emiago/sipgo/sip"
+
+	"github.com/roomline/roomline/internal/hstest"
+	"github.com/roomline/roomline/internal/phone"
+	"github.com/roomline/roomline/internal/sfu"
+)
+
+const ghost = "@phone_1:example.org:PHONE"
+
+// TestCalls is the bridge between carriers and a real LiveKit. The calls go on beside each other.
+func TestCalls(t *testing.T) {
+	lk := hstest.LiveKit(t)
+	for name, f := range map[string]func(*testing.T, *desk){
+		"a phone in a meeting":                 aPhoneInAMeeting,
+		"a carrier calls":                      aCarrierCalls,
+		"a carrier is called":                  aCarrierIsCalled,
+		"encrypted from end to end of the leg": encryptedLeg,
+		"encrypted if the other side can":      encryptedIfPossible,
+		"wrong PINs":                           wrongPINs,
+		"a lobby and a recording":              lobbyAndRecording,
+		"kicked, and ended":                    kickedAndEnded,
+		"a phone that falls silent":            silentPhone,
+		"time is over":                         timeIsOver,
+		"who may call":                         whoMayCall,
+		"two trunks":                           twoTrunks,
+		"registered":                           registered,
+		"cancelled":                            cancelled,
+		"calls that do not come to be":         failedCalls,
+		"rubbish":                              rubbish,
+		"an offer that comes late":             lateOffer,
+	} {
+		t.Run(strings.ReplaceAll(name, " ", "_"), func(t *testing.T) {
+			t.Parallel()
+			f(t, newDesk(t, lk))
+		})
+	}
+}
+
+func aPhoneInAMeeting(t *testing.T, d *desk) {
+	d.room("alpha", "1234", ghost)
+	address, _ := started(t, d, nil)
+	bob := d.person("alpha", "bob")
+	bob.whistle(t)
+	h := newHandset(t, "udp", nil)
+	if status := h.calls(address, "022345678"); status != 200 {
+		t.Fatalf("answered with %d", status)
+	}
+	if h.codec != wide {
+		t.Errorf("the codec is %s", h.codec.name)
+	}
+	h.hearsSomething()
+	h.presses("1234#")
+	d.waitJoined()
+	if s := d.starts[0]; s.Called != "+3222345678" || s.Caller != "+32475123456" || s.Trunk != "one" || s.Reference == "" {
+		t.Errorf("the server was told %+v", s)
+	}
+	h.listens(700) // Opus from the room
+	h.whistle(440)
+	bob.hears(t, 440)
+
+	h.presses("*6")
+	_, e := d.wait("muted", func(_ string, e phone.Event) bool { return e.Muted != nil })
+	if !*e.Muted {
+		t.Error("star 6 did not mute")
+	}
+	eventually(t, "a muted track in LiveKit", bob.muted.Load)
+	h.presses("*6")
+	d.wait("not muted", func(_ string, e phone.Event) bool { return e.Muted != nil && !*e.Muted })
+	bob.hears(t, 440)
+	h.presses("*9")
+	if _, e = d.wait("a hand", func(_ string, e phone.Event) bool { return e.Hand != nil }); !*e.Hand {
+		t.Error("star 9 did not raise a hand")
+	}
+	// A moderator mutes; the phone may take it back.
+	if err := d.sfu.Mute(t.Context(), "alpha", ghost, sfu.Microphone, true); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "a track that a moderator muted", bob.muted.Load)
+	h.forget()
+	h.presses("*6")
+	bob.hears(t, 440)
+
+	// On hold: nothing of what the carrier plays then is for the meeting, and nothing of the meeting for it.
+	if a := h.again(sendonly); a.direction != recvonly {
+		t.Errorf("hold was answered with %s", a.direction)
+	}
+	time.Sleep(200 * time.Millisecond) // what is under way arrives
+	h.forget()
+	bob.mu.Lock()
+	bob.pcm = nil
+	bob.mu.Unlock()
+	time.Sleep(time.Second)
+	bob.mu.Lock()
+	if l := loudness(bob.pcm); l > 100 {
+		t.Errorf("a phone on hold is heard with loudness %.0f", l)
+	}
+	bob.mu.Unlock()
+	h.mu.Lock()
+	if n := len(h.heard); n > 0 {
+		t.Errorf("%d samples were sent to a phone that holds the call", n)
+	}
+	h.mu.Unlock()
+	if a := h.again(sendrecv); a.direction != sendrecv {
+		t.Errorf("taking up again was answered with %s", a.direction)
+	}
+	bob.hears(t, 440)
+	h.listens(700)
+	h.hangsUp()
+	d.waitEnd(phone.CauseHangup)
+	eventually(t, "an empty place", func() bool { return !present(t, d, "alpha") })
+}
+
+func present(t *testing.T, d *desk, room string) bool {
+	t.Helper()
+	list, err := d.sfu.Participants(t.Context(), room)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range list {
+		if p.Identity == ghost {
+			return true
+		}
+	}
+	return false
+}
+
+const sippCalls = `<?xml version="1.0" encoding="ISO-8859-1" ?>
+<scenario name="a phone calls">
+  <send retrans="500"><![CDATA[
+INVITE sip:[service]@[remote_ip]:[remote_port] SIP/2.0
+Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch]
+From: "A customer" <sip:0475123456@[local_ip]:[local_port]>;tag=[pid]A[call_number]
+To: <sip:[service]@[remote_ip]:[remote_port]>
+Call-ID: [call_id]
+CSeq: 1 INVITE
+Contact: <sip:sipp@[local_ip]:[local_port];transport=[transport]>
+Max-Forwards: 70
+Session-Expires: 1800
+Supported: timer
+Content-Type: application/sdp
+Content-Length: [len]
+
+v=0
+o=carrier 1 1 IN IP[local_ip_type] [local_ip]
+s=-
+c=IN IP[local_ip_type] [local_ip]
+t=0 0
+m=audio [auto_media_port] RTP/AVP 18 8 0 101
+a=rtpmap:101 telephone-event/8000
+a=fmtp:101 0-16
+
+]]></send>
+  <recv response="100" optional="true"/>
+  <recv response="180" optional="true"/>
+  <recv response="200"/>
+  <send><![CDATA[
+ACK sip:[service]@[remote_ip]:[remote_port] SIP/2.0
+Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch]
+From: "A customer" <sip:0475123456@[local_ip]:[local_port]>;tag=[pid]A[call_number]
+To: <sip:[service]@[remote_ip]:[remote_port]>[peer_tag_param]
+Call-ID: [call_id]
+CSeq: 1 ACK
+Max-Forwards: 70
+Content-Length: 0
+
+]]></send>
+  <pause milliseconds="600"/>
+  {key 1}{key 1}{key 3}{key 4}{key pound}
+  <pause milliseconds="%PAUSE%"/>
+  <send retrans="500"><![CDATA[
+BYE sip:[service]@[remote_ip]:[remote_port] SIP/2.0
+Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch]
+From: "A customer" <sip:0475123456@[local_ip]:[local_port]>;tag=[pid]A[call_number]
+To: <sip:[service]@[remote_ip]:[remote_port]>[peer_tag_param]
+Call-ID: [call_id]
+CSeq: 2 BYE
+Max-Forwards: 70
+Content-Length: 0
+
+]]></send>
+  <recv response="200"/>
+</scenario>`
+
+// aCarrierCalls has SIPp send back what it hears: the tone of the room comes back as the phone's.
+func aCarrierCalls(t *testing.T, d *desk) {
+	d.room("beta", "1134", ghost)
+	address, _ := started(t, d, func(c *Config) { c.Trunks[0].Codecs = []string{"pcma", "pcmu"} })
+	bob := d.person("beta", "bob")
+	bob.whistle(t)
+	call := hstest.SIPp(t, hstest.SIPpOptions{Scenario: strings.Replace(sippCalls, "%PAUSE%", "9000", 1), To: address, Number: "+3222345678", Echo: true})
+	d.waitJoined()
+	if s := d.starts[0]; s.Caller != "+32475123456" {
+		t.Errorf("the server was told %+v", s)
+	}
+	bob.hears(t, 700)
+	call.Wait(t)
+	d.waitEnd(phone.CauseHangup)
+}
+
+const sippIsCalled = `<?xml version="1.0" encoding="ISO-8859-1" ?>
+<scenario name="a network that asks for a password, and a phone behind it">
+  <recv request="INVITE"/>
+  <send retrans="500"><![CDATA[
+SIP/2.0 401 Unauthorized
+[last_Via:]
+[last_From:]
+[last_To:];tag=[pid]C[call_number]
+[last_Call-ID:]
+[last_CSeq:]
+WWW-Authenticate: Digest realm="carrier", nonce="47ebe028cda119c35d4877b383027d28da013815", algorithm=MD5, qop="auth"
+Content-Length: 0
+
+]]></send>
+  <recv request="ACK"/>
+  <recv request="INVITE"><action>
+    <assignstr assign_to="username" value="roomline"/>
+    <verifyauth assign_to="good" username="roomline" password="secret"/>
+  </action></recv>
+  <nop hide="true" test="good" next="known"/>
+  <send next="end"><![CDATA[
+SIP/2.0 403 Forbidden
+[last_Via:]
+[last_From:]
+[last_To:];tag=[pid]D[call_number]
+[last_Call-ID:]
+[last_CSeq:]
+Content-Length: 0
+
+]]></send>
+  <label id="known"/>
+  <send><![CDATA[
+SIP/2.0 180 Ringing
+[last_Via:]
+[last_From:]
+[last_To:];tag=[pid]D[call_number]
+[last_Call-ID:]
+[last_CSeq:]
+Contact: <sip:[local_ip]:[local_port];transport=[transport]>
+Content-Length: 0
+
+]]></send>
+  <pause milliseconds="300"/>
+  <send retrans="500"><![CDATA[
+SIP/2.0 200 OK
+[last_Via:]
+[last_From:]
+[last_To:];tag=[pid]D[call_number]
+[last_Call-ID:]
+[last_CSeq:]
+Contact: <sip:[local_ip]:[local_port];transport=[transport]>
+Content-Type: application/sdp
+Content-Length: [len]
+
+v=0
+o=carrier 1 1 IN IP[local_ip_type] [local_ip]
+s=-
+c=IN IP[media_ip_type] [media_ip]
+t=0 0
+m=audio [media_port] RTP/AVP 0 101
+a=rtpmap:0 PCMU/8000
+a=rtpmap:101 telephone-event/8000
+
+]]></send>
+  <recv request="ACK"/>
+  <pause milliseconds="600"/>
+  {key 1}
+  <recv request="BYE"/>
+  <send><![CDATA[
+SIP/2.0 200 OK
+[last_Via:]
+[last_From:]
+[last_To:]
+[last_Call-ID:]
+[last_CSeq:]
+Content-Length: 0
+
+]]></send>
+  <label id="end"/>
+  <Reference variables="username"/>
+</scenario>`
+
+func aCarrierIsCalled(t *testing.T, d *desk) {
+	d.room("gamma", "none", ghost)
+	call := hstest.SIPp(t, hstest.SIPpOptions{Scenario: sippIsCalled, Echo: true})
+	started(t, d, func(c *Config) { c.Trunks[0].Server = call.Address })
+	bob := d.person("gamma", "bob")
+	bob.whistle(t)
+	d.call(phone.Call{CallID: "out1", Trunk: "one", Number: "+32475999999", Caller: "+3222345678", Language: "fr", By: "Bob", Title: "Gamma", SecondsAllowed: 300, RingSeconds: 30}, d.pins["none"])
+	d.wait("ringing", func(call string, e phone.Event) bool { return call == "out1" && e.State == phone.Ringing })
+	d.wait("an answer", func(call string, e phone.Event) bool { return call == "out1" && e.State == phone.Answered })
+	d.waitJoined()
+	bob.hears(t, 700)
+	d.order(phone.Status{CallID: "out1", Hangup: phone.CauseEnded})
+	call.Wait(t)
+	d.waitEnd(phone.CauseEnded)
+}
+
+func encryptedLeg(t *testing.T, d *desk) {
+	d.room("delta", "1234", ghost)
+	server, client := certificate(t)
+	h := newHandset(t, "tls", server)
+	h.secure, h.codecs = true, []*codec{pcma}
+	address, _ := started(t, d, func(c *Config) {
+		c.Listen, c.TLS = []Listen{{Transport: "tls", Address: c.Listen[0].Address}}, client
+		c.Trunks[0].Transport, c.Trunks[0].SRTP, c.Trunks[0].Server = "tls", "required", h.address
+	})
+	bob := d.person("delta", "bob")
+	bob.whistle(t)
+	if status := h.calls(address, "+3222345678"); status != 200 {
+		t.Fatalf("answered with %d", status)
+	}
+	if !h.answer.secure || len(h.answer.keys) != 1 {
+		t.Errorf("the audio is not encrypted: %+v", h.answer)
+	}
+	h.presses("1234#")
+	d.waitJoined()
+	h.listens(700)
+	h.whistle(440)
+	bob.hears(t, 440)
+	h.hangsUp()
+	d.waitEnd(phone.CauseHangup)
+
+	// And out, where the certificate is checked.
+	h.secure = true
+	d.call(phone.Call{CallID: "out1", Trunk: "one", Number: "+32475999999", Caller: "+3222345678", Language: "nl", RingSeconds: 30}, d.pins["1234"])
+	<-h.called
+	d.wait("an answer", func(call string, e phone.Event) bool { return call == "out1" && e.State == phone.Answered })
+	h.presses("1")
+	d.wait("the called in the meeting", func(call string, e phone.Event) bool { return call == "out1" && e.Joined })
+	h.listens(700)
+	h.hangsUp()
+}
+
+// encryptedIfPossible calls a network that can't encrypt, and one whose certificate nobody vouches for.
+func encryptedIfPossible(t *testing.T, d *desk) {
+	d.room("epsilon", "1234", ghost)
+	server, client := certificate(t)
+	h := newHandset(t, "tls", server)
+	h.refuse = 488
+	other := newHandset(t, "tls", server)
+	started(t, d, func(c *Config) {
+		c.Listen, c.TLS = []Listen{{Transport: "tls", Address: c.Listen[0].Address}}, client
+		c.Trunks[0].Transport, c.Trunks[0].SRTP, c.Trunks[0].Server = "tls", "optional", h.address
+		stranger := c.Trunks[0]
+		stranger.Name, stranger.Server, stranger.Numbers = "stranger", strings.Replace(other.address, "127.0.0.1", "localhost", 1), nil
+		c.Trunks = append(c.Trunks, stranger)
+	})
+	d.call(phone.Call{CallID: "out1", Trunk: "one", Number: "+32475999999", Caller: "+3222345678", Language: "de", RingSeconds: 30}, d.pins["1234"])
+	<-h.called
+	h.mu.Lock()
+	if len(h.offered) != 1 || h.offered[0] {
+		t.Errorf("offered %v: want no encryption the second time", h.offered)
+	}
+	h.mu.Unlock()
+	d.wait("an answer", func(call string, e phone.Event) bool { return call == "out1" && e.State == phone.Answered })
+	h.hangsUp()
+	d.waitEnd(phone.CauseHangup)
+	d.call(phone.Call{CallID: "out2", Trunk: "stranger", Number: "+32475999999", Caller: "+3222345678", Language: "de", RingSeconds: 30}, d.pins["1234"])
+	d.wait("a failure", func(call string, e phone.Event) bool {
+		return call == "out2" && e.State == phone.Failed && e.Cause == phone.CauseTrunk
+	})
+	select {
+	case <-other.called:
+		t.Error("a network whose certificate is for another name was called")
+	default:
+	}
+}
+
+func wrongPINs(t *testing.T, d *desk) {
+	d.room("zeta", "1234", ghost)
+	address, _ := started(t, d, nil)
+	h := newHandset(t, "udp", nil)
+	h.codecs = []*codec{pcmu}
+	if status := h.calls(address, "+3222345678"); status != 200 {
+		t.Fatalf("answered with %d", status)
+	}
+	h.hearsSomething()
+	h.presses("99*9876#") // a star begins anew
+	eventually(t, "the first try", func() bool { d.mu.Lock(); defer d.mu.Unlock(); return d.tries["callb"] == 2 })
+	// Keys as messages, with no hash key: the length is known.
+	for _, key := range "0000" {
+		info := sip.NewRequest(sip.INFO, h.out.InviteResponse.Contact().Address)
+		info.AppendHeader(sip.NewHeader("Content-Type", "application/dtmf-relay"))
+		info.SetBody([]byte("Signal=" + string(key) + "\r\nDuration=160\r\n"))
+		if res, err := h.out.Do(t.Context(), info); err != nil || res.StatusCode != 200 {
+			t.Fatalf("INFO: %v, %v", res, err)
+		}
+	}
+	eventually(t, "the second try", func() bool { d.mu.Lock(); defer d.mu.Unlock(); return d.tries["callb"] == 1 })
+	h.presses("5555#")
+	h.waitHungUp()
+	d.waitEnd(phone.CausePIN)
+
+	d.edit("1234", func(j *phone.Join) { j.Problem = phone.EncryptedMeeting })
+	h2 := newHandset(t, "udp", nil)
+	if status := h2.calls(address, "+3222345678"); status != 200 {
+		t.Fatalf("answered with %d", status)
+	}
+	h2.presses("1234")
+	h2.waitHungUp()
+	d.wait("an ending for the encryption", func(_ string, e phone.Event) bool { return e.State == phone.Ended && e.Cause == phone.CauseEncrypted })
+}
+
+func lobbyAndRecording(t *testing.T, d *desk) {
+	d.room("eta", "1234", ghost)
+	d.edit("1234", func(j *phone.Join) { j.Waiting = true })
+	address, _ := started(t, d, nil)
+	bob := d.person("eta", "bob")
+	h := newHandset(t, "udp", nil)
+	if status := h.calls(address, "+3222345678"); status != 200 {
+		t.Fatalf("answered with %d", status)
+	}
+	h.presses("1234#")
+	call := ""
+	eventually(t, "somebody waiting", func() bool {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		for one := range d.joins {
+			call = one
+		}
+		return call != ""
+	})
+	h.whistle(440)
+	if present(t, d, "eta") {
+		t.Error("who waits is in the meeting already")
+	}
+	d.mu.Lock()
+	j := d.joins[call]
+	j.Waiting, j.Recording = false, phone.Asking
+	d.joins[call] = j
+	d.mu.Unlock()
+	d.order(phone.Status{CallID: call, Recording: phone.Asking})
+	eventually(t, "the phone at the door", func() bool { return present(t, d, "eta") })
+	h.presses("1")
+	if _, e := d.wait("a consent", func(_ string, e phone.Event) bool { return e.Consent != "" }); e.Consent != "yes" {
+		t.Errorf("the answer was %q", e.Consent)
+	}
+	d.waitJoined()
+	bob.hears(t, 440)
+	d.order(phone.Status{CallID: call})
+	d.order(phone.Status{CallID: call, Recording: phone.Asking}) // another recording
+	time.Sleep(300 * time.Millisecond)
+	h.presses("2")
+	d.wait("a refusal", func(_ string, e phone.Event) bool { return e.Consent == "no" })
+	h.hangsUp()
+	d.waitEnd(phone.CauseHangup)
+}
+
+func kickedAndEnded(t *testing.T, d *desk) {
+	d.room("theta", "1234", ghost)
+	d.room("iota", "4321", ghost)
+	address, _ := started(t, d, nil)
+	var phones []*handset
+	for _, pin := range []string{"1234", "4321"} {
+		h := newHandset(t, "udp", nil)
+		if status := h.calls(address, "+3222345678"); status != 200 {
+			t.Fatalf("answered with %d", status)
+		}
+		h.presses(pin + "#")
+		phones = append(phones, h)
+	}
+	eventually(t, "both in their meetings", func() bool { return d.joinedTimes() == 2 })
+	if err := d.sfu.Remove(t.Context(), "theta", ghost); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.sfu.DeleteRoom(t.Context(), "iota"); err != nil {
+		t.Fatal(err)
+	}
+	for _, h := range phones {
+		h.waitHungUp()
+	}
+	d.wait("removed", func(_ string, e phone.Event) bool { return e.Cause == phone.CauseRemoved })
+	d.wait("ended", func(_ string, e phone.Event) bool { return e.Cause == phone.CauseEnded })
+}
+
+func silentPhone(t *testing.T, d *desk) {
+	d.room("kappa", "1234", ghost)
+	address, _ := started(t, d, func(c *Config) { c.MediaTimeout = 2 * time.Second })
+	h := newHandset(t, "udp", nil)
+	if status := h.calls(address, "+3222345678"); status != 200 {
+		t.Fatalf("answered with %d", status)
+	}
+	h.presses("1234#")
+	d.waitJoined()
+	h.media.mu.Lock()
+	h.media.sending = false
+	h.media.mu.Unlock()
+	h.waitHungUp()
+	d.waitEnd(phone.CauseTrunk)
+}
+
+func timeIsOver(t *testing.T, d *desk) {
+	d.room("lambda", "1234", ghost)
+	d.edit("1234", func(j *phone.Join) { j.SecondsAllowed = 2 })
+	address, _ := started(t, d, nil)
+	h := newHandset(t, "udp", nil)
+	if status := h.calls(address, "+3222345678"); status != 200 {
+		t.Fatalf("answered with %d", status)
+	}
+	h.presses("1234#")
+	h.waitHungUp()
+	d.waitEnd(phone.CauseTime)
+}
+
+func whoMayCall(t *testing.T, d *desk) {
+	address, _ := started(t, d, func(c *Config) { c.Trunks[0].MaxCalls = 1 })
+	h := newHandset(t, "udp", nil)
+	if status := h.calls(address, "+3222222222"); status != 404 {
+		t.Errorf("a number of nobody is answered with %d", status)
+	}
+	if status := h.calls(address, "+3222345678", sip.NewHeader("Require", "100rel")); status != 420 {
+		t.Errorf("an extension that we don't have is answered with %d", status)
+	}
+	if status := h.calls(address, "+3222345678", sip.NewHeader("Session-Expires", "20")); status != 422 {
+		t.Errorf("a session of 20 seconds is answered with %d", status)
+	}
+	if status := h.calls(address, "+3222345678"); status != 200 {
+		t.Fatalf("answered with %d", status)
+	}
+	if status := newHandset(t, "udp", nil).calls(address, "+3222345678"); status != 486 {
+		t.Errorf("a call too many is answered with %d", status)
+	}
+	h.hangsUp()
+	// The server is away: the caller pays nothing.
+	d.down.Store(true)
+	eventually(t, "503 while the server is away", func() bool {
+		h := newHandset(t, "udp", nil)
+		return h.calls(address, "+3222345678") == 503
+	})
+	d.down.Store(false)
+
+	elsewhere, _ := started(t, d, func(c *Config) { c.Trunks[0].Server = "127.0.0.9" })
+	if status := newHandset(t, "udp", nil).calls(elsewhere, "+3222345678"); status != 403 {
+		t.Errorf("a call from an address that nobody knows is answered with %d", status)
+	}
+	byTCP, _ := started(t, d, func(c *Config) {
+		c.Listen[0].Transport, c.Trunks[0].Transport, c.Trunks[0].Server = "tcp", "tcp", "127.0.0.9"
+	})
+	conn, err := net.Dial("tcp", byTCP)
+	if err == nil {
+		defer conn.Close()
+		_ = conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+		if _, err = conn.Read(make([]byte, 1)); err == nil {
+			t.Error("a connection from an address that nobody knows is spoken with")
+		}
+	}
+}
+
+func twoTrunks(t *testing.T, d *desk) {
+	d.room("mu", "1234", ghost)
+	address, _ := started(t, d, func(c *Config) {
+		second := c.Trunks[0]
+		second.Name, second.Server, second.Allowed = "two", "127.0.0.8", []netip.Prefix{netip.MustParsePrefix("127.0.0.0/30")}
+		second.Numbers, second.Codecs = []Number{{Number: "+31201234567", Country: "NL"}}, []string{"pcmu"}
+		c.Trunks = append(c.Trunks, second)
+	})
+	first, second := newHandset(t, "udp", nil), newHandset(t, "udp", nil)
+	if status := first.calls(address, "+3222345678"); status != 200 {
+		t.Fatalf("answered with %d", status)
+	}
+	if status := second.calls(address, "0201234567", sip.NewHeader("P-Asserted-Identity", `"Jan" <sip:0612345678@carrier>`)); status != 200 {
+		t.Fatalf("answered with %d", status)
+	}
+	first.hangsUp()
+	second.hangsUp()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.starts) != 2 || d.starts[0].Trunk != "one" || d.starts[1].Trunk != "two" || d.starts[1].Called != "+31201234567" || d.starts[1].Caller != "+31612345678" {
+		t.Errorf("the server was told %+v", d.starts)
+	}
+	if second.codec != pcmu {
+		t.Errorf("the second trunk's codec is %s", second.codec.name)
+	}
+}
+
+func registered(t *testing.T, d *desk) {
+	h := newHandset(t, "udp", nil)
+	got := func() []string {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		return append([]string(nil), h.registered...)
+	}
+	t.Cleanup(func() { // after the bridge
+		if r := got(); !strings.Contains(r[len(r)-1], "for 0 ") {
+			t.Errorf("last registered with %s", r[len(r)-1])
+		}
+	})
+	_, b := started(t, d, func(c *Config) { c.Trunks[0].Server, c.Trunks[0].Register = h.address, true })
+	eventually(t, "a registration, and another before it ends", func() bool { return len(got()) >= 2 })
+	for _, r := range got() {
+		if !strings.Contains(r, "sip:roomline@127.0.0.1:") || !strings.Contains(r, `username="roomline"`) || !strings.Contains(r, "for 600") {
+			t.Errorf("registered with %s", r)
+		}
+	}
+	eventually(t, "a trunk that works", func() bool { return b.trunks[0].works() })
+	// A network that we registered with calls us by our account.
+	if status := h.calls(b.sockets[0].packets.LocalAddr().String(), "roomline"); status != 200 {
+		t.Errorf("answered with %d", status)
+	}
+	h.hangsUp()
+}
+
+func cancelled(t *testing.T, d *desk) {
+	d.room("nu", "1234", ghost)
+	h := newHandset(t, "udp", nil)
+	h.rings = true
+	started(t, d, func(c *Config) { c.Trunks[0].Server = h.address })
+	d.call(phone.Call{CallID: "out1", Trunk: "one", Number: "+32475999999", Caller: "+3222345678", Language: "de", RingSeconds: 30}, d.pins["1234"])
+	<-h.called
+	d.wait("ringing", func(call string, e phone.Event) bool { return call == "out1" && e.State == phone.Ringing })
+	d.order(phone.Status{CallID: "out1", Hangup: phone.CauseCancelled})
+	h.waitHungUp()
+	d.waitEnd(phone.CauseCancelled)
+}
+
+func failedCalls(t *testing.T, d *desk) {
+	h := newHandset(t, "udp", nil)
+	started(t, d, func(c *Config) { c.Trunks[0].Server = h.address })
+	for status, want := range map[int]phone.Cause{486: phone.CauseBusy, 603: phone.CauseRejected, 404: phone.CauseUnreachable, 500: phone.CauseTrunk, 487: phone.CauseNoAnswer} {
+		h.refuse = status
+		id := "out" + want
+		d.call(phone.Call{CallID: string(id), Trunk: "one", Number: "+32475999999", Caller: "+3222345678", Language: "de", RingSeconds: 30}, phone.Join{})
+		d.wait(string(want), func(call string, e phone.Event) bool {
+			return call == string(id) && e.State == phone.Failed && e.Cause == want
+		})
+	}
+	d.call(phone.Call{CallID: "nowhere", Trunk: "none", Number: "+32475999999"}, phone.Join{})
+	d.wait("no such trunk", func(call string, e phone.Event) bool { return call == "nowhere" && e.State == phone.Failed })
+	// Somebody who answers and presses nothing is in no meeting; who hangs up is out.
+	d.call(phone.Call{CallID: "mailbox", Trunk: "one", Number: "+32475999999", Caller: "+3222345678", RingSeconds: 30}, phone.Join{})
+	<-h.called
+	h.presses("23")
+	h.hearsSomething()
+	h.hangsUp()
+	d.wait("hung up", func(call string, e phone.Event) bool {
+		return call == "mailbox" && e.State == phone.Ended && e.Cause == phone.CauseHangup
+	})
+}
+
+// rubbish is thrown at all ports of a call, which goes on.
+func rubbish(t *testing.T, d *desk) {
+	d.room("xi", "1234", ghost)
+	address, _ := started(t, d, nil)
+	bob := d.person("xi", "bob")
+	h := newHandset(t, "udp", nil)
+	if status := h.calls(address, "+3222345678"); status != 200 {
+		t.Fatalf("answered with %d", status)
+	}
+	h.presses("1234#")
+	d.waitJoined()
+	h.whistle(440)
+	bob.hears(t, 440)
+	send := func(to string, packets ...string) {
+		conn, err := net.Dial("udp", to)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		for _, p := range packets {
+			_, _ = conn.Write([]byte(p))
+		}
+	}
+	callID := h.out.InviteRequest.CallID().Value()
+	via := "Via: SIP/2.0/UDP 127.0.0.1:1;branch=z9hG4bK"
+	send(address, "", "\r\n\r\n", "\x00\x00\x00", strings.Repeat("A", 9000), "INVITE", "INVITE sip: SIP/2.0\r\n\r\n", "SIP/2.0 200 OK\r\n\r\n", "BYE sip:x@y SIP/2.0\r\n"+via+"1\r\n\r\n",
+		"INVITE sip:+3222345678@x SIP/2.0\r\n"+via+"2\r\nContent-Length: -1\r\n\r\n", "INVITE sip:+3222345678@x SIP/2.0\r\n"+via+"3\r\nFrom: <sip:a@b>\r\nTo: <sip:c@d>\r\nCall-ID: z\r\nCSeq: 1 INVITE\r\n\r\n",
+		"BYE sip:x@y SIP/2.0\r\n"+via+"4\r\nFrom: <sip:a@b>;tag=1\r\nTo: <sip:c@d>;tag=wrong\r\nCall-ID: "+callID+"\r\nCSeq: 9 BYE\r\n\r\n",
+		"INVITE sip:+3222345678@x SIP/2.0\r\n"+via+"5\r\nFrom: <sip:a@b>;tag=1\r\nTo: <sip:c@d>\r\nCall-ID: y\r\nCSeq: 1 INVITE\r\nContact: <sip:a@b>\r\nContent-Type: application/sdp\r\nContent-Length: 3\r\n\r\nv=0",
+		"CANCEL sip:x SIP/2.0\r\n"+via+"6\r\nFrom: <sip:a@b>;tag=1\r\nTo: <sip:c@d>\r\nCall-ID: y\r\nCSeq: 1 CANCEL\r\n\r\n")
+	send(h.answer.rtp.String(), "", "\x80", "\x80\x00\x00", strings.Repeat("\xff", 1400), strings.Repeat("\x80", 12), "\x90\x00\x00\x01\x00\x00\x00\x01\x00\x00\x00\x01\xbe\xde\xff\xff")
+	send(h.answer.rtcp.String(), "", "\x81\xc8", strings.Repeat("\x81\xc8\x00\x06", 9))
+	bob.hears(t, 440)
+	options := sip.NewRequest(sip.OPTIONS, h.out.InviteResponse.Contact().Address)
+	if res, err := h.client.Do(t.Context(), options); err != nil || res.StatusCode != 200 || res.GetHeader("Allow") == nil {
+		t.Errorf("OPTIONS: %v, %v", res, err)
+	}
+	// The same request again is the same call.
+	d.mu.Lock()
+	n := len(d.starts)
+	d.mu.Unlock()
+	if n != 1 {
+		t.Errorf("%d calls began", n)
+	}
+	h.hangsUp()
+	d.waitEnd(phone.CauseHangup)
+}
+
+// lateOffer is a caller who says nothing of audio before we do.
+func lateOffer(t *testing.T, d *desk) {
+	address, _ := started(t, d, nil)
+	h := newHandset(t, "udp", nil)
+	if err := h.open(nil); err != nil {
+		t.Fatal(err)
+	}
+	conn, err := net.Dial("udp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	head := func(method, tag string, n string) string {
+		return method + " sip:+3222345678@127.0.0.1 SIP/2.0\r\nVia: SIP/2.0/UDP " + conn.LocalAddr().String() + ";branch=z9hG4bK" + method + n + "\r\nFrom: <sip:+32475123456@127.0.0.1>;tag=late\r\nTo: <sip:+3222345678@127.0.0.1>" + tag +
+			"\r\nCall-ID: late\r\nCSeq: " + n + " " + method + "\r\nContact: <sip:x@" + conn.LocalAddr().String() + ">\r\nMax-Forwards: 70\r\n"
+	}
+	buffer := make([]byte, 65536)
+	exchange := func(request string, retransmit bool) *sip.Response {
+		t.Helper()
+		for range 2 { // as who has heard nothing sends it again
+			_, _ = conn.Write([]byte(request))
+			if !retransmit {
+				break
+			}
+		}
+		for {
+			_ = conn.SetReadDeadline(time.Now().Add(20 * time.Second))
+			n, err := conn.Read(buffer)
+			if err != nil {
+				t.Fatal(err)
+			}
+			message, err := sip.NewParser().ParseSIP(buffer[:n])
+			if err != nil {
+				t.Fatal(err)
+			}
+			if res, ok := message.(*sip.Response); ok && res.StatusCode >= 200 && strings.HasPrefix(request, string(res.CSeq().MethodName)) {
+				return res
+			}
+		}
+	}
+	res := exchange(head("INVITE", "", "1")+"Content-Length: 0\r\n\r\n", true)
+	offer, err := parseSDP(res.Body())
+	if err != nil || res.StatusCode != 200 {
+		t.Fatalf("answered with %d %s, and no offer: %v", res.StatusCode, res.Reason, err)
+	}
+	c, err := choose(offer, codecs, securityOff)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body := string(h.local.answer(offer, c))
+	tag := ";tag=" + res.To().Params.GetOr("tag", "")
+	h.agree(c, offer)
+	_, _ = conn.Write([]byte(head("ACK", tag, "1") + "Content-Type: application/sdp\r\nContent-Length: " + strconv.Itoa(len(body)) + "\r\n\r\n" + body))
+	h.hearsSomething()
+	if res := exchange(head("BYE", tag, "2")+"Content-Length: 0\r\n\r\n", true); res.StatusCode != 200 {
+		t.Errorf("BYE is answered with %d", res.StatusCode)
+	}
+	d.waitEnd(phone.CauseHangup)
+	if n := len(d.starts); n != 1 {
+		t.Errorf("%d calls began", n)
+	}
+}
+
+// TestLiveKitIsAwayForAWhile has its own, which is killed.
+func TestLiveKitIsAwayForAWhile(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, hstest.LiveKit(t))
+	d.room("omega", "1234", ghost)
+	address, _ := started(t, d, nil)
+	h := newHandset(t, "udp", nil)
+	if status := h.calls(address, "+3222345678"); status != 200 {
+		t.Fatalf("answered with %d", status)
+	}
+	h.presses("1234#")
+	d.waitJoined()
+	d.lk.Kill9(t)
+	eventually(t, "another way in to be asked for", func() bool { d.mu.Lock(); defer d.mu.Unlock(); return d.tokens > 0 })
+	d.lk.Restart(t)
+	d.room("omega", "1234", ghost)
+	eventually(t, "the phone in the meeting again", func() bool { return d.joinedTimes() == 2 })
+	bob := d.person("omega", "bob")
+	bob.whistle(t)
+	h.whistle(440)
+	bob.hears(t, 440)
+	h.listens(700)
+	h.hangsUp()
+	d.waitEnd(phone.CauseHangup)
+}
+
+func TestAnnouncementsAreSpoken(t *testing.T) {
+	if _, err := exec.LookPath("espeak-ng"); err != nil {
+		t.Fatal("espeak-ng is not installed: make sipp")
+	}
+	a, err := newAnnouncer(nil, []string{"espeak-ng", "-v", "{language}", "--stdin", "--stdout"}, discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, language := range languages {
+		s := a.sound(t.Context(), language, phJoined, "--help; Anna <x>", "")
+		if n := len(s.narrow); n < 8000 || loudness(s.narrow) < 300 || len(s.wide) < 2*n-2 {
+			t.Errorf("%s: %d samples of loudness %.0f", language, n, loudness(s.narrow))
+		}
+	}
+	a.speech = []string{"false"} // what was spoken is remembered, and what can't be is a tone
+	if s := a.sound(t.Context(), "en", phJoined, "--help; Anna <x>", ""); len(s.narrow) < 8000 {
+		t.Error("the text is not remembered")
+	}
+	if s := a.sound(t.Context(), "en", phHelp, "", ""); len(s.narrow) != len(tonesOf(phHelp).narrow) {
+		t.Error("no tones in place of what can't be spoken")
+	}
+	for p := range words["en"] {
+		for _, language := range languages {
+			if words[language][p] == "" || strings.Count(words[language][p], "%s") != strings.Count(words["en"][p], "%s") {
+				t.Errorf("%s has no %s", language, p)
+			}
+		}
+	}
+}
+
+var discard = slog.New(slog.DiscardHandler)

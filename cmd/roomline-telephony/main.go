@@ -1,5 +1,5 @@
-// Command roomline-telephony is the telephony bridge as a program of its own. It runs at the telecom's side, takes messages from the server,
-// and gives them to a mail server and to a short message centre. See docs/telephony.md.
+// Command roomline-telephony is the telephony bridge as a program of its own. It runs at the telecom's side, takes messages from the server
+// and gives them to a mail server and to a short message centre, and carries phone calls. See docs/telephony.md and docs/phones.md.
 package main
 
 import (
@@ -19,6 +19,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/roomline/roomline/appservices/telephony"
 	"github.com/roomline/roomline/appservices/telephony/bot"
 	"github.com/roomline/roomline/cmd/internal/transports"
@@ -29,7 +31,7 @@ import (
 
 const usage = `usage: roomline-telephony --config FILE
 
-It takes messages from a Roomline server, and sends them as e-mails and short messages. The file has the section
+It takes messages from a Roomline server, and sends them as e-mails and short messages; and it carries phone calls into meetings. The file has the section
 telephony of the server's configuration, and homeserver, as_token, hs_token and listen. roomline telephony registration
 prints the registration that the tokens are from.
 `
@@ -90,6 +92,14 @@ func serve(ctx context.Context, cfg *config.Bridge, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	server := &telephony.Client{URL: cfg.Homeserver, Token: cfg.ASToken.Reveal(), HTTP: client}
+	calls, err := transports.Voice(&cfg.Telephony.Voice, server.Post, certificateOf(cfg.Telephony.Voice.SIP.TLS), false, log)
+	if err != nil {
+		return err
+	}
+	if len(set.ByMedium) == 0 && calls == nil {
+		return errors.New("there is nothing to do: neither e-mail nor short messages nor phone calls are configured")
+	}
 	bridge, err := telephony.New(telephony.Config{
 		Homeserver: cfg.Homeserver, Token: cfg.ASToken.Reveal(), HSToken: cfg.HSToken.Reveal(), HTTP: client, Transports: set.ByMedium,
 		Events: asks.Transaction, Log: log,
@@ -104,8 +114,25 @@ func serve(ctx context.Context, cfg *config.Bridge, log *slog.Logger) error {
 		}
 		defer stop()
 	}
-	log.Info("ready", "homeserver", cfg.Homeserver, "listen", cfg.Listen, "media", len(set.ByMedium))
-	return bridge.Run(ctx)
+	log.Info("ready", "homeserver", cfg.Homeserver, "listen", cfg.Listen, "media", len(set.ByMedium), "calls", calls != nil)
+	if calls == nil {
+		return bridge.Run(ctx)
+	}
+	var parts errgroup.Group
+	parts.Go(func() error { return calls.Run(ctx) })
+	parts.Go(func() error { return bridge.Run(ctx) })
+	return parts.Wait()
+}
+
+// certificateOf is the certificate in files, which are read whenever it is shown: connections of trunks are few, and a renewed one needs no restart.
+func certificateOf(files config.TLS) func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	if !files.Enabled() {
+		return nil
+	}
+	return func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+		c, err := tls.LoadX509KeyPair(files.Cert, files.Key)
+		return &c, err
+	}
 }
 
 // homeserver is a client that reaches the server, which may be anywhere.

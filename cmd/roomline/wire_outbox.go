@@ -150,7 +150,8 @@ func hostOf(serverName string) string {
 //
 // It asks this process's own handler, with the same requests as one elsewhere: there is one way for messages to leave.
 func (a *app) startTelephony() (stop func(), err error) {
-	if len(a.transports.ByMedium) == 0 {
+	calls := a.cfg.Telephony.Mode == config.TelephonyInProcess && a.cfg.Telephony.Voice.Carries()
+	if len(a.transports.ByMedium) == 0 && !calls {
 		return func() {}, nil
 	}
 	as, hs := telephonyTokens(a.sealKey)
@@ -168,6 +169,10 @@ func (a *app) startTelephony() (stop func(), err error) {
 	if err := a.registry.Serve(telephonyID, bridge.Handler()); err != nil {
 		return nil, err
 	}
+	stopVoice, err := a.startVoice(inside)
+	if err != nil {
+		return nil, err
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
@@ -176,5 +181,5 @@ func (a *app) startTelephony() (stop func(), err error) {
 			a.log.Error("a part stopped", "part", "telephony", "error", err)
 		}
 	}()
-	return func() { cancel(); <-done }, nil
+	return func() { stopVoice(); cancel(); <-done }, nil
 }

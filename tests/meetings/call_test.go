@@ -15,47 +15,52 @@ import (
 	"github.com/roomline/roomline/internal/sfu"
 )
 
-// TestElementCall runs calls.mjs, which says what is tested. ROOMLINE_SCREENSHOTS is where pictures of what people see are kept; they are thrown
-// away otherwise.
-func TestElementCall(t *testing.T) { runCalls(t, "calls.mjs", "alice", "bob", "carol", "dave", "eve") }
+// ROOMLINE_SCREENSHOTS is where pictures of what people see are kept; they are thrown away otherwise.
 
-// TestElementCallAndTheGuestPage runs together.mjs.
-func TestElementCallAndTheGuestPage(t *testing.T) { runCalls(t, "together.mjs", "alice") }
-
-// runCalls runs tests of calls in Node.js beside a server and a LiveKit.
-func runCalls(t *testing.T, script string, names ...string) {
-	node, chromium := program(t, "node", "nodejs npm"), program(t, "chromium", "chromium")
-	installNodeModules(t, "matrix-widget-api")
+// TestElementCall runs calls.mjs, which says what is tested, with a LiveKit beside the server.
+func TestElementCall(t *testing.T) {
 	live := hstest.LiveKit(t)
 	dep := hstest.Start(t, hstest.Options{Configure: func(process int, c map[string]any) {
 		hstest.WithLiveKit(live)(process, c)
 		c["public_base_url"] = "http://" + c["listeners"].([]any)[0].(map[string]any)["address"].(string)
 	}})
 	live.WebhookTo(t, dep.BaseURL(0)+"/_roomline/livekit/webhook")
+	runCalls(t, dep, "calls.mjs", whatLiveKitSees(t, live), "alice", "bob", "carol", "dave", "eve")
+}
+
+// TestElementCallAndTheGuestPage runs together.mjs, with the LiveKit that the server runs itself.
+func TestElementCallAndTheGuestPage(t *testing.T) {
+	dep, _, _ := embedded(t)
+	runCalls(t, dep, "together.mjs", "", "alice")
+}
+
+// runCalls runs tests of calls in Node.js.
+func runCalls(t *testing.T, dep *hstest.Deployment, script, control string, names ...string) {
+	t.Helper()
+	node, chromium := program(t, "node", "nodejs npm"), program(t, "chromium", "chromium")
+	installNodeModules(t, "matrix-widget-api")
 	type account struct {
 		ID       string `json:"id"`
 		User     string `json:"user"`
 		Password string `json:"password"`
 		Token    string `json:"token"`
-		Device   string `json:"device"`
 	}
 	var accounts []account
 	for _, name := range names {
 		u := dep.User(t, name)
-		accounts = append(accounts, account{ID: u.ID, User: name, Password: u.Password, Token: u.AccessToken, Device: u.DeviceID})
+		accounts = append(accounts, account{ID: u.ID, User: name, Password: u.Password, Token: u.AccessToken})
 	}
 	text, err := json.Marshal(accounts)
 	if err != nil {
 		t.Fatal(err)
 	}
-	control := whatLiveKitSees(t, live)
 	pictures := os.Getenv("ROOMLINE_SCREENSHOTS")
 	if pictures == "" {
 		pictures = t.TempDir()
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 6*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "bash", "-c", "exec "+node+" --test --test-reporter=spec "+script+" > "+pictures+"/node.log 2>&1")
+	cmd := exec.CommandContext(ctx, node, "--test", "--test-reporter=spec", script)
 	cmd.Env = append(os.Environ(), "ROOMLINE_URL="+dep.BaseURL(0), "ROOMLINE_ACCOUNTS="+string(text), "CONTROL_URL="+control,
 		"SCREENSHOTS="+pictures, "CHROMIUM="+chromium)
 	out, err := cmd.CombinedOutput()
@@ -72,13 +77,16 @@ func whatLiveKitSees(t *testing.T, live *hstest.LiveKitServer) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	see := func(ctx context.Context) (map[string][]string, error) {
 		seen := map[string][]string{}
-		rooms, err := c.Rooms(r.Context())
+		rooms, err := c.Rooms(ctx)
+		if err != nil {
+			return nil, err
+		}
 		for _, room := range rooms {
-			var people []sfu.Participant
-			if people, err = c.Participants(r.Context(), room.Alias); err != nil {
-				break
+			people, err := c.Participants(ctx, room.Alias)
+			if err != nil {
+				return nil, err
 			}
 			for _, p := range people {
 				sources := []string{}
@@ -88,14 +96,16 @@ func whatLiveKitSees(t *testing.T, live *hstest.LiveKitServer) string {
 				seen[p.Identity] = sources
 			}
 		}
+		return seen, nil
+	}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		seen, err := see(r.Context())
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusBadGateway)
 			return
 		}
 		w.Header().Set("Content-Type", "application/json")
-		if err := json.NewEncoder(w).Encode(seen); err != nil {
-			t.Log(err)
-		}
+		_ = json.NewEncoder(w).Encode(seen)
 	}))
 	t.Cleanup(server.Close)
 	return server.URL

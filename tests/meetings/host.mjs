@@ -154,7 +154,7 @@ function frame() {
     return api;
 }
 
-await client.initRustCrypto({ useIndexedDB: false });
+await client.initRustCrypto();
 await client.startClient({ initialSyncLimit: 50 });
 await new Promise((resolve) => client.on(matrix.ClientEvent.Sync, (state) => state === "PREPARED" && resolve()));
 client.getCrypto().globalBlacklistUnverifiedDevices = false;

@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import { after, afterEach, before, test } from "node:test";
 
-import { accounts, api, elementCall, eventually, failed, launch, livekit, makeRoom, picture, received, sees, serve, watchConnections } from "./common.mjs";
+import { accounts, api, elementCall, eventually, failed, launch, makeRoom, picture, received, sees, serve, watchConnections } from "./common.mjs";
 
 const [alice] = accounts;
 let browser, site;
@@ -37,6 +37,7 @@ async function guest(room, name) {
     await page.click("button[type=submit]");
     await page.getByTestId("meeting-open").click();
     await page.getByTestId("meeting-check").waitFor();
+    await page.locator(".mt-preview video").waitFor();
     await page.getByTestId("meeting-join").click();
     await page.getByTestId("meeting-stage").waitFor();
     return page;
@@ -53,7 +54,6 @@ for (const encrypted of [false, true]) {
             const first = await received(one);
             await eventually(() => received(one), (now) => now.packets > first.packets + 20 && now.frames > first.frames + 3 && now.sound > first.sound, "pictures and sound go on coming");
         }
-        assert.equal(Object.keys(await livekit()).length, 2);
         const { sent } = await member.evaluate(() => window.host);
         const keys = sent.filter((what) => what.includes("encryption_keys"));
         if (encrypted) {

@@ -265,6 +265,7 @@ func (e exampleOrganisation) print(w io.Writer, cfg *config.Config, url string) 
   Guests:                invite a mail address or a phone number from a client that can, or by "!invite anna@example.com" in a room that is
                          not encrypted; what would be sent is in %[1]s/_roomline/dev/inbox, and its links work
   In a browser:          %[1]s/i is a client of its own: sign in as alice, and invite people by address or by link
+  Meetings:              in %[1]s/i choose a room, "Meet now", and have somebody come by a link in another browser
   Administration:        docs/operator.md, docs/admin.md and %[1]s/_roomline/admin/v1/openapi.json, with Alice's token
   More users:            bin/roomline user create --dev --data %[3]s --server-name %[4]s NAME
   Health and figures:    %[1]s/readyz  and  %[1]s/metrics

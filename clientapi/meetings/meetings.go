@@ -21,13 +21,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/singleflight"
 
+	"github.com/roomline/roomline/internal/fedclient"
 	"github.com/roomline/roomline/internal/journal"
 	"github.com/roomline/roomline/internal/matrix"
 	"github.com/roomline/roomline/internal/sfu"
@@ -69,8 +69,8 @@ type Config struct {
 	IsLocal func(matrix.ServerName) bool
 	// Limits are an organisation's; nil where everything is allowed.
 	Limits func(ctx context.Context, org int64) (Limits, error)
-	// Others reaches other servers.
-	Others *http.Client
+	// Others reaches other servers; nil where they are not asked.
+	Others *fedclient.Client
 	// SendDelayed sends a delayed event now (delegate.go).
 	SendDelayed func(ctx context.Context, delayID string) error
 	// OnEgress is told what the SFU says of recordings; nil where nobody listens.

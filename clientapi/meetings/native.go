@@ -51,7 +51,7 @@ func (s *Server) getTransports(ctx context.Context, c *httpapi.Call) (any, error
 // member is what m.rtc.member says of itself. Which device it is has had more than one name.
 type member struct {
 	ID              string `json:"id"`
-	ClaimedUserID   string `json:"claimed_user_id"`
+	ClaimedUserID   string `json:"claimed_user_id,omitempty"`
 	ClaimedDeviceID string `json:"claimed_device_id"`
 }
 

@@ -273,3 +273,5 @@ func comes(t *testing.T, what string, from <-chan string) string {
 func userData(text string) *lksdk.UserDataPacket { return lksdk.UserData([]byte(text)) }
 
 func reliably() lksdk.DataPublishOption { return lksdk.WithDataPublishReliable(true) }
+
+var rawBase64 = base64.RawStdEncoding

@@ -402,7 +402,7 @@ func (a *app) tables(services []config.Service) [][]httpapi.Route {
 				tables = append(tables, federation.OpenIDRoutes(a.store, a.clock))
 			}
 		case config.ServeFederation:
-			tables = append(tables, federation.Routes(a.keys, a.store, a.clock))
+			tables = append(tables, federation.Routes(a.keys, a.store, a.clock), a.meetings.FederationRoutes())
 		}
 	}
 	return tables

@@ -5,6 +5,7 @@ import (
 
 	"github.com/roomline/roomline/clientapi/meetings"
 	"github.com/roomline/roomline/clientapi/meetings/schedule"
+	"github.com/roomline/roomline/internal/fedclient"
 	"github.com/roomline/roomline/internal/sfu"
 )
 
@@ -19,7 +20,7 @@ func (a *app) newMeetings(sealKey [32]byte) (*meetings.Server, error) {
 	}
 	return meetings.New(meetings.Config{
 		Store: a.store, Journal: a.journal, Rooms: a.rooms, Clock: a.clock, Log: a.log, Key: derivedKey(sealKey, "rooms of the SFU"),
-		SFU: a.sfu, BaseURL: a.cfg.PublicBaseURL, IsLocal: a.keys.IsLocal, Others: a.outbound,
+		SFU: a.sfu, BaseURL: a.cfg.PublicBaseURL, IsLocal: a.keys.IsLocal, Others: fedclient.New(fedclient.Config{HTTP: a.outbound, Sign: a.keys.SignJSON, Clock: a.clock}),
 		// Recordings are made later.
 		OnEgress:    func(ctx context.Context, e sfu.Egress) error { return a.recording.Written(ctx, e) },
 		SendDelayed: func(ctx context.Context, delayID string) error { return a.client.SendDelayedEvent(ctx, delayID) },

@@ -40,6 +40,7 @@ func routes() []httpapi.Route {
 	all = append(all, (&schedule.Server{}).Routes()...)
 	all = append(all, (&guests.Server{}).Routes()...)
 	all = append(all, (&meetings.Server{}).Routes()...)
+	all = append(all, (&meetings.Server{}).FederationRoutes()...)
 	all = append(all, (&branding.Server{}).Routes()...)
 	all = append(all, (&inbox.Inbox{}).Routes()...)
 	return append(all, federation.Routes(nil, nil, nil)...)
@@ -155,6 +156,7 @@ var extra = map[string]string{
 	"POST /_matrix/client/unstable/io.element.msc4195/rtc/livekit/delegate_delayed_leave": "MSC4195",
 	"POST /_roomline/livekit/webhook":                                                     "the media server of meetings says what happens",
 	"POST /_roomline/rtc/sfu/get":                                                         "MSC4195 as it was: older clients of calls",
+	"POST /_matrix/federation/v1/rtc/livekit/get_token":                                   "MSC4195, between servers",
 	"POST /_roomline/rtc/get_token":                                                       "MSC4195 as it was",
 
 	"GET /i":                 "the page of guests",

@@ -155,6 +155,17 @@ func getRTCFacts(ctx context.Context, q querier, questions []RTCQuestion, now ma
 	})
 }
 
+// HasJoinedOf reports whether a user of a server is in a room.
+func (s *Store) HasJoinedOf(ctx context.Context, room matrix.RoomID, server matrix.ServerName) (bool, error) {
+	var has bool
+	err := s.queryRow(ctx, `
+		SELECT EXISTS (
+			SELECT FROM memberships m JOIN rooms r ON r.room_nid = m.room_nid
+			WHERE r.room_id = $1 AND m.membership = 'join' AND right(m.user_id, length($2) + 1) = ':' || $2)`,
+		string(room), string(server)).Scan(&has)
+	return has, err
+}
+
 // LockRTCRooms keeps everybody else from giving places in the rooms of the SFU until the transaction ends. It returns those that there are.
 func (tx *Tx) LockRTCRooms(ctx context.Context, aliases []string) ([]string, error) {
 	rows, err := tx.query(ctx, `

@@ -374,6 +374,8 @@ POST /_matrix/client/v1/rtc/livekit/delegate_delayed_leave | | {"room_id":"{room
 POST /_matrix/client/unstable/io.element.msc4195/rtc/livekit/delegate_delayed_leave | | {"room_id":"{roomId}","slot_id":"m.call#ROOM","member":{"id":"m","claimed_device_id":"{myDevice}"},"delay_id":"{delayId}"}
 POST /_roomline/livekit/webhook | | {}
 ! POST /_roomline/livekit/webhook: it takes a secret
+POST /_matrix/federation/v1/rtc/livekit/get_token | | {"room_id":"{roomId}","slot_id":"m.call#ROOM","member":{"id":"m","claimed_user_id":"{userId}","claimed_device_id":"{deviceId}"}}
+! POST /_matrix/federation/v1/rtc/livekit/get_token: it takes a signature
 POST /_roomline/rtc/sfu/get | | {"room":"{roomId}","device_id":"{deviceId}","openid_token":{"access_token":"x","matrix_server_name":"{domain}"}}
 ! POST /_roomline/rtc/sfu/get: it takes a secret
 POST /_roomline/rtc/get_token | | {"room_id":"{roomId}","slot_id":"m.call#ROOM","openid_token":{"access_token":"x","matrix_server_name":"{domain}"},"member":{"id":"m","claimed_user_id":"{userId}","claimed_device_id":"{deviceId}"}}

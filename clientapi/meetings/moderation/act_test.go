@@ -78,10 +78,13 @@ func TestModeratorsActOnTheMedia(t *testing.T) {
 	anna.hears(t, moderator, microphone)
 	anna.hears(t, bob, microphone)
 	do(moderator.User, "mute_all", object{})
+	for who, muted := range map[*caller]bool{anna: true, bob: true, moderator: false, host: false} {
+		if got := isMuted(t, l, who, microphone); got != muted {
+			t.Errorf("after mute_all %s is muted: %v", who.ID, got)
+		}
+	}
 	anna.awaits(t, bob, microphone, "muted")
 	bob.awaits(t, anna, microphone, "muted")
-	anna.hears(t, host, microphone)
-	anna.hears(t, moderator, microphone)
 
 	t.Run("refused", func(t *testing.T) {
 		other := s.Organisation(t, "Other", "other.example").User(t, "eve")

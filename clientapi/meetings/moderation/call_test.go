@@ -95,6 +95,22 @@ func (c *caller) packets(from *caller, source livekit.TrackSource) int {
 	return c.heard[from.identity()+" "+source.String()]
 }
 
+// isMuted is what the media server says of what somebody sends.
+func isMuted(t *testing.T, l *hstest.LiveKitServer, c *caller, source livekit.TrackSource) bool {
+	t.Helper()
+	answer, err := lksdk.NewRoomServiceClient(l.URL, l.Key, l.Secret).GetParticipant(t.Context(), &livekit.RoomParticipantIdentity{Room: c.call.Name(), Identity: c.identity()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, track := range answer.Tracks {
+		if track.Source == source {
+			return track.Muted
+		}
+	}
+	t.Fatalf("%s sends no %s", c.ID, source)
+	return false
+}
+
 // hears waits until packets come that were not there before.
 func (c *caller) hears(t *testing.T, from *caller, source livekit.TrackSource) {
 	t.Helper()

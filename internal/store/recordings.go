@@ -20,8 +20,9 @@ const (
 type Recording struct {
 	ID             string
 	OrganisationID int64
-	RoomNID        int64
-	RoomID         matrix.RoomID
+	// RoomNID is 0 when the room is not there any more.
+	RoomNID int64
+	RoomID  matrix.RoomID
 	// Alias is what the SFU calls the call.
 	Alias     string
 	StartedBy matrix.UserID
@@ -38,13 +39,13 @@ type Recording struct {
 	StartedTS, EndedTS, ExpiresTS matrix.Timestamp
 }
 
-const recordingColumns = `c.recording_id, c.organisation_id, c.room_nid, r.room_id, c.alias, c.started_by, c.recorder, c.egress_id, c.state, c.object_key,
+const recordingColumns = `c.recording_id, c.organisation_id, coalesce(c.room_nid, 0), coalesce(r.room_id, ''), c.alias, c.started_by, c.recorder, c.egress_id, c.state, c.object_key,
 	c.bytes, c.problem, c.created_ts, coalesce(c.started_ts, 0), coalesce(c.ended_ts, 0), coalesce(c.expires_ts, 0)`
 
-const recordingSelect = `SELECT ` + recordingColumns + ` FROM recordings c JOIN rooms r ON r.room_nid = c.room_nid `
+const recordingSelect = `SELECT ` + recordingColumns + ` FROM recordings c LEFT JOIN rooms r ON r.room_nid = c.room_nid `
 
-// recordingIsOn is the condition of the index recordings_on.
-const recordingIsOn = `c.state IN ('asking', 'recording', 'stopping')`
+// recordingIsOn is the condition of the index recordings_on, for rooms that are there.
+const recordingIsOn = `c.room_nid IS NOT NULL AND c.state IN ('asking', 'recording', 'stopping')`
 
 func scanRecording(rows *sql.Rows) (Recording, error) {
 	var c Recording
@@ -79,14 +80,14 @@ func (s *Store) ListRecordingsOn(ctx context.Context, limit int) ([]Recording, e
 
 // ListRecordingsEnded returns those that ended at or after a moment, at most limit.
 func (s *Store) ListRecordingsEnded(ctx context.Context, since matrix.Timestamp, limit int) ([]Recording, error) {
-	rows, err := s.query(ctx, recordingSelect+`WHERE c.state IN ('stopped', 'failed') AND c.ended_ts >= $1
+	rows, err := s.query(ctx, recordingSelect+`WHERE c.room_nid IS NOT NULL AND c.state IN ('stopped', 'failed') AND c.ended_ts >= $1
 		ORDER BY c.ended_ts LIMIT $2`, int64(since), limit)
 	return scanAll(rows, err, scanRecording)
 }
 
-// ListRecordingsDue returns those whose file is to be deleted, at most limit.
+// ListRecordingsDue returns those whose file is to be deleted: its time is over, or the room is gone. At most limit.
 func (s *Store) ListRecordingsDue(ctx context.Context, now matrix.Timestamp, limit int) ([]Recording, error) {
-	rows, err := s.query(ctx, recordingSelect+`WHERE c.expires_ts <= $1 ORDER BY c.expires_ts LIMIT $2`, int64(now), limit)
+	rows, err := s.query(ctx, recordingSelect+`WHERE c.expires_ts <= $1 OR c.room_nid IS NULL AND c.expires_ts IS NOT NULL ORDER BY c.expires_ts LIMIT $2`, int64(now), limit)
 	return scanAll(rows, err, scanRecording)
 }
 

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"net/http"
+	"net/url"
 	"testing"
 	"time"
 
@@ -97,6 +98,25 @@ func TestAFileIsKeptAndDeleted(t *testing.T) {
 		return minio.ToErrorResponse(err).Code == minio.NoSuchKey
 	})
 	until(t, "that is noted", func() bool { return s.audited(t)["recording.delete"] == 1 })
+
+	// The file of a room that is deleted goes with it.
+	s.running(t, "REC3", "EG_3")
+	until(t, "the room says so once more", func() bool { return s.state(t) == "recording" })
+	s.tells(t, s.lk.Key, s.lk.Secret, &livekit.EgressInfo{EgressId: "EG_3", Status: livekit.EgressStatus_EGRESS_COMPLETE, FileResults: []*livekit.FileInfo{{Size: 3}}})
+	until(t, "it is over", func() bool { return s.state(t) == "stopped" })
+	if err := s.db.QueryRow(`SELECT object_key FROM recordings WHERE recording_id = 'REC3'`).Scan(&key); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := bucket.PutObject(t.Context(), files.Bucket, key, bytes.NewReader([]byte("mp4")), 3, minio.PutObjectOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	gone := s.room
+	s.room = s.host.MustCreateRoom(t, object{"preset": "private_chat"})
+	s.Admin(t, "admin").MustDo(t, http.MethodDelete, "/_synapse/admin/v2/rooms/"+url.PathEscape(gone), object{"purge": true})
+	until(t, "the deleted room's file is gone", func() bool {
+		_, err := bucket.StatObject(t.Context(), files.Bucket, key, minio.StatObjectOptions{})
+		return minio.ToErrorResponse(err).Code == minio.NoSuchKey
+	})
 
 	// One that failed says so.
 	s.running(t, "REC2", "EG_2")

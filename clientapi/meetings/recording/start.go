@@ -532,6 +532,9 @@ func (s *Server) announced(ctx context.Context, r *store.Recording) (bool, error
 
 // over is what follows when a recording is over. It may be done again.
 func (s *Server) over(ctx context.Context, r *store.Recording) error {
+	if r.RoomNID == 0 {
+		return nil
+	}
 	if err := s.cfg.CheckRoom(ctx, r.RoomNID); err != nil {
 		return err
 	}

@@ -200,7 +200,8 @@ CREATE INDEX meeting_invitees_invitation ON meeting_invitees (invitation_id) WHE
 CREATE TABLE recordings (
     recording_id     text    COLLATE "C" PRIMARY KEY,
     organisation_id  bigint  NOT NULL REFERENCES organisations,
-    room_nid         bigint  NOT NULL REFERENCES rooms ON DELETE CASCADE,
+    -- Null when the room is not there any more: then the file goes as well.
+    room_nid         bigint  REFERENCES rooms ON DELETE SET NULL,
     alias            text    COLLATE "C" NOT NULL,
     started_by       text    COLLATE "C" NOT NULL,
     -- 'egress': LiveKit writes a file. Otherwise the id of the application service that records.

@@ -37,6 +37,8 @@ type Config struct {
 	StorePicture func(ctx context.Context, user store.User, contentType string, content []byte) (matrix.ContentURI, error)
 	// OpenMedia reads the bytes of media.
 	OpenMedia func(ctx context.Context, m *store.Media) (io.ReadCloser, error)
+	// HandOver gives what others go on with to somebody else, before an account is erased that has left its rooms; it may be nil.
+	HandOver func(ctx context.Context, user matrix.UserID) error
 	// What holds where an organisation's Policy does not decide.
 	SelfDeactivate, EraseMessages, EraseMedia bool
 }

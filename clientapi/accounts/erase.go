@@ -188,6 +188,11 @@ func (s *Server) erase(ctx context.Context, e store.Erasure) error {
 	if err := s.cfg.Rooms.LeaveRooms(ctx, e.UserID); err != nil {
 		return fmt.Errorf("leave rooms: %w", err)
 	}
+	if s.cfg.HandOver != nil {
+		if err := s.cfg.HandOver(ctx, e.UserID); err != nil {
+			return fmt.Errorf("hand over: %w", err)
+		}
+	}
 	if err := s.eraseInRooms(ctx, e); err != nil {
 		return err
 	}

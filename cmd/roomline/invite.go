@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/roomline/roomline/clientapi/invitations"
-	"github.com/roomline/roomline/internal/httpapi"
 	"github.com/roomline/roomline/internal/matrix"
 	"github.com/roomline/roomline/internal/outbox"
 	"github.com/roomline/roomline/internal/store"
@@ -80,10 +79,7 @@ func mediumOf(address string) string {
 }
 
 func (c *call) inviteAs(ctx context.Context, a *app, user matrix.UserID, room string, n invitations.Request) error {
-	u, err := a.store.GetUser(ctx, user)
-	if errors.Is(err, store.ErrNotFound) || err == nil && (u.Deactivated() || u.Locked) {
-		return fmt.Errorf("there is no account %s that could invite", user)
-	}
+	who, err := a.asUser(ctx, user)
 	if err != nil {
 		return err
 	}
@@ -98,9 +94,7 @@ func (c *call) inviteAs(ctx context.Context, a *app, user matrix.UserID, room st
 		}
 		id = alias.RoomID
 	}
-	done, err := a.invitations.Invite(ctx, &httpapi.Requester{
-		User: user, Org: u.OrganisationID, Role: httpapi.Role(u.Role), Admin: u.Role == string(httpapi.RoleOwner), Guest: u.Guest, Suspended: u.Suspended, Unlimited: true,
-	}, id, n)
+	done, err := a.invitations.Invite(ctx, who, id, n)
 	if err != nil {
 		return readable(err)
 	}

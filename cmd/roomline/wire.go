@@ -164,6 +164,8 @@ func newApp(ctx context.Context, cfg *config.Config, st *store.Store, sealKey [3
 	}
 	a.people, err = accounts.New(accounts.Config{
 		Store: st, Journal: a.journal, Accounts: a.accounts, Rooms: a.rooms, Clock: a.clock, Log: log, StorePicture: a.media.StorePicture, OpenMedia: a.media.Open,
+		// What arranges meetings is made later.
+		HandOver:       func(ctx context.Context, user matrix.UserID) error { return a.schedule.HandOver(ctx, user) },
 		SelfDeactivate: cfg.Accounts.SelfDeactivate, EraseMessages: cfg.Accounts.EraseMessages, EraseMedia: cfg.Accounts.EraseMedia,
 	})
 	if err != nil {

@@ -18,6 +18,7 @@ func (a *app) newSchedule(sealKey [32]byte) (*schedule.Server, error) {
 		MayInvite: func(ctx context.Context, who *httpapi.Requester, users []matrix.UserID) error {
 			return a.client.MayInvite(ctx, who, users)
 		},
+		SetLobby: a.moderation.SetLobby, End: a.meetings.EndRoom,
 	})
 }
 

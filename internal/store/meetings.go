@@ -173,13 +173,13 @@ func (s *Store) ListMeetings(ctx context.Context, f MeetingFilter, limit int) ([
 	return scanAll(rows, err, scanMeetingRow)
 }
 
-// ListForsakenMeetings returns meetings whose organiser is not in the room any more, or has no account, at most limit.
-func (s *Store) ListForsakenMeetings(ctx context.Context, limit int) ([]Meeting, error) {
+// ListForsakenMeetings returns meetings whose organiser is not in the room any more, or has no account, at most limit; of one organiser, if there is one.
+func (s *Store) ListForsakenMeetings(ctx context.Context, organiser matrix.UserID, limit int) ([]Meeting, error) {
 	rows, err := s.query(ctx, meetingSelect+`JOIN users u ON u.user_id = m.organiser
 		LEFT JOIN memberships o ON o.user_id = m.organiser AND o.room_nid = m.room_nid
 		WHERE m.cancelled_ts IS NULL AND (m.kind = 'personal' OR m.kind = 'scheduled' AND m.next_end_ts IS NOT NULL)
-			AND (u.deactivated_ts IS NOT NULL OR coalesce(o.membership, '') <> 'join')
-		ORDER BY m.meeting_id LIMIT $1`, limit)
+			AND (u.deactivated_ts IS NOT NULL OR coalesce(o.membership, '') <> 'join') AND ($1 = '' OR m.organiser = $1)
+		ORDER BY m.meeting_id LIMIT $2`, string(organiser), limit)
 	return scanAll(rows, err, scanMeetingRow)
 }
 

@@ -232,30 +232,40 @@ func (s *Server) postLobby(ctx context.Context, c *httpapi.Call, req *lobbyReque
 	if err != nil {
 		return nil, err
 	}
-	if req.Who != meetings.LobbyNobody && req.Who != meetings.LobbyGuests && req.Who != meetings.LobbyEverybody {
-		return nil, matrix.InvalidParam("who must be %s, %s or %s", meetings.LobbyNobody, meetings.LobbyGuests, meetings.LobbyEverybody)
+	return nil, s.setLobby(ctx, h, req.Who)
+}
+
+// SetLobby says who waits, in the name of somebody who is in the room and leads meetings there.
+func (s *Server) SetLobby(ctx context.Context, room roomserver.Info, user matrix.UserID, actor, who string) error {
+	rules, err := s.cfg.Rooms.Rules(ctx, room)
+	if err != nil {
+		return err
 	}
-	if req.Who != meetings.LobbyNobody {
+	return s.setLobby(ctx, &hall{Info: room, rules: rules, user: user, level: rules.UserLevel(user), actor: actor}, who)
+}
+
+func (s *Server) setLobby(ctx context.Context, h *hall, who string) error {
+	if who != meetings.LobbyNobody && who != meetings.LobbyGuests && who != meetings.LobbyEverybody {
+		return matrix.InvalidParam("who must be %s, %s or %s", meetings.LobbyNobody, meetings.LobbyGuests, meetings.LobbyEverybody)
+	}
+	if who != meetings.LobbyNobody {
 		if err := s.openDoor(ctx, h); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	err = s.change(ctx, h, func(content map[string]any) error {
-		if present, _ := content["lobby"].(string); present != req.Who && (present != "" || req.Who != meetings.LobbyNobody) {
-			content["lobby"] = req.Who
+	err := s.change(ctx, h, func(content map[string]any) error {
+		if present, _ := content["lobby"].(string); present != who && (present != "" || who != meetings.LobbyNobody) {
+			content["lobby"] = who
 		}
 		return nil
 	})
-	if err != nil {
-		return nil, err
-	}
-	if req.Who != meetings.LobbyNobody {
-		return nil, nil
+	if err != nil || who != meetings.LobbyNobody {
+		return err
 	}
 	if err := s.admitAll(ctx, h); err != nil {
-		return nil, err
+		return err
 	}
-	return nil, s.closeDoor(ctx, h)
+	return s.closeDoor(ctx, h)
 }
 
 // withKnock are the join rules that let people knock, by those that do not.

@@ -317,14 +317,13 @@ func (s *Server) Cancel(ctx context.Context, actor string, m *store.Meeting) err
 	return err
 }
 
-// putLobby says in the room who waits. The requester has to have the power to say so.
+// putLobby says in the room who waits.
 func (s *Server) putLobby(ctx context.Context, who *httpapi.Requester, m *store.Meeting, lobby string) error {
-	st, err := s.cfg.Meetings.StateOf(ctx, m.RoomNID)
-	if err != nil || st.Lobby == lobby {
+	room, err := s.cfg.Rooms.Room(ctx, m.RoomID)
+	if err != nil {
 		return err
 	}
-	st.Lobby = lobby
-	return s.cfg.Meetings.PutState(ctx, m.RoomID, who.User, st)
+	return s.cfg.SetLobby(ctx, room, who.User, who.Actor(), lobby)
 }
 
 // giveLink gives a meeting a link if it has none.

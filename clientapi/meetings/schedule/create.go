@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/roomline/roomline/clientapi/invitations"
+	"github.com/roomline/roomline/clientapi/meetings"
 	"github.com/roomline/roomline/internal/httpapi"
 	"github.com/roomline/roomline/internal/limits"
 	"github.com/roomline/roomline/internal/matrix"
@@ -208,7 +209,7 @@ func (s *Server) meetNow(ctx context.Context, c *httpapi.Call, r *NowRequest) (a
 	if err != nil {
 		return nil, err
 	}
-	if r.Notify != "" && r.Notify != "ring" && r.Notify != "notification" {
+	if r.Notify != "" && r.Notify != meetings.RingPeople && r.Notify != meetings.TellPeople {
 		return nil, matrix.InvalidParam("notify must be ring or notification")
 	}
 	room, err := s.joinedRoom(ctx, who.User, id)
@@ -230,7 +231,7 @@ func (s *Server) meetNow(ctx context.Context, c *httpapi.Call, r *NowRequest) (a
 		}
 	}
 	if r.Notify != "" {
-		if err := s.ring(ctx, &m, who.User, r.Notify); err != nil {
+		if err := unlessRefused(s.cfg.Meetings.Ring(ctx, m.RoomID, who.User, r.Notify)); err != nil {
 			return nil, err
 		}
 	}

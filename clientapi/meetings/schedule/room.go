@@ -22,9 +22,7 @@ const (
 	// reminderType says in an encrypted room what a message says in others: the server has no keys, and what is not encrypted there alarms people.
 	reminderType  = "org.roomline.meeting.reminder"
 	cancelledType = "org.roomline.meeting.cancelled"
-	// ringType is MSC4075's; clients of today know it by this name.
-	ringType = "org.matrix.msc4075.rtc.notification"
-	megolm   = "m.megolm.v1.aes-sha2"
+	megolm        = "m.megolm.v1.aes-sha2"
 	// device is that of the transactions by which something is said once. No client can call its device so.
 	device matrix.DeviceID = "\x01meeting"
 )
@@ -74,23 +72,26 @@ func (s *Server) newRoom(ctx context.Context, who *httpapi.Requester, m *store.M
 
 // firstState is the state of a meeting's room that is not as every room's.
 func firstState(m *store.Meeting, lobby string, encrypted bool) ([]roomserver.StateInput, error) {
-	// Whoever waits in the lobby knocks.
 	list := []struct {
 		typ     string
 		content any
 	}{
-		{spec.MRoomJoinRules, map[string]any{"join_rule": spec.Knock}},
 		{spec.MRoomHistoryVisibility, map[string]any{"history_visibility": "joined"}},
 		{meetings.StateType, meetings.State{Lobby: lobby, Title: m.Title, MeetingID: m.ID}},
+		{spec.MRoomJoinRules, nil}, {spec.MRoomEncryption, nil},
+	}
+	if lobby != meetings.LobbyNobody {
+		// Whoever waits in the lobby knocks. Without a lobby the rule is what it would have been (clientapi/meetings/moderation).
+		list[2].content = map[string]any{"join_rule": spec.Knock, "org.roomline.before_lobby": spec.Invite}
 	}
 	if encrypted {
-		list = append(list, struct {
-			typ     string
-			content any
-		}{spec.MRoomEncryption, map[string]any{"algorithm": megolm}})
+		list[3].content = map[string]any{"algorithm": megolm}
 	}
 	var state []roomserver.StateInput
 	for _, one := range list {
+		if one.content == nil {
+			continue
+		}
 		raw, err := content(one.content)
 		if err != nil {
 			return nil, err
@@ -154,12 +155,10 @@ func (s *Server) tellRoom(ctx context.Context, m *store.Meeting) error {
 			return err
 		}
 	}
-	st, err := s.cfg.Meetings.StateOf(ctx, m.RoomNID)
-	if err != nil || st.Title == m.Title && st.MeetingID == m.ID {
-		return err
-	}
-	st.Title, st.MeetingID = m.Title, m.ID
-	return unlessRefused(s.cfg.Meetings.PutState(ctx, m.RoomID, m.Organiser, st))
+	return unlessRefused(s.cfg.Rooms.ChangeState(ctx, roomserver.StateChange{Room: m.RoomID, Sender: m.Organiser, Type: meetings.StateType, Change: func(content map[string]any) error {
+		content["title"], content["meeting_id"] = m.Title, m.ID
+		return nil
+	}}))
 }
 
 // send sends an event in the organiser's name. What the room does not let the organiser send is not sent. once names what is sent once only.
@@ -211,19 +210,4 @@ func (s *Server) encrypted(ctx context.Context, room roomserver.Info) (bool, err
 		return false, fmt.Errorf("look whether a room is encrypted: %w", err)
 	}
 	return true, nil
-}
-
-// ring tells everybody in a room that a meeting begins: clients show it, and with "ring" they ring.
-//
-// Spec: MSC4075, m.rtc.notification
-func (s *Server) ring(ctx context.Context, m *store.Meeting, who matrix.UserID, kind string) error {
-	raw, err := content(map[string]any{
-		"sender_ts": s.now(), "lifetime": 30_000, "notification_type": kind, "m.mentions": map[string]any{"room": true, "user_ids": []any{}},
-		"application": "m.call", "org.roomline.meeting_id": m.ID,
-	})
-	if err != nil {
-		return err
-	}
-	_, err = s.cfg.Rooms.Send(ctx, roomserver.NewEvent{Room: m.RoomID, Sender: who, Type: ringType, Content: raw})
-	return unlessRefused(err)
 }

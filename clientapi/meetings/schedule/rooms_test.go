@@ -2,6 +2,7 @@ package schedule_test
 
 import (
 	"net/http"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -254,6 +255,40 @@ func TestListsHavePages(t *testing.T) {
 		}
 		if strings.Join(got, " ") != strings.Join(want, " ") {
 			t.Errorf("%s: got %v, want %v", when, got, want)
+		}
+	}
+}
+
+func TestMeetingsAtTheMachine(t *testing.T) {
+	t.Parallel()
+	d, b := start(t, 1)
+	alice, bob := d.User(t, "alice"), d.User(t, "bob")
+	code, out := d.Command(t, 0, "meeting", "create", "--as", alice.ID, "--title", "Budget", "--start", "2030-01-02T10:00", "--end", "2030-01-02T11:00", "--timezone", "Europe/Brussels",
+		"--invite", bob.ID, "--invite", "anna@example.com", "--link")
+	id := regexp.MustCompile(`the meeting is called (\w+)`).FindStringSubmatch(out)
+	link := regexp.MustCompile(guestsURL + `/i#\S+`).FindString(out)
+	if code != 0 || id == nil || link == "" {
+		t.Fatalf("create: %d %s", code, out)
+	}
+	if got := opened(t, d, link).Get("meeting.title").String(); got != "Budget" {
+		t.Errorf("the link is to %q", got)
+	}
+	if got := ids(bob.MustDo(t, http.MethodGet, all, nil)); len(got) != 1 || got[0] != id[1] {
+		t.Errorf("who was asked sees %v", got)
+	}
+	b.one(t)
+	if code, out := d.Command(t, 0, "meeting", "list", "--organisation", "hs.test"); code != 0 || !strings.Contains(out, id[1]) || !strings.Contains(out, "2030-01-02T09:00:00Z") {
+		t.Errorf("list: %d %s", code, out)
+	}
+	if code, out := d.Command(t, 0, "meeting", "cancel", id[1]); code != 0 || !strings.Contains(out, "cancelled") {
+		t.Errorf("cancel: %d %s", code, out)
+	}
+	if m := b.one(t); m.Get("kind").String() != "cancellation" {
+		t.Errorf("who was asked is told %s", m)
+	}
+	for _, wrong := range [][]string{{"cancel", "nothing"}, {"list"}, {"create", "--as", "@nobody:hs.test", "--title", "x", "--start", "2030-01-02T10:00", "--end", "2030-01-02T11:00"}} {
+		if code, out := d.Command(t, 0, append([]string{"meeting"}, wrong...)...); code != 1 {
+			t.Errorf("%v: %d %s", wrong, code, out)
 		}
 	}
 }

@@ -62,7 +62,7 @@ func (s *Server) work(ctx context.Context, lease *store.Lease) error {
 		}
 		if time.Since(swept) >= sweepEvery {
 			swept = time.Now()
-			s.logged(ctx, "look for meetings whose organiser has gone", s.handOver(ctx))
+			s.logged(ctx, "look for meetings whose organiser has gone", s.HandOver(ctx, ""))
 		}
 		pause(ctx, lookEvery)
 		if err := lease.Check(ctx); err != nil {
@@ -90,25 +90,36 @@ func (s *Server) due(ctx context.Context) error {
 	return nil
 }
 
-// handOver gives meetings whose organiser has left the room, or has no account any more, to whoever moderates them. Where nobody does they are cancelled.
-func (s *Server) handOver(ctx context.Context) error {
-	list, err := s.cfg.Store.ListForsakenMeetings(ctx, atOnce)
+// HandOver gives meetings whose organiser has left the room, or has no account any more, to whoever moderates them. Where nobody does they are cancelled. It does so for
+// one organiser, or for all if user is empty: then one that fails keeps no other waiting.
+func (s *Server) HandOver(ctx context.Context, user matrix.UserID) error {
+	for {
+		list, err := s.cfg.Store.ListForsakenMeetings(ctx, user, atOnce)
+		if err != nil {
+			return err
+		}
+		for i := range list {
+			err := s.handOver(ctx, &list[i])
+			if err != nil && user != "" {
+				return err
+			}
+			s.logged(ctx, "hand a meeting over", err)
+		}
+		if user == "" || len(list) < atOnce {
+			return nil
+		}
+	}
+}
+
+func (s *Server) handOver(ctx context.Context, m *store.Meeting) error {
+	heir, err := s.heirOf(ctx, m)
 	if err != nil {
 		return err
 	}
-	for i := range list {
-		m := &list[i]
-		heir, err := s.heirOf(ctx, m)
-		if err == nil && heir == "" {
-			err = s.Cancel(ctx, "server", m)
-		} else if err == nil {
-			err = s.giveTo(ctx, m, heir)
-		}
-		if err != nil {
-			s.logged(ctx, "hand a meeting over", err)
-		}
+	if heir == "" {
+		return unlessRefused(s.Cancel(ctx, "server", m))
 	}
-	return nil
+	return unlessRefused(s.giveTo(ctx, m, heir))
 }
 
 // heirOf is the most powerful of those who moderate a meeting's room, of its organisation; of several the first by name. Nobody inherits a personal room.

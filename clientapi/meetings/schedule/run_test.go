@@ -149,3 +149,33 @@ func TestAModeratorTakesOver(t *testing.T) {
 		t.Errorf("the audit log has %s", got)
 	}
 }
+
+func TestAnErasedOrganiserLeavesTheMeetingToOthers(t *testing.T) {
+	t.Parallel()
+	d, b := start(t, 1)
+	owner := d.Operator(t)
+	alice, bob := d.User(t, "alice"), d.User(t, "bob")
+	made := arrange(t, alice, time.Hour, object{"invitees": []any{object{"user_id": bob.ID, "role": "moderator"}, email("anna@example.com")}})
+	alone := arrange(t, alice, 2*time.Hour, object{"title": "Alone", "invitees": []any{email("clara@example.com")}})
+	b.messages(t)
+	bob.MustJoin(t, made.Get("room_id").String())
+	owner.MustDo(t, http.MethodDelete, admin+"users/"+alice.ID, nil)
+	told := map[string]string{}
+	eventually(t, "everybody is told", func() bool {
+		for _, m := range b.messages(t) {
+			told[m.Get("address").String()] = m.Get("kind").String()
+		}
+		return len(told) == 2
+	})
+	if told["anna@example.com"] != "invitation" || told["clara@example.com"] != "cancellation" {
+		t.Errorf("people are told %v", told)
+	}
+	if got := bob.MustDo(t, http.MethodGet, all+"/"+made.Get("meeting_id").String(), nil); got.Get("organiser").String() != bob.ID || got.Get("invitees.#").Int() != 2 {
+		t.Errorf("the meeting is %s", got)
+	}
+	eventually(t, "the other one is gone", func() bool {
+		var n int
+		err := database(t, d).QueryRow(`SELECT count(*) FROM meetings WHERE meeting_id = $1 OR organiser = $2`, alone.Get("meeting_id").String(), alice.ID).Scan(&n)
+		return err == nil && n == 0
+	})
+}

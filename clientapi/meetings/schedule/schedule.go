@@ -31,7 +31,7 @@ import (
 	"github.com/roomline/roomline/roomserver"
 )
 
-// Config of a Server. Everything up to MayInvite is required.
+// Config of a Server. Everything up to SetLobby is required.
 type Config struct {
 	Store       *store.Store
 	Rooms       *roomserver.Server
@@ -45,6 +45,9 @@ type Config struct {
 	Key []byte
 	// MayInvite refuses users whom the requester can't invite: M_NOT_FOUND for whom the requester may not know of.
 	MayInvite func(ctx context.Context, who *httpapi.Requester, users []matrix.UserID) error
+
+	// SetLobby says in a room who waits, in the name of somebody who leads meetings there.
+	SetLobby func(ctx context.Context, room roomserver.Info, user matrix.UserID, actor, who string) error
 
 	// RoomVersion is that of new rooms; the default one if empty.
 	RoomVersion string
@@ -61,7 +64,7 @@ type Server struct{ cfg Config }
 func New(cfg Config) (*Server, error) {
 	for name, missing := range map[string]bool{
 		"Store": cfg.Store == nil, "Rooms": cfg.Rooms == nil, "Invitations": cfg.Invitations == nil, "Meetings": cfg.Meetings == nil, "Clock": cfg.Clock == nil,
-		"Log": cfg.Log == nil, "ServerName": cfg.ServerName == "", "Key": len(cfg.Key) == 0, "MayInvite": cfg.MayInvite == nil,
+		"Log": cfg.Log == nil, "ServerName": cfg.ServerName == "", "Key": len(cfg.Key) == 0, "MayInvite": cfg.MayInvite == nil, "SetLobby": cfg.SetLobby == nil,
 	} {
 		if missing {
 			return nil, errors.New("schedule: Config." + name + " is missing")

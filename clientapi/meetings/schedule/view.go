@@ -130,8 +130,8 @@ func (s *Server) answer(ctx context.Context, who *httpapi.Requester, m *store.Me
 		return a, err
 	}
 	a.Encrypted, a.Lobby = &encrypted, st.Lobby
-	if may && m.LinkID != "" && m.CancelledTS == 0 {
-		a.Link = s.cfg.Invitations.LinkOf(s.secretOf(m))
+	if may {
+		a.Link = s.Link(m)
 	}
 	mine, err := s.cfg.Store.GetInviteeOf(ctx, m.ID, who.User)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
@@ -140,6 +140,14 @@ func (s *Server) answer(ctx context.Context, who *httpapi.Requester, m *store.Me
 	a.Answer = mine.Answer
 	a.Invitees, err = s.invitees(ctx, who, m, may)
 	return a, err
+}
+
+// Link is a meeting's link to pass on, or empty.
+func (s *Server) Link(m *store.Meeting) string {
+	if m.LinkID == "" || m.CancelledTS != 0 {
+		return ""
+	}
+	return s.cfg.Invitations.LinkOf(s.secretOf(m))
 }
 
 // invitees are those whom the requester may know of: who may change the meeting knows all, with their addresses; members know of each other, and of

@@ -62,7 +62,7 @@ check: ## gofmt, go vet, staticcheck, import directions, references to the speci
 	$(GO) test ./internal/archtest ./config
 
 .PHONY: bench
-bench: postgresql slapd build bin/minio ## measure, and print each figure beside its yardstick from the same run
+bench: postgresql slapd chromium build bin/minio tests/guest/node_modules ## measure, and print each figure beside its yardstick from the same run
 	$(GO) run ./tests/bench -roomline bin/roomline
 
 .PHONY: fuzz

@@ -79,6 +79,7 @@ var rows = []row{
 	{"redeem 2,400 invitations", (*bench).redeem},
 	{"tokens for calls", (*bench).minting},
 	{"20 calls at once", (*bench).manyCalls},
+	{"link opened to first picture", (*bench).firstFrame},
 	{"ready after start", (*bench).startUp},
 	{"memory and CPU while idle", (*bench).idle},
 	{"upload, 1 MiB, one stream", func(b *bench) ([]figure, error) { return b.uploads(1<<20, 1) }},

@@ -78,6 +78,8 @@ export async function inLanguages(page, name, some = languages) {
 export class Browser {
     /** @type {string[]} */
     offences = [];
+    /** What they complained about, to be read after a failure. @type {string[]} */
+    errors = [];
 
     /** Besides the server, pages may ask the origins also. */
     static async launch({ also = [] } = {}) {
@@ -108,11 +110,13 @@ export class Browser {
         page.on("pageerror", (error) => this.offences.push(`page error: ${error.stack ?? error}`));
         page.on("console", (message) => {
             if (/Content.Security.Policy/i.test(message.text())) this.offences.push(message.text());
+            else if (message.type() === "error") this.errors.push(message.text().slice(0, 500));
         });
         page.on("request", (request) => {
             const url = new URL(request.url());
             if (!["data:", "blob:"].includes(url.protocol) && !this.allowed.includes(url.origin)) this.offences.push(`asked ${url.origin}`);
-            if (/access_token/.test(url.search)) this.offences.push(`a token in an address: ${url.pathname}`);
+            // LiveKit is given its tokens so; they are good for a minute, and for one meeting.
+            if (/access_token/.test(url.search) && url.origin === homeserver) this.offences.push(`a token in an address: ${url.pathname}`);
         });
     }
 
@@ -128,6 +132,7 @@ export class Browser {
             await picture(page, `failed-${i}`).catch(() => {});
         }
         for (const offence of this.offences) console.log("offence:", offence);
+        for (const error of this.errors.splice(0).slice(-20)) console.log("error:", error);
     }
 
     close() {

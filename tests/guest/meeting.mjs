@@ -204,3 +204,211 @@ test("a member and a guest meet by link", async () => {
     await id(guest, "meeting-rejoin").click();
     await moves(guest, others, "the guest, who came back");
 });
+
+test("what goes wrong is said in words, and mends itself", async () => {
+    const room = await makeRoom(alice, "Standup");
+    await api("POST", `/_matrix/client/v3/rooms/${encodeURIComponent(room)}/invite`, { user_id: bob.id }, alice.token);
+    await api("POST", `/_matrix/client/v3/rooms/${encodeURIComponent(room)}/join`, {}, bob.token);
+    const first = await open(wide), second = await open(phone);
+    await asMember(first, alice, "Standup");
+    await signIn(second, bob);
+    await join(first);
+    await sees(second, "Alice Martin is calling in “Standup”"); // there are two in the room
+    await sees(second, "Meeting");
+    await accessible(second, "somebody rings");
+    await picture(second, "meeting-ring-phone");
+    await second.getByRole("button", { name: "Answer" }).click();
+    await second.waitForSelector(".rl-room textarea");
+    await join(second);
+    await moves(first, others, "the first");
+    await moves(second, others, "the second");
+
+    // The network is cut.
+    await second.context().setOffline(true);
+    await sees(second, "There is no network.");
+    await second.evaluate(() => void window.roomlineMeeting.simulateScenario("full-reconnect").catch(() => {}));
+    await picture(second, "meeting-offline-phone");
+    await second.context().setOffline(false);
+    await moves(second, others, "after the network came back");
+    await moves(first, others, "the other, after the network came back");
+
+    // The SFU is gone: it is said, chat goes on, and both come back.
+    await control("kill");
+    for (const page of [first, second]) await id(page, "meeting-lost").waitFor();
+    await accessible(first, "the SFU is away");
+    await accessible(second, "the SFU is away, on a phone");
+    await picture(first, "meeting-lost");
+    await picture(second, "meeting-lost-phone");
+    await id(first, "meeting-chat").click();
+    await first.fill(".rl-room textarea", "Are you still there?");
+    await first.keyboard.press("Enter");
+    await second.locator("[data-testid=meeting-chat] .mt-count").waitFor();
+    await id(first, "meeting-chat").click();
+    await control("start");
+    for (const page of [first, second]) {
+        await moves(page, others, "after the SFU came back");
+        await hears(page, "after the SFU came back");
+    }
+    await eventually(() => memberships(room), (keys) => keys.length === 2, "a membership each after the SFU came back");
+
+    // Somebody is put out of the room: for them the meeting is over.
+    await api("POST", `/_matrix/client/v3/rooms/${encodeURIComponent(room)}/kick`, { user_id: bob.id }, alice.token);
+    await id(second, "meeting-over").waitFor();
+    assert.equal(await id(second, "meeting-over").getAttribute("data-how"), "removed");
+    await accessible(second, "somebody was removed");
+    await picture(second, "meeting-removed-phone");
+    await first.locator(others).waitFor({ state: "detached" });
+    await id(second, "meeting-back").click();
+    await second.waitForSelector(".rooms-search");
+});
+
+test("end-to-end encrypted: those with keys see each other, and one without keys does not", async () => {
+    const room = await makeRoom(alice, "Board", true);
+    const { link } = await invite(alice, room, { language: "fr" });
+    const member = await open(wide), guest = await open({ ...phone, locale: "fr-BE" });
+    await asMember(member, alice, "Board");
+    await join(member);
+    await comeIn(guest, link, "Anne Dubois");
+    await join(guest);
+    for (const [page, who] of [[member, "the member"], [guest, "the guest"]]) {
+        await moves(page, others, who);
+        await hears(page, who);
+    }
+    await picture(guest, "meeting-encrypted-phone");
+    assert.ok(await member.evaluate(() => [...window.roomlineMeeting.remoteParticipants.values()].every((one) => one.isEncrypted)));
+
+    // Who has a token but no keys: connected as somebody who says nothing to the others, so that nobody gives a key.
+    await api("POST", `/_matrix/client/v3/rooms/${encodeURIComponent(room)}/invite`, { user_id: bob.id }, alice.token);
+    await api("POST", `/_matrix/client/v3/rooms/${encodeURIComponent(room)}/join`, {}, bob.token);
+    const openid = await api("POST", `/_matrix/client/v3/user/${encodeURIComponent(bob.id)}/openid/request_token`, {}, bob.token);
+    const { device_id: device } = await api("GET", "/_matrix/client/v3/account/whoami", undefined, bob.token);
+    const ticket = await api("POST", "/_roomline/rtc/sfu/get", { room, openid_token: openid, device_id: device });
+    const { decoded, bytes } = await member.evaluate(async ({ url, jwt }) => {
+        const keyless = new window.roomlineMeeting.constructor({ adaptiveStream: false });
+        await keyless.connect(url, jwt);
+        await new Promise((resolve) => setTimeout(resolve, 4000));
+        let decoded = 0, bytes = 0;
+        for (const participant of keyless.remoteParticipants.values()) {
+            for (const { track } of participant.trackPublications.values()) {
+                for (const report of (await track?.getRTCStatsReport())?.values() ?? []) {
+                    if (report.type !== "inbound-rtp") continue;
+                    decoded += report.kind === "video" ? report.framesDecoded ?? 0 : 0;
+                    bytes += report.bytesReceived ?? 0;
+                }
+            }
+        }
+        await keyless.disconnect();
+        return { decoded, bytes };
+    }, ticket);
+    assert.ok(bytes > 10_000, `it received something: ${bytes} bytes`);
+    assert.equal(decoded, 0, "and could decode none of it");
+});
+
+test("devices that are refused, or not there, are said in words, and one joins all the same", async () => {
+    const room = await makeRoom(alice, "Without devices");
+    const page = await open({ ...phone, permissions: [] });
+    await page.addInitScript(() => {
+        const ask = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+        navigator.mediaDevices.getUserMedia = (wanted) => {
+            if (wanted.audio) return Promise.reject(new DOMException("no", "NotAllowedError"));
+            if (window.camera !== true) return Promise.reject(new DOMException("none", "NotFoundError"));
+            return ask(wanted);
+        };
+    });
+    await asMember(page, alice, "Without devices");
+    await id(page, "meeting-open").click();
+    await sees(page, "This page may not use the microphone.");
+    await sees(page, "No camera was found.");
+    await accessible(page, "no devices");
+    await fits(page, "no devices");
+    await picture(page, "meeting-no-devices-phone");
+    await id(page, "meeting-join").click();
+    await id(page, "meeting-stage").waitFor();
+    await page.locator(".mt-muted").waitFor();
+    await picture(page, "meeting-no-devices-in-phone");
+    assert.equal((await eventually(() => memberships(room), (keys) => keys.length === 1)).length, 1);
+});
+
+test("every screen in every language", async () => {
+    await makeRoom(alice, "Languages");
+    for (const locale of ["fr-BE", "nl-BE", "de-AT"]) {
+        const page = await open({ ...phone, locale });
+        await asMember(page, alice, "Languages");
+        await id(page, "meeting-open").click();
+        await id(page, "meeting-check").waitFor();
+        await fits(page, `the check, ${locale}`);
+        await picture(page, `meeting-check-${locale}`);
+        await id(page, "meeting-join").click();
+        await id(page, "meeting-stage").waitFor();
+        await id(page, "meeting-more").click();
+        await fits(page, `the menu, ${locale}`);
+        await accessible(page, `the menu, ${locale}`);
+        assert.doesNotMatch(await page.innerText("body"), /\{\w+\}|undefined|NaN/, locale);
+        await picture(page, `meeting-more-${locale}`);
+        await page.keyboard.press("Escape");
+        await id(page, "meeting-leave").click();
+        await page.locator("[data-testid=meeting-over], [data-testid=meeting-leave-now]").first().waitFor();
+        await picture(page, `meeting-left-${locale}`);
+        await page.context().close();
+    }
+});
+
+test("a moderator lets somebody in, mutes, records, and ends the meeting", async () => {
+    const room = await makeRoom(alice, "Town hall");
+    const { link } = await invite(alice, room, { language: "en" });
+    await api("POST", `/_roomline/client/v1/rooms/${encodeURIComponent(room)}/meeting/lobby`, { who: "guests" }, alice.token);
+    const member = await open(wide), guest = await open(phone);
+    await asMember(member, alice, "Town hall");
+    await join(member);
+    await guest.goto(link);
+    await guest.fill("input[autocomplete=name]", "Carla Rossi");
+    await guest.click("button[type=submit]");
+    await id(guest, "meeting-waiting").waitFor();
+    await heading(guest, "Please wait");
+    await inLanguages(guest, "meeting-waiting", ["fr", "en"]);
+    await member.locator("[data-testid=meeting-people] .mt-count").waitFor();
+    await id(member, "meeting-people").click();
+    await sees(member, "1 person waits to be let in");
+    await accessible(member, "somebody waits");
+    await picture(member, "meeting-people-waiting");
+    await member.getByRole("button", { name: /^Let in: Carla/ }).click();
+    await join(guest);
+    await moves(guest, others, "a guest who was let in");
+
+    const row = member.locator("[data-testid=meeting-people-list] li", { hasText: "Carla" }).first();
+    await row.getByRole("button", { name: /^More for/ }).click();
+    await accessible(member, "what a moderator may do");
+    await picture(member, "meeting-moderate");
+    await member.getByRole("button", { name: "Mute", exact: true }).click();
+    await sees(guest, "A moderator muted you.");
+    await picture(guest, "meeting-muted-phone");
+    assert.equal(await id(guest, "meeting-microphone").getAttribute("aria-pressed"), "false");
+
+    // What the server says of a recording.
+    const recording = (state) => api("PUT", `/_matrix/client/v3/rooms/${encodeURIComponent(room)}/state/org.roomline.recording`,
+        { state, recording_id: "r1", by: alice.id, recorder: "egress" }, alice.token);
+    await recording("recording");
+    await guest.getByRole("dialog").waitFor();
+    await accessible(guest, "the question before recording");
+    await picture(guest, "meeting-consent-phone");
+    await id(guest, "consent-yes").click();
+    await id(guest, "meeting-recording").waitFor();
+    await id(member, "consent-yes").click();
+    await picture(member, "meeting-recording");
+    await recording("stopped");
+    await id(guest, "meeting-recording").waitFor({ state: "detached" });
+
+    await id(member, "meeting-leave").click();
+    await accessible(member, "leave or end");
+    await picture(member, "meeting-end");
+    await member.getByRole("button", { name: "End for everybody" }).click();
+    for (const page of [member, guest]) {
+        await id(page, "meeting-over").waitFor();
+        assert.equal(await id(page, "meeting-over").getAttribute("data-how"), "ended");
+    }
+    await accessible(guest, "a meeting that was ended");
+    await picture(guest, "meeting-ended-phone");
+    await picture(member, "meeting-ended");
+    await id(guest, "meeting-back").click();
+    await guest.waitForSelector(".rl-room textarea");
+});

@@ -5,6 +5,7 @@ import type { Running } from "./client.ts";
 import { useTranslation } from "./i18n/index.tsx";
 import type { EndedHow } from "./invitation/Problems.tsx";
 import { InviteDialog } from "./member/InviteDialog.tsx";
+import { Ringing } from "./member/Ringing.tsx";
 import { Rooms } from "./member/Rooms.tsx";
 import { Icon } from "./parts/Icon.tsx";
 import { Lobby } from "./room/Lobby.tsx";
@@ -78,21 +79,24 @@ function RoomsAndRoom({ client, session, onSignOut }: { readonly client: MatrixC
     const me = client.getUserId()!;
     const narrow = useNarrow();
     return (
-        <div className={roomId ? "member open" : "member"}>
-            <div className="member-list" role={narrow && !roomId ? "main" : undefined}>
-                <Rooms client={client} open={roomId} onOpen={open} onSignOut={onSignOut} />
+        <>
+            <div className={roomId ? "member open" : "member"}>
+                <div className="member-list" role={narrow && !roomId ? "main" : undefined}>
+                    <Rooms client={client} open={roomId} onOpen={open} onSignOut={onSignOut} />
+                </div>
+                <div className="member-room">
+                    {roomId
+                        ? (
+                            <RoomView key={roomId} client={client} session={session} roomId={roomId} organisation={session.guest?.organisation} onBack={narrow ? close : undefined}
+                                onInvite={!session.guest && client.getRoom(roomId)?.canInvite(me) ? () => setInviting(true) : undefined}
+                                onEnded={close} onSignOut={onSignOut} />
+                        )
+                        : <main className="member-empty"><p className="muted">{t("rooms.choose")}</p></main>}
+                </div>
+                {inviting && roomId && <InviteDialog client={client} roomId={roomId} onClose={() => setInviting(false)} />}
             </div>
-            <div className="member-room">
-                {roomId
-                    ? (
-                        <RoomView key={roomId} client={client} session={session} roomId={roomId} organisation={session.guest?.organisation} onBack={narrow ? close : undefined}
-                            onInvite={!session.guest && client.getRoom(roomId)?.canInvite(me) ? () => setInviting(true) : undefined}
-                            onEnded={close} onSignOut={onSignOut} />
-                    )
-                    : <main className="member-empty"><p className="muted">{t("rooms.choose")}</p></main>}
-            </div>
-            {inviting && roomId && <InviteDialog client={client} roomId={roomId} onClose={() => setInviting(false)} />}
-        </div>
+            <Ringing client={client} onOpen={open} />
+        </>
     );
 }
 

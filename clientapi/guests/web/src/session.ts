@@ -10,6 +10,8 @@ export interface GuestSession {
     readonly role?: "participant" | "observer";
     /** Whether the room is encrypted, as far as is known. */
     readonly encrypted?: boolean;
+    /** Came for a meeting, and has not been shown it yet. */
+    readonly meeting?: boolean;
     /** Not in the room yet: somebody has to let the guest in. */
     readonly waiting?: boolean;
     readonly organisation?: Organisation;

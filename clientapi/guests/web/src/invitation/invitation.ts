@@ -111,7 +111,7 @@ export async function redeem(link: Link, invitation: Invitation, name: string, l
     const session: Session = {
         userId: answer.user_id, deviceId: answer.device_id, accessToken: answer.access_token,
         guest: {
-            roomId: answer.room_id, invitation: await fingerprint(link.secret), expiresTs: answer.expires_ts || undefined, role: answer.role, waiting: answer.waiting, encrypted: invitation.encrypted,
+            roomId: answer.room_id, invitation: await fingerprint(link.secret), expiresTs: answer.expires_ts || undefined, role: answer.role, waiting: answer.waiting, meeting: invitation.meeting !== undefined, encrypted: invitation.encrypted,
             organisation: invitation.organisation, roomName: invitation.room,
         },
     };

@@ -57,12 +57,14 @@ export interface Person {
 export type Notice = { readonly id: number } & (
     | { readonly what: "muted" | "camera.stopped" | "share.stopped" | "share.refused" | "reaction.failed" | "devices.failed" | "microphone.failed" | "camera.failed" }
     | { readonly what: "joined" | "left" | "hand"; readonly who: string }
+    | { readonly what: "ending"; readonly ts: number }
 );
 
 export interface Snapshot {
     readonly phase: Phase;
     /** The connection is being mended, and media stand still for the moment. */
     readonly mending: boolean;
+    readonly offline: boolean;
     readonly people: readonly Person[];
     readonly microphone: boolean;
     readonly camera: boolean;
@@ -80,6 +82,9 @@ export interface Snapshot {
 
 type NoticeOf = Notice extends infer N ? N extends unknown ? Omit<N, "id"> : never : never;
 
+/** Whoever sets it, in their own browser, finds the media of their meeting in the console. */
+const debugKey = "roomline.meeting.debug";
+const serverTopic = "org.roomline.meeting";
 const leaveKey = "roomline.meeting.leave";
 const delays = [500, 1000, 2000, 3000, 5000]; // ms, between attempts; the last one goes on
 const mendFor = 12_000; // ms that LiveKit's own mending gets, with the token that it has
@@ -108,6 +113,7 @@ export class Meeting {
     private readonly hands: Hands;
     private readonly stopWatching: () => void;
     private session?: MatrixRTCSession;
+    private parting?: Promise<void>;
     private memberships: readonly CallMembership[] = [];
     private wanted: { microphone: boolean; camera: boolean };
     private tracks: readonly LocalTrack[];
@@ -153,7 +159,9 @@ export class Meeting {
             this.changed();
         });
         room.on(RoomStateEvent.Members, this.changed);
-        if (localStorage.getItem("roomline.meeting.debug")) (window as { roomlineMeeting?: MediaRoom }).roomlineMeeting = this.media;
+        addEventListener("offline", this.changed);
+        addEventListener("online", this.online);
+        if (localStorage.getItem(debugKey)) (window as { roomlineMeeting?: MediaRoom }).roomlineMeeting = this.media;
         void this.connect();
     }
 
@@ -180,7 +188,7 @@ export class Meeting {
     private look(): Snapshot {
         const { localParticipant } = this.media;
         return {
-            phase: this.phase, mending: this.mending, people: this.people(), since: this.since, encrypted: this.encrypted, notice: this.notice, speaker: this.speaker,
+            phase: this.phase, mending: this.mending, offline: !navigator.onLine, people: this.people(), since: this.since, encrypted: this.encrypted, notice: this.notice, speaker: this.speaker,
             microphone: this.phase.is === "in" ? localParticipant.isMicrophoneEnabled : this.wanted.microphone,
             camera: this.phase.is === "in" ? localParticipant.isCameraEnabled : this.wanted.camera,
             sharing: localParticipant.isScreenShareEnabled,
@@ -299,13 +307,18 @@ export class Meeting {
             return this.end("refused", String(error.body["org.roomline.reason"] ?? error.code));
         }
         const why = !navigator.onLine ? "network" : error instanceof Refused ? "service" : "media";
-        void this.partWith();
+        this.partWith();
         this.show({ is: "lost", why });
         const delay = error instanceof Refused && error.retryAfter > 0 ? Math.min(error.retryAfter * 1000, 5000) : delays[Math.min(this.failures, delays.length - 1)]!;
         this.failures++;
         clearTimeout(this.retry);
         this.retry = setTimeout(() => void this.connect(), delay);
     }
+
+    private online = (): void => {
+        this.changed();
+        this.retryNow();
+    };
 
     /** Tries at once what would be tried later. */
     retryNow = (): void => {
@@ -316,7 +329,8 @@ export class Meeting {
 
     /** Says to the room that this device is in the call, and goes on saying so until it leaves. */
     private async takePart(transport: Transport): Promise<void> {
-        if (this.session?.isJoined()) return;
+        await this.parting; // what leaves must not come after what joins
+        if (this.session?.isJoined() || this.phase.is === "over") return;
         const old = sessionStorage.getItem(leaveKey); // of this tab before it was reloaded
         sessionStorage.removeItem(leaveKey);
         if (old) await this.client._unstable_updateDelayedEvent(old, UpdateDelayedEventAction.Cancel).catch(() => {});
@@ -327,7 +341,7 @@ export class Meeting {
         session.on(MatrixRTCSessionEvent.MembershipManagerError, (error) => {
             console.error(error);
             if (this.session !== session) return;
-            void this.partWith();
+            this.partWith();
             setTimeout(() => this.phase.is === "in" && void this.takePart(transport), 3000);
         });
         session.joinRoomSession([{ ...transport, livekit_alias: this.room.roomId }], undefined, {
@@ -338,14 +352,17 @@ export class Meeting {
         });
     }
 
-    private async partWith(): Promise<void> {
+    private partWith(): void {
         const session = this.session;
         this.session = undefined;
         if (!session) return;
-        await session.leaveRoomSession(5000).catch(() => {});
-        session.removeAllListeners();
-        await session.stop();
-        sessionStorage.removeItem(leaveKey);
+        const part = async () => {
+            await session.leaveRoomSession(5000).catch(() => {});
+            session.removeAllListeners();
+            await session.stop();
+            sessionStorage.removeItem(leaveKey);
+        };
+        this.parting = part();
     }
 
     private async publish(): Promise<void> {
@@ -401,6 +418,19 @@ export class Meeting {
         media.on(MediaEvent.SignalReconnecting, mend(true));
         media.on(MediaEvent.Reconnected, mend(false));
         media.on(MediaEvent.Disconnected, (reason) => this.disconnected(reason));
+        media.on(MediaEvent.DataReceived, (payload, participant, _kind, topic) => {
+            if (topic === serverTopic && !participant) this.told(payload); // of the server, and not of somebody in the meeting
+        });
+    }
+
+    /** What the server says to who is in the meeting: that it will soon have to end. */
+    private told(payload: Uint8Array): void {
+        try {
+            const { type, ends_ts: ts } = JSON.parse(new TextDecoder().decode(payload)) as { type?: unknown; ends_ts?: unknown };
+            if (type === "ending" && typeof ts === "number") this.say({ what: "ending", ts });
+        } catch (error) {
+            console.error(error);
+        }
     }
 
     /** A moderator's doing, for one did not do it oneself. */
@@ -427,7 +457,7 @@ export class Meeting {
             case DisconnectReason.DUPLICATE_IDENTITY: return this.end("device");
         }
         if (this.phase.is === "lost") return;
-        void this.partWith();
+        this.partWith();
         this.show({ is: "lost", why: navigator.onLine ? "media" : "network" });
         clearTimeout(this.retry);
         this.retry = setTimeout(() => void this.connect(), delays[0]);
@@ -497,7 +527,7 @@ export class Meeting {
         dropMeetingOfTab();
         for (const track of this.tracks) track.stop();
         void this.media.disconnect();
-        void this.partWith();
+        this.partWith();
         this.changed();
     }
 
@@ -507,6 +537,8 @@ export class Meeting {
         this.stopWatching();
         this.hands.stop();
         this.room.off(RoomStateEvent.Members, this.changed);
+        removeEventListener("offline", this.changed);
+        removeEventListener("online", this.online);
         this.listeners.clear();
         const { worker } = this;
         if (worker) setTimeout(() => worker.terminate(), 1000); // after the last frames

@@ -100,6 +100,7 @@ function Inside({ meeting, now, ...props }: RunningProps & { readonly now: Snaps
     const [pinned, setPinned] = useState<string>();
     const [dialog, setDialog] = useState<"devices" | "keyboard" | "leave">();
     const [failed, setFailed] = useState(0);
+    const [refused, setRefused] = useState(false);
     const stage = useRef<HTMLElement>(null);
     const { info, refresh } = useInfo(client, room);
     const recording = useRecording(room);
@@ -130,7 +131,7 @@ function Inside({ meeting, now, ...props }: RunningProps & { readonly now: Snaps
                         )}
                     </>
                 )}
-                <Notices notice={now.notice} recording={recording} failed={failed} />
+                <Notices notice={now.notice} recording={recording} failed={failed} refused={refused} />
                 <Controls meeting={meeting} now={now} observes={observes} panel={panel} unread={unread} waiting={waiting} onPanel={onPanel} onLeave={leave} more={(
                     <Menu label={t("more")} icon="more" className="mt-button" testid="meeting-more">
                         <More meeting={meeting} now={now} observes={observes} layout={layout} setLayout={setLayout} onPanel={onPanel} setDialog={setDialog} onInvite={onInvite}
@@ -143,7 +144,7 @@ function Inside({ meeting, now, ...props }: RunningProps & { readonly now: Snaps
             {dialog === "devices" && <Devices meeting={meeting} session={session} onClose={() => setDialog(undefined)} />}
             {dialog === "keyboard" && <Keyboard onClose={() => setDialog(undefined)} />}
             {dialog === "leave" && <LeaveOrEnd meeting={meeting} act={act} onClose={() => setDialog(undefined)} />}
-            <Consent room={room} recording={recording} act={act} onLeave={meeting.leave} />
+            <Consent room={room} recording={recording} act={act} onLeave={meeting.leave} onAnswer={(yes) => setRefused(!yes)} />
         </>
     );
 }
@@ -173,8 +174,9 @@ function Top({ room, now, recording, info }: { readonly room: Room; readonly now
 function Banners({ now, meeting, t }: { readonly now: Snapshot; readonly meeting: Meeting; readonly t: Say }) {
     return (
         <div role="status" className="mt-banners">
-            {now.mending && <p><span className="spinner" />{t("lost.mending")}</p>}
-            {now.silent && !now.mending && <p><Icon name="sound" />{t("silent")}<button type="button" className="button" onClick={meeting.hear}>{t("silent.hear")}</button></p>}
+            {now.offline && <p><span className="spinner" />{t("lost.network")}</p>}
+            {now.mending && !now.offline && <p><span className="spinner" />{t("lost.mending")}</p>}
+            {now.silent && !now.mending && !now.offline && <p><Icon name="sound" />{t("silent")}<button type="button" className="button" onClick={meeting.hear}>{t("silent.hear")}</button></p>}
         </div>
     );
 }
@@ -198,13 +200,16 @@ function Lost({ why, meeting, t }: { readonly why: "media" | "service" | "networ
 const shownFor = 5000; // ms
 
 /** What happened, in words, for a moment; and for screen readers. */
-function Notices({ notice, recording, failed }: { readonly notice?: Notice; readonly recording?: Recording; readonly failed: number }) {
+function Notices({ notice, recording, failed, refused }: { readonly notice?: Notice; readonly recording?: Recording; readonly failed: number; readonly refused: boolean }) {
     const t = useWords();
+    const { date } = useTranslation();
     const [text, setText] = useState("");
     const say = useRef((words: string) => setText(words));
     useEffect(() => {
         if (!notice) return;
-        say.current("who" in notice ? t(`notice.${notice.what}`, { who: notice.who }) : t(notice.what));
+        if ("who" in notice) say.current(t(`notice.${notice.what}`, { who: notice.who }));
+        else if (notice.what === "ending") say.current(t("ending", { time: date(notice.ts, { timeStyle: "short" }) }));
+        else say.current(t(notice.what));
         // eslint-disable-next-line react-hooks/exhaustive-deps
     }, [notice?.id]);
     const before = useRef(recording?.state);
@@ -218,6 +223,9 @@ function Notices({ notice, recording, failed }: { readonly notice?: Notice; read
     useEffect(() => {
         if (failed > 0) say.current(t("action.failed"));
     }, [failed, t]);
+    useEffect(() => {
+        if (refused) say.current(t("consent.refused"));
+    }, [refused, t]);
     useEffect(() => {
         if (!text) return;
         const timer = setTimeout(() => setText(""), shownFor);
@@ -339,8 +347,16 @@ function LeaveOrEnd({ meeting, act, onClose }: { readonly meeting: Meeting; act(
     );
 }
 
+interface ConsentProps {
+    readonly room: Room;
+    readonly recording?: Recording;
+    act(action: Action, body: object): Promise<void>;
+    onLeave(): void;
+    onAnswer(yes: boolean): void;
+}
+
 /** Asks each once for every recording. The server takes whoever has not agreed for somebody who has not. */
-function Consent({ room, recording, act, onLeave }: { readonly room: Room; readonly recording?: Recording; act(action: Action, body: object): Promise<void>; onLeave(): void }) {
+function Consent({ room, recording, act, onLeave, onAnswer }: ConsentProps) {
     const t = useWords();
     const key = recording && `roomline.recording/${room.roomId}/${recording.id}`;
     const [answered, setAnswered] = useState<string>();
@@ -349,6 +365,7 @@ function Consent({ room, recording, act, onLeave }: { readonly room: Room; reado
     const answer = (yes: boolean) => {
         sessionStorage.setItem(key, yes ? "yes" : "no");
         setAnswered(key);
+        onAnswer(yes);
         void act("recording/consent", { answer: yes ? "yes" : "no" });
     };
     return (

@@ -42,12 +42,12 @@ export function People({ room, people, info, may, act, onInvite, onClose }: Peop
                     <section className="mt-waiting" aria-label={t("people.waiting", { count: waiting.length })}>
                         <h3>{t("people.waiting", { count: waiting.length })}</h3>
                         <ul>
-                            {waiting.map(({ user_id: id, name }) => (
+                            {waiting.map(({ user_id: id, name }) => ({ id, name: (name || room.getMember(id)?.name || id).replace(/ \(guest\)$/, "") })).map(({ id, name }) => (
                                 <li key={id} className="mt-row">
                                     <MemberAvatar member={room.getMember(id)} id={id} size="normal" />
-                                    <span className="mt-row-words"><b>{name || room.getMember(id)?.name || id}</b></span>
-                                    <button type="button" className="icon-button" onClick={() => void act("deny", { user_id: id })} aria-label={`${t("moderate.deny")}: ${name || id}`} title={t("moderate.deny")}><Icon name="close" /></button>
-                                    <button type="button" className="button main mt-small" onClick={() => void act("admit", { user_id: id })} aria-label={`${t("moderate.admit")}: ${name || id}`}>{t("moderate.admit")}</button>
+                                    <span className="mt-row-words"><b>{name}</b></span>
+                                    <button type="button" className="icon-button" onClick={() => void act("deny", { user_id: id })} aria-label={`${t("moderate.deny")}: ${name}`} title={t("moderate.deny")}><Icon name="close" /></button>
+                                    <button type="button" className="button main mt-small" onClick={() => void act("admit", { user_id: id })} aria-label={`${t("moderate.admit")}: ${name}`}>{t("moderate.admit")}</button>
                                 </li>
                             ))}
                         </ul>

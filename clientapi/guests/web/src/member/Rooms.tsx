@@ -1,4 +1,5 @@
 import { ClientEvent, type MatrixClient, NotificationCountType, type Room, RoomEvent } from "matrix-js-sdk";
+import { MatrixRTCSessionManagerEvents } from "matrix-js-sdk/lib/matrixrtc/index.js";
 import { useEffect, useState } from "react";
 
 import { useTranslation } from "../i18n/index.tsx";
@@ -21,6 +22,7 @@ interface Listed {
     readonly ts: number;
     readonly last: string;
     readonly invitedBy?: string;
+    readonly meeting: boolean;
 }
 
 /** The rooms that one is in or invited to, the last written in first. */
@@ -72,6 +74,7 @@ function RoomButton({ room, current, onOpen }: { readonly room: Listed; readonly
             <span className="room-button-text">
                 <span className="room-button-line">
                     <span className="room-button-name">{room.name}</span>
+                    {room.meeting && <span className="tag good">{t("room.meet.call")}</span>}
                     {room.ts > 0 && <time className="muted small">{date(room.ts, today ? { timeStyle: "short" } : { day: "numeric", month: "short" })}</time>}
                 </span>
                 <span className="room-button-line">
@@ -140,12 +143,15 @@ function useRooms(client: MatrixClient): { rooms: readonly Listed[]; synced: boo
         for (const event of roomEvents) client.on(event, update);
         client.on(ClientEvent.Room, update);
         client.on(ClientEvent.Sync, update);
+        const meetings = [MatrixRTCSessionManagerEvents.SessionStarted, MatrixRTCSessionManagerEvents.SessionEnded] as const;
+        for (const event of meetings) client.matrixRTC.on(event, update);
         update();
         return () => {
             clearTimeout(timer);
             for (const event of roomEvents) client.off(event, update);
             client.off(ClientEvent.Room, update);
             client.off(ClientEvent.Sync, update);
+            for (const event of meetings) client.matrixRTC.off(event, update);
         };
     }, [client]);
     return { rooms, synced };
@@ -170,6 +176,7 @@ function listed(client: MatrixClient, room: Room): Listed {
         mentioned: room.getUnreadNotificationCount(NotificationCountType.Highlight) > 0,
         ts: last?.getTs() ?? 0,
         last: typeof body === "string" ? `${last!.sender?.name ?? last!.getSender()}: ${body.slice(0, 120)}` : "",
+        meeting: !invite && (client.matrixRTC.getActiveRoomSession(room)?.memberships.length ?? 0) > 0,
         invitedBy: invite ? room.getMember(inviter ?? "")?.name ?? inviter ?? "" : undefined,
     };
 }

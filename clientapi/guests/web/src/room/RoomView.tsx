@@ -7,7 +7,7 @@ import { EventStatus, MatrixEventEvent, RoomEvent, type MatrixClient, type Matri
 
 import { useTranslation } from "../i18n/index.tsx";
 import { meetingOfTab, useCall } from "../meeting/presence.ts";
-import { storePrefix, type Organisation, type Session } from "../session.ts";
+import { keepSession, storePrefix, type Organisation, type Session } from "../session.ts";
 import { Composer, replyRelation, type Mode } from "./composer.tsx";
 import { RoomContext, type RoomScope } from "./context.ts";
 import { DeleteDialog, HistoryDialog, LeaveDialog } from "./dialogs.tsx";
@@ -113,6 +113,7 @@ function OpenRoom({ client, session, room, onBack, onInvite, onEnded, onSignOut 
     const settings = useNotifySettings();
     const connected = useConnected(client);
     const meeting = useMeeting(client, room, observes);
+    useInvitedMeeting(session, meeting.call.possible, meeting.start);
     useEnd(room, me, meeting.open && !session.guest, onEnded); // a guest's session is over, a member sees the end of the meeting
     useResending(client, room, connected);
 
@@ -222,6 +223,19 @@ function OpenRoom({ client, session, room, onBack, onInvite, onEnded, onSignOut 
             {over?.kind === "leave" && <LeaveDialog close={() => setOver(undefined)} leave={() => client.leave(room.roomId)} />}
         </RoomContext>
     );
+}
+
+/** A guest whom somebody invited to a meeting is led to it, once. */
+function useInvitedMeeting(session: Session, possible: boolean, start: () => void) {
+    const led = useRef(false);
+    useEffect(() => {
+        const { guest } = session;
+        if (!guest?.meeting || !possible || led.current) return;
+        led.current = true;
+        keepSession({ ...session, guest: { ...guest, meeting: false } });
+        start();
+        // eslint-disable-next-line react-hooks/exhaustive-deps
+    }, [session, possible]);
 }
 
 type Panel = "chat" | "people";

@@ -329,9 +329,9 @@ test("devices that are refused, or not there, are said in words, and one joins a
     assert.equal((await eventually(() => memberships(room), (keys) => keys.length === 1)).length, 1);
 });
 
-test("every screen in every language", async () => {
+test("other languages fit a phone, too", async () => {
     await makeRoom(alice, "Languages");
-    for (const locale of ["fr-BE", "nl-BE", "de-AT"]) {
+    for (const locale of ["nl-BE", "de-AT"]) {
         const page = await open({ ...phone, locale });
         await asMember(page, alice, "Languages");
         await id(page, "meeting-open").click();

@@ -28,7 +28,7 @@ export const fr: MeetingTexts = {
     "check.preview": "Ce que les autres verront de vous",
     "check.recorded": "Cette réunion est enregistrée.",
     "check.start": "Démarrer la réunion",
-    "check.title": "Prêt pour la réunion ?",
+    "check.title": "Tout est prêt pour la réunion ?",
     "consent.agree": "J’accepte",
     "consent.asking": "{who} souhaite enregistrer cette réunion. Votre voix et votre image peuvent-elles être enregistrées ?",
     "consent.leave": "Quitter la réunion",

@@ -21,6 +21,7 @@ import { Menu } from "./menu.tsx";
 import { OverScreen } from "./over.tsx";
 import { People } from "./people.tsx";
 import { meetingOfTab } from "./presence.ts";
+import { proofOf } from "./sfu.ts";
 import { type Layout, Stage } from "./stage.tsx";
 import { Sounds } from "./tile.tsx";
 import { type Say, useWords } from "./words.ts";
@@ -56,6 +57,7 @@ export default function MeetingView(props: MeetingViewProps) {
         if (meetingOfTab() === room.roomId) start(loadChoices(session), []);
         return () => current.current?.close();
     }, [start, room, session]);
+    useEffect(() => void proofOf(client).catch(() => {}), [client]);
     const cancel = () => {
         setPanel(undefined);
         onClose();
@@ -116,7 +118,7 @@ function Inside({ meeting, now, ...props }: RunningProps & { readonly now: Snaps
     }, [client, room, refresh]);
     const onPanel = (wanted: Panel) => setPanel(panel === wanted ? undefined : wanted);
     useShortcuts(meeting, now, observes, onPanel);
-    const leave = () => (may("end") ? setDialog("leave") : meeting.leave());
+    const leave = () => (may("end") && now.people.length > 1 ? setDialog("leave") : meeting.leave());
     const waiting = info?.waiting?.length ?? 0;
     return (
         <>

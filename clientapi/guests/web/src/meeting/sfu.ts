@@ -1,6 +1,6 @@
 // What the page asks the server for, to be let into the SFU.
 
-import type { MatrixClient } from "matrix-js-sdk";
+import type { IOpenIDToken, MatrixClient } from "matrix-js-sdk";
 
 import { request } from "../api.ts";
 import type { Transport } from "./presence.ts";
@@ -16,6 +16,19 @@ export class Elsewhere extends Error {}
 /** The path below which our server does what an SFU's authorisation service does, and that of its way to the SFU's signalling. */
 const service = "/_roomline/rtc", signalling = "/_roomline/livekit";
 
+const proofs = new WeakMap<MatrixClient, { token: Promise<IOpenIDToken>; until: number }>();
+const proofFor = 10 * 60_000; // ms that one is used again; it is good for an hour
+
+/** A token that proves who one is. It is asked for while devices are checked, so that joining does not wait for it. */
+export function proofOf(client: MatrixClient): Promise<IOpenIDToken> {
+    const known = proofs.get(client);
+    if (known && known.until > Date.now()) return known.token;
+    const token = client.getOpenIdToken();
+    proofs.set(client, { token, until: Date.now() + proofFor });
+    token.catch(() => proofs.delete(client));
+    return token;
+}
+
 /**
  * A token for a room's call, good for a minute. Who asks proves by an OpenID token who they are.
  *
@@ -25,7 +38,7 @@ export async function askTicket(client: MatrixClient, roomId: string, ours: Tran
     if (used !== ours.livekit_service_url) throw new Elsewhere(used);
     // The service is this server, whatever name the page was opened with.
     const path = new URL(used).pathname.endsWith(service) ? service : used;
-    const openid = await client.getOpenIdToken();
+    const openid = await proofOf(client);
     const ticket = await request<Ticket>("POST", `${path}/sfu/get`, { room: roomId, openid_token: openid, device_id: client.getDeviceId() });
     return { ...ticket, url: ownAddress(ticket.url, location.origin) };
 }

@@ -26,7 +26,8 @@ import { useUploads } from "./uploads.ts";
 
 const EmojiPicker = lazy(() => import("./emojipicker.tsx"));
 const Viewer = lazy(() => import("./viewer.tsx"));
-const MeetingView = lazy(() => import("../meeting/meeting.tsx"));
+const loadMeeting = () => import("../meeting/meeting.tsx");
+const MeetingView = lazy(loadMeeting);
 
 export interface RoomViewProps {
     /** Started; the room may not have come by sync yet. Its crypto is there if a room of the session is encrypted. */
@@ -244,6 +245,10 @@ type Panel = "chat" | "people";
 function useMeeting(client: MatrixClient, room: Room, observes: boolean) {
     const call = useCall(client, room, observes);
     const [open, setOpen] = useState(() => meetingOfTab() === room.roomId);
+    const likely = call.possible && call.others.length > 0;
+    useEffect(() => {
+        if (likely) void loadMeeting().catch(() => {}); // before somebody presses the button
+    }, [likely]);
     const [panel, setPanel] = useState<Panel>();
     const [unread, setUnread] = useState(0);
     const unseen = open && panel !== "chat";

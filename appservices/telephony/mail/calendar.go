@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"fmt"
+	"strings"
 
 	"github.com/emersion/go-ical"
 
@@ -44,7 +45,7 @@ func (w *Writer) calendar(m *outbox.Message, l *letter, lang *words) (text []byt
 		}
 		set(ical.PropStatus, "CONFIRMED")
 		set(ical.PropTransparency, "OPAQUE")
-		set(ical.PropDescription, l.Lead+"\n\n"+l.Button+l.ColonEnd+"\n"+inv.Link)
+		set(ical.PropDescription, l.Lead+"\n\n"+l.Button+l.ColonEnd+"\n"+inv.Link+byPhone(lang, inv.Meeting.Phone))
 		set(ical.PropLocation, inv.Link)
 		calendar.Raw(event, ical.PropURL, inv.Link)
 		conference := calendar.Raw(event, "CONFERENCE", inv.Link)
@@ -63,6 +64,18 @@ func (w *Writer) calendar(m *outbox.Message, l *letter, lang *words) (text []byt
 		return nil, "", fmt.Errorf("write a calendar: %w", err)
 	}
 	return calendar.Fold(b.Bytes()), method, nil
+}
+
+// byPhone is what a calendar says of calling in.
+func byPhone(lang *words, numbers []outbox.DialIn) string {
+	if len(numbers) == 0 {
+		return ""
+	}
+	text := "\n\n" + lang.phone + strings.TrimRight(lang.colon, " ")
+	for _, n := range numbers {
+		text += "\n" + dialled(n)
+	}
+	return text + "\n" + lang.pin + lang.colon + grouped(numbers[0].PIN)
 }
 
 // people are the organizer, for whom we send, and the attendee.

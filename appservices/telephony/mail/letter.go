@@ -9,6 +9,8 @@ import (
 	text "text/template"
 	"time"
 
+	"github.com/nyaruka/phonenumbers"
+
 	"github.com/roomline/roomline/internal/outbox"
 )
 
@@ -122,6 +124,9 @@ func (l *letter) invitation(lang *words, m *outbox.Message, location *time.Locat
 			more = often + ", " + more
 		}
 		l.Rows = append(l.Rows, row{lang.when, strings.ToUpper(when[0][:1]) + when[0][1:], when[1:], more})
+		if m.Kind == outbox.Invitation {
+			l.phone(lang, meeting.Phone)
+		}
 		l.about(lang.subjectAbout, title, lang.brief(start))
 		if room == title {
 			room = ""
@@ -137,6 +142,37 @@ func (l *letter) invitation(lang *words, m *outbox.Message, location *time.Locat
 	l.add(lang.from, inviter)
 	l.add(lang.room, room)
 	return nil
+}
+
+// phone says how to call in: the numbers, and what to type.
+func (l *letter) phone(lang *words, numbers []outbox.DialIn) {
+	var lines []string
+	for _, n := range numbers {
+		lines = append(lines, dialled(n))
+	}
+	if len(lines) > 0 {
+		l.Rows = append(l.Rows, row{lang.phone, lines[0], lines[1:], lang.pin + lang.colon + grouped(numbers[0].PIN)})
+	}
+}
+
+// dialled is a number as people read it.
+func dialled(n outbox.DialIn) string {
+	text := n.Number
+	if parsed, err := phonenumbers.Parse(n.Number, ""); err == nil {
+		text = phonenumbers.Format(parsed, phonenumbers.INTERNATIONAL)
+	}
+	if n.Country != "" {
+		text += " (" + n.Country + ")"
+	}
+	return text
+}
+
+// grouped are digits in groups that one can read out: three, three, and the rest.
+func grouped(pin string) string {
+	if len(pin) < 7 {
+		return pin
+	}
+	return pin[:3] + " " + pin[3:6] + " " + pin[6:]
 }
 
 func (l *letter) add(label, value string) {

@@ -48,6 +48,7 @@ func newMeeting() *outbox.Meeting {
 	return &outbox.Meeting{
 		UID: "m7f3@chat.example.com", Title: "Budget 2027", Timezone: "Europe/Brussels",
 		StartTS: ts(start), EndTS: ts(start.Add(90 * time.Minute)), Recurrence: "FREQ=WEEKLY;INTERVAL=2;COUNT=6",
+		Phone: []outbox.DialIn{{Country: "BE", Number: "+3225550100", PIN: "1234567890"}, {Country: "FR", Number: "+33155501234", PIN: "1234567890"}},
 	}
 }
 
@@ -198,6 +199,31 @@ func check(t *testing.T, server *hstest.MailServer, kind, language string, m hst
 	for _, other := range languages {
 		if w := map[string]string{"en": "You ", "fr": "Vous ", "nl": "U hebt", "de": "Sie "}[other]; other != language && strings.Contains(m.Text, w) {
 			t.Errorf("%q in a mail in %s", w, language)
+		}
+	}
+}
+
+// TestMeetingsSayHowToCallIn: in the mail and in the calendar, with the addressee's own PIN, in each language; nothing of it in what takes a meeting back.
+func TestMeetingsSayHowToCallIn(t *testing.T) {
+	for language, label := range map[string]string{"en": "By phone", "fr": "Par téléphone", "nl": "Per telefoon", "de": "Per Telefon"} {
+		written, err := writer(t).Write(message("changed", language, "guest@example.org"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		unfolded := strings.ReplaceAll(written.Calendar, "\r\n ", "")
+		for name, text := range map[string]string{"the text": written.Text, "the page": written.HTML, "the calendar": unfolded} {
+			for _, want := range []string{label, "+32 2 555 01 00 (BE)", "+33 1 55 50 12 34 (FR)", "123 456 7890"} {
+				if !strings.Contains(strings.ReplaceAll(text, "&#43;", "+"), want) {
+					t.Errorf("%s: %s has no %q:\n%s", language, name, want, text)
+				}
+			}
+		}
+		written, err = writer(t).Write(message("cancellation", language, "guest@example.org"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(string(written.Text)+written.HTML+written.Calendar, "123 456 7890") {
+			t.Errorf("%s: a meeting that is cancelled has a PIN", language)
 		}
 	}
 }

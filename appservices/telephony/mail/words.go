@@ -36,6 +36,7 @@ type words struct {
 	sentBy            string
 	reminder          string // in calendars
 	join              string // label of the conference
+	phone, pin        string // labels of the numbers to call in by, and of what is typed then
 }
 
 // letterWords are what is different in each kind of mail.
@@ -103,7 +104,7 @@ var languages = map[string]*words{
 		ignoreInvitation: "If you do not know who invited you, you can ignore this mail. Nothing happens then.",
 		ignoreCode:       "If you did not ask for a code, you can ignore this mail. Nothing happens without the code.",
 		refuse:           "I do not want any more mails from here", sentBy: "This is an automatic mail, sent for", reminder: "The meeting is about to begin.",
-		join: "Join in the browser",
+		join: "Join in the browser", phone: "By phone", pin: "PIN",
 	},
 	"fr": {
 		calendarWords: calendarWords{
@@ -156,7 +157,7 @@ var languages = map[string]*words{
 		ignoreInvitation: "Si vous ne connaissez pas la personne qui vous invite, ignorez ce message\u00a0: il ne se passera rien.",
 		ignoreCode:       "Si vous n’avez pas demandé de code, ignorez ce message\u00a0: sans le code, il ne se passera rien.",
 		refuse:           "Je ne souhaite plus recevoir de tels messages", sentBy: "Message automatique envoyé pour", reminder: "La réunion va commencer.",
-		join: "Participer dans le navigateur",
+		join: "Participer dans le navigateur", phone: "Par téléphone", pin: "Code PIN",
 	},
 	"nl": {
 		calendarWords: calendarWords{
@@ -204,7 +205,7 @@ var languages = map[string]*words{
 		ignoreInvitation: "Kent u degene die u uitnodigt niet? Dan kunt u dit bericht negeren. Er gebeurt dan niets.",
 		ignoreCode:       "Hebt u geen code aangevraagd? Dan kunt u dit bericht negeren. Zonder de code gebeurt er niets.",
 		refuse:           "Ik wil geen berichten meer van deze afzender", sentBy: "Automatisch bericht, verstuurd voor", reminder: "De vergadering begint zo.",
-		join: "Deelnemen in de browser",
+		join: "Deelnemen in de browser", phone: "Per telefoon", pin: "Pincode",
 	},
 	"de": {
 		calendarWords: calendarWords{
@@ -258,6 +259,6 @@ var languages = map[string]*words{
 		ignoreInvitation: "Wenn Sie nicht wissen, wer Sie einlädt, können Sie diese E-Mail ignorieren. Dann geschieht nichts.",
 		ignoreCode:       "Wenn Sie keinen Code angefordert haben, können Sie diese E-Mail ignorieren. Ohne den Code geschieht nichts.",
 		refuse:           "Ich möchte keine solchen E-Mails mehr erhalten", sentBy: "Automatische E-Mail, versendet für", reminder: "Die Besprechung beginnt gleich.",
-		join: "Im Browser teilnehmen",
+		join: "Im Browser teilnehmen", phone: "Per Telefon", pin: "PIN",
 	},
 }

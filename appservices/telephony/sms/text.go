@@ -118,11 +118,23 @@ func render(m *outbox.Message, asWritten bool) (string, error) {
 			return "", errors.New("the link is none")
 		}
 		text := func(who string) string { return w.invitationText(m.Invitation, who) + link }
-		return shortest(text, m, asWritten), nil
+		return withPhone(shortest(text, m, asWritten), m.Invitation.Meeting), nil
 	case m.Kind == outbox.Cancellation && m.Invitation != nil:
 		return shortest(func(who string) string { return w.cancellationText(m.Invitation, who) }, m, asWritten), nil
 	}
 	return "", fmt.Errorf("a message of kind %q has nothing to say", m.Kind)
+}
+
+// withPhone adds how to call in, where that needs no further part.
+func withPhone(text string, m *outbox.Meeting) string {
+	if m == nil || len(m.Phone) == 0 {
+		return text
+	}
+	full := text + "\nTel. " + m.Phone[0].Number + " PIN " + m.Phone[0].PIN
+	if len(parts(full)) > len(parts(text)) {
+		return text
+	}
+	return full
 }
 
 func (w words) invitationText(i *outbox.InvitationText, who string) string {

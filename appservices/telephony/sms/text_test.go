@@ -35,6 +35,12 @@ func TestTexts(t *testing.T) {
 	t.Parallel()
 	meeting := invitation("de", "Zoë Ďurišová", "Proximus")
 	meeting.Invitation.Meeting = &outbox.Meeting{StartTS: 1796130000000, Timezone: "Europe/Brussels"} // 1 December 2026, 14:00 in Brussels
+	phoned := invitation("de", "Anna", "")
+	dials := *meeting.Invitation.Meeting
+	dials.Phone = []outbox.DialIn{{Country: "BE", Number: "+3225550100", PIN: "1234567890"}}
+	phoned.Invitation.Meeting = &dials
+	long := invitation("de", "Zoë Ďurišová", "Proximus")
+	long.Invitation.Meeting = &dials
 	cancelled := *meeting
 	cancelled.Kind, cancelled.Language = outbox.Cancellation, "fr"
 	withdrawn := invitation("nl", "Anna", "")
@@ -49,6 +55,8 @@ func TestTexts(t *testing.T) {
 		{invitation("xx", "", ""), "You are invited. Tap to join, no account needed:\nhttps://matrix.example.org/i#" + secret},
 		{invitation("fr", "Anna Vandenberghe-Debruyne", "Proximus"), "Invitation de Anna, Proximus. Touchez pour participer, sans compte :\nhttps://matrix.example.org/i#" + secret},
 		{meeting, "Besprechung am 01.12. 14:00 CET, Einladung von Zoe Durisova, Proximus. Tippen zum Teilnehmen:\nhttps://matrix.example.org/i#" + secret},
+		{phoned, "Besprechung am 01.12. 14:00 CET, Einladung von Anna. Tippen zum Teilnehmen:\nhttps://matrix.example.org/i#" + secret + "\nTel. +3225550100 PIN 1234567890"},
+		{long, "Besprechung am 01.12. 14:00 CET, Einladung von Zoe Durisova, Proximus. Tippen zum Teilnehmen:\nhttps://matrix.example.org/i#" + secret},
 		{&cancelled, "Annulée : la réunion du 01/12 14:00 CET, invitation de Zoe Durisova, Proximus."},
 		{withdrawn, "Een uitnodiging die u kreeg is ingetrokken."},
 		{code, "123456 is your code to join. Do not pass it on. Proximus\n\n@matrix.example.org #123456"},

@@ -80,6 +80,7 @@ var rows = []row{
 	{"tokens for calls", (*bench).minting},
 	{"20 calls at once", (*bench).manyCalls},
 	{"link opened to first picture", (*bench).firstFrame},
+	{"phone: answer to first audio", (*bench).firstAudio},
 	{"ready after start", (*bench).startUp},
 	{"memory and CPU while idle", (*bench).idle},
 	{"upload, 1 MiB, one stream", func(b *bench) ([]figure, error) { return b.uploads(1<<20, 1) }},

@@ -18,7 +18,7 @@ const leaseName = "recordings"
 // Run looks after recordings, until ctx ends: on one process, under a lease.
 func (s *Server) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
-		if err := s.learn(ctx); err != nil && !store.IsUnavailable(err) {
+		if err := s.learn(ctx); err != nil && ctx.Err() == nil && !store.IsUnavailable(err) {
 			s.cfg.Log.Warn("look which rooms are recorded", "err", err)
 		}
 		lease, ok, err := s.cfg.Store.TryLease(ctx, leaseName)

@@ -36,8 +36,8 @@ func wantLevels(t *testing.T, what string, level func(string) string) {
 // TestMembersMayCall has the events of calls in new rooms, in upgraded ones, and in an old one whose admin allows them.
 func TestMembersMayCall(t *testing.T) {
 	t.Parallel()
-	d := hstest.Start(t, hstest.Options{})
-	host, anna := d.User(t, "host"), d.User(t, "anna")
+	s := start(t, hstest.Options{})
+	host, anna := s.host, s.User(t, "anna")
 	announce := func(room string) string {
 		return hstest.Path("rooms", room, "state", callMember, "_"+anna.ID+"_"+anna.DeviceID+"_m.call")
 	}
@@ -66,6 +66,9 @@ func TestMembersMayCall(t *testing.T) {
 	anna.MustFail(t, 403, "M_FORBIDDEN", http.MethodPut, announce(room), membership)
 	host.MustSetState(t, room, "m.room.power_levels", "", map[string]any{"users": map[string]any{host.ID: 100}, "events": map[string]any{callMember: 0}})
 	anna.MustDo(t, http.MethodPut, announce(room), membership)
+	host.MustSetState(t, room, "m.room.power_levels", "", map[string]any{"users": map[string]any{host.ID: 100}, "events": map[string]any{"m.room.topic": 0}})
+	host.MustDo(t, http.MethodPost, "/_roomline/client/v1/rooms/"+room+"/meeting", map[string]any{})
+	wantLevels(t, "a room where somebody meets now", levels(t, host, room))
 }
 
 // TestRinging follows a call from the ring to its end, on phones and in sync on another process.

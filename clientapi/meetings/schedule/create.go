@@ -216,6 +216,12 @@ func (s *Server) meetNow(ctx context.Context, c *httpapi.Call, r *NowRequest) (a
 	if err != nil {
 		return nil, err
 	}
+	// In a room of before calls were for moderators. Whoever may not change that meets all the same.
+	if err := s.cfg.Rooms.AllowCalls(ctx, id, who.User); err != nil {
+		if _, refused := matrix.AsError(err); !refused {
+			return nil, err
+		}
+	}
 	m, there, err := s.MeetingOf(ctx, room.NID)
 	if err != nil {
 		return nil, err

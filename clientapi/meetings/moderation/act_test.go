@@ -3,6 +3,7 @@ package moderation_test
 import (
 	"context"
 	"net/http"
+	"slices"
 	"testing"
 
 	"github.com/livekit/protocol/livekit"
@@ -62,6 +63,9 @@ func TestModeratorsActOnTheMedia(t *testing.T) {
 
 	// What is stopped is gone, and may be shown again. Nothing else is touched.
 	do(moderator.User, "stop", object{"user_id": anna.ID, "source": "camera"})
+	if sources := participant(t, l, anna).Permission.CanPublishSources; !slices.Contains(sources, camera) {
+		t.Errorf("after the stop anna may send %v", sources)
+	}
 	bob.awaits(t, anna, camera, "")
 	do(moderator.User, "stop", object{"user_id": anna.ID, "source": "screen_share"})
 	bob.awaits(t, anna, screen, "")

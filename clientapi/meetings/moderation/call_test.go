@@ -95,14 +95,20 @@ func (c *caller) packets(from *caller, source livekit.TrackSource) int {
 	return c.heard[from.identity()+" "+source.String()]
 }
 
-// isMuted is what the media server says of what somebody sends.
-func isMuted(t *testing.T, l *hstest.LiveKitServer, c *caller, source livekit.TrackSource) bool {
+// participant is what the media server says of somebody.
+func participant(t *testing.T, l *hstest.LiveKitServer, c *caller) *livekit.ParticipantInfo {
 	t.Helper()
 	answer, err := lksdk.NewRoomServiceClient(l.URL, l.Key, l.Secret).GetParticipant(t.Context(), &livekit.RoomParticipantIdentity{Room: c.call.Name(), Identity: c.identity()})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, track := range answer.Tracks {
+	return answer
+}
+
+// isMuted is what the media server says of what somebody sends.
+func isMuted(t *testing.T, l *hstest.LiveKitServer, c *caller, source livekit.TrackSource) bool {
+	t.Helper()
+	for _, track := range participant(t, l, c).Tracks {
 		if track.Source == source {
 			return track.Muted
 		}

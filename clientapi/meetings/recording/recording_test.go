@@ -13,7 +13,7 @@ const services = `{"recording":"appservice","who_may_record":"moderators"}`
 // TestAServiceRecordsWithConsent: nobody is recorded who has not agreed, and the application service hears those who have, for as long as it records.
 func TestAServiceRecordsWithConsent(t *testing.T) {
 	t.Parallel()
-	s := start(t, 2, "anna", "bob", "late")
+	s := start(t, 2, "anna", "bob", "late", "early")
 	s.policy(t, services)
 	anna, bob, gast := s.call(t, s.people["anna"]), s.call(t, s.people["bob"]), s.call(t, s.guest(t))
 	anna.mustSpeak(t)
@@ -25,6 +25,7 @@ func TestAServiceRecordsWithConsent(t *testing.T) {
 	if r := s.recorder(t, asToken); r.Status != 403 {
 		t.Fatalf("a token before anything is recorded: %s", r)
 	}
+	early := s.token(t, s.people["early"])
 	started := s.host.MustDo(t, http.MethodPost, s.act("start"), object{"recorder": "scribe"})
 	if started.Get("state").String() != "asking" || s.state(t) != "asking" {
 		t.Fatalf("start: %s, and the room says %s", started, s.state(t))
@@ -89,6 +90,9 @@ func TestAServiceRecordsWithConsent(t *testing.T) {
 	until(t, "late may speak", late.may)
 	late.mustSpeak(t)
 	scribe.hears(t, late)
+	// A token from before there was a recording gives no more.
+	quick := callWith(t, s.people["early"], early.Get("url").String(), early.Get("jwt").String())
+	until(t, "an older token's rights are gone", func() bool { return !quick.may() })
 	// A consent can be taken back.
 	late.MustDo(t, http.MethodPost, s.act("consent"), object{"answer": "no"})
 	until(t, "late is not heard any more", func() bool { return !scribe.sees(late) })

@@ -184,12 +184,18 @@ type caller struct {
 	gone  bool
 }
 
+// token asks for a token as the user's client would.
+func (s *side) token(t *testing.T, u *hstest.User) gjson.Result {
+	t.Helper()
+	return u.MustDo(t, http.MethodPost, "/_matrix/client/v1/rtc/livekit/get_token", object{
+		"room_id": s.room, "slot_id": "m.call#ROOM", "member": object{"id": "m", "claimed_user_id": u.ID, "claimed_device_id": u.DeviceID},
+	})
+}
+
 // call joins the call of the room.
 func (s *side) call(t *testing.T, u *hstest.User) *caller {
 	t.Helper()
-	answer := u.MustDo(t, http.MethodPost, "/_matrix/client/v1/rtc/livekit/get_token", object{
-		"room_id": s.room, "slot_id": "m.call#ROOM", "member": object{"id": "m", "claimed_user_id": u.ID, "claimed_device_id": u.DeviceID},
-	})
+	answer := s.token(t, u)
 	return callWith(t, u, answer.Get("url").String(), answer.Get("jwt").String())
 }
 

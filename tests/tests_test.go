@@ -5,6 +5,7 @@
 //	carddav_test.go                   a program for address books keeps a folder and the server the same
 //	hydrogen_test.go                  two people use a whole web client in a browser
 //	kill_test.go, database_test.go    processes and the database die under load, an auditor compares (package auditor)
+//	calls_test.go                     clients that are in calls die, too
 //	order_test.go                     several processes write at once: one order, one state, one event a transaction
 //	input_test.go                     malformed requests to every endpoint
 //	newcomer_test.go                  the first steps of the README
@@ -19,9 +20,13 @@ import (
 	"time"
 
 	"github.com/roomline/roomline/internal/hstest"
+	"github.com/roomline/roomline/internal/hstest/caller"
 )
 
-func TestMain(m *testing.M) { hstest.Main(m) }
+func TestMain(m *testing.M) {
+	caller.Main()
+	hstest.Main(m)
+}
 
 // endurance reports whether there is time.
 func endurance() bool { return os.Getenv("ROOMLINE_ENDURANCE") == "1" }

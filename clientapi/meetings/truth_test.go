@@ -25,39 +25,6 @@ import (
 // lost is how long LiveKit itself takes to find that somebody is gone who did not say so, and more.
 const lost = 60 * time.Second
 
-// TestGhosts kills clients: those who are gone are not said to be in the call, those who came back are.
-func TestGhosts(t *testing.T) {
-	t.Parallel()
-	dep, _ := meeting(t, 2)
-	alice := dep.User(t, "alice")
-	room := alice.MustCreateRoom(t, map[string]any{"preset": "public_chat"})
-	users := dep.Users(t, "ghost", 10)
-	var callers []*caller.Process
-	for _, u := range users {
-		u.MustJoin(t, room)
-		callers = append(callers, caller.Start(t, dep, u, room))
-	}
-	for _, c := range callers {
-		c.Kill()
-	}
-	// The last one comes back by the same device.
-	back := caller.Enter(t, dep, users[9], room)
-	for _, u := range users[:9] {
-		eventually(t, u.ID+" is said to be in the call", lost, func() bool { return !caller.Said(t, alice, u, room) })
-	}
-	select {
-	case reason := <-back.Gone:
-		t.Errorf("who came back is out again: %s", reason)
-	case <-time.After(5 * time.Second):
-	}
-	if !caller.Said(t, alice, users[9], room) || present(t, dep, users[9]) != 1 {
-		t.Error("who came back is not said to be in the call")
-	}
-	if n := total(t, dep); n != 1 {
-		t.Errorf("%d are in the call, not 1", n)
-	}
-}
-
 // total is how many are in calls, as the database knows.
 func total(t *testing.T, dep *hstest.Deployment) (n int) {
 	t.Helper()

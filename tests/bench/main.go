@@ -78,6 +78,7 @@ var rows = []row{
 	{"invitation to mail handed over", (*bench).invitationsByMail},
 	{"redeem 2,400 invitations", (*bench).redeem},
 	{"tokens for calls", (*bench).minting},
+	{"people who are kicked out of calls", (*bench).kicking},
 	{"20 calls at once", (*bench).manyCalls},
 	{"link opened to first picture", (*bench).firstFrame},
 	{"phone: answer to first audio", (*bench).firstAudio},

@@ -1,0 +1,93 @@
+package tests
+
+import (
+	"database/sql"
+	"testing"
+	"time"
+
+	"github.com/roomline/roomline/internal/hstest"
+	"github.com/roomline/roomline/internal/hstest/caller"
+)
+
+// callersAtOnce are killed at the same time, and lost is how long LiveKit itself may take to find that they are gone.
+const (
+	callersAtOnce = 10
+	lost          = 90 * time.Second
+)
+
+// TestGhosts kills clients that are in a call, and processes of the server with them: who is gone is not said to be in the call, who came back is.
+func TestGhosts(t *testing.T) {
+	t.Parallel()
+	lk := hstest.LiveKit(t)
+	dep := hstest.Start(t, hstest.Options{Processes: 2, Configure: caller.Configure(lk)})
+	lk.WebhookTo(t, dep.BaseURL(0)+"/_roomline/livekit/webhook")
+	alice := dep.User(t, "alice")
+	room := alice.MustCreateRoom(t, map[string]any{"preset": "public_chat"})
+	users := dep.Users(t, "ghost", callersAtOnce)
+	for _, u := range users {
+		u.MustJoin(t, room)
+	}
+	cycles := times(callersAtOnce, 200)
+	ghosts := 0
+	for done := 0; done < cycles; done += callersAtOnce {
+		ghosts += killed(t, dep, alice, room, users, done/callersAtOnce%2 == 1)
+	}
+	t.Logf("%d ghosts in %d kill cycles", ghosts, cycles)
+	if ghosts > 0 {
+		t.Errorf("%d ghosts in %d kill cycles", ghosts, cycles)
+	}
+	// Who comes back by the same device stays.
+	caller.Start(t, dep, users[0], room).Kill()
+	back := caller.Enter(t, dep, users[0], room)
+	select {
+	case reason := <-back.Gone:
+		t.Errorf("who came back is out again: %s", reason)
+	case <-time.After(5 * time.Second):
+	}
+	if !caller.Said(t, alice, users[0], room) || inCalls(t, dep) != 1 {
+		t.Errorf("who came back is not said to be in the call, or %d are in it", inCalls(t, dep))
+	}
+}
+
+// killed kills callers, and a process of the server, and counts those who are still said to be in the call.
+func killed(t *testing.T, dep *hstest.Deployment, alice *hstest.User, room string, users []*hstest.User, process bool) (ghosts int) {
+	var callers []*caller.Process
+	for _, u := range users {
+		callers = append(callers, caller.Start(t, dep, u, room))
+	}
+	for _, c := range callers {
+		c.Kill()
+	}
+	if process {
+		dep.Kill9(t, 0)
+		dep.Restart(t, 0)
+	}
+	deadline := time.Now().Add(lost)
+	for _, u := range users {
+		for caller.Said(t, alice, u, room) {
+			if time.Now().After(deadline) {
+				ghosts++
+				break
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+	}
+	if n := inCalls(t, dep); n > 0 {
+		t.Errorf("%d are in calls whose clients were killed", n)
+	}
+	return ghosts
+}
+
+// inCalls is how many devices are in calls, as the database knows.
+func inCalls(t *testing.T, dep *hstest.Deployment) (n int) {
+	t.Helper()
+	db, err := sql.Open("postgres", dep.DSN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if err := db.QueryRow(`SELECT count(*) FROM rtc_participants WHERE joined_ts IS NOT NULL AND left_ts IS NULL`).Scan(&n); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}

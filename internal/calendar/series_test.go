@@ -152,3 +152,19 @@ func TestTimesThatTheClockNeverShows(t *testing.T) {
 		}
 	}
 }
+
+// TestZonesOfMeetingsFarAway ends: far away the data of zones has rules and no dates.
+func TestZonesOfMeetingsFarAway(t *testing.T) {
+	for _, zone := range []string{"Europe/Brussels", "America/New_York", "Australia/Lord_Howe", "Africa/Casablanca", "America/Santiago", "Asia/Kolkata", "UTC"} {
+		location, err := time.LoadLocation(zone)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for year := 2026; year < 2060; year++ {
+			c := calendar.Timezone(location, time.Date(year, 3, 25, 9, 0, 0, 0, location))
+			if len(c.Children) == 0 || len(c.Children) > 8 {
+				t.Fatalf("%s in %d has %d observances", zone, year, len(c.Children))
+			}
+		}
+	}
+}

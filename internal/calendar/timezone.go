@@ -64,13 +64,24 @@ func changesOf(location *time.Location, meeting time.Time) []change {
 // following are the changes from one on.
 func following(at, meeting time.Time) []change {
 	var all []change
-	for last := meeting.AddDate(limits.ZoneYears, 0, 0); !at.IsZero() && at.Before(last); _, at = at.ZoneBounds() {
+	for last := meeting.AddDate(limits.ZoneYears, 0, 0); !at.IsZero() && at.Before(last); at = boundAfter(at) {
 		// Where the data has no more dates and a rule goes on, there is a bound and no change.
 		if c := changeAt(at); c.from != c.to || c.name != at.Add(-time.Nanosecond).Format("MST") {
 			all = append(all, c)
 		}
 	}
 	return all
+}
+
+// boundAfter is the next bound of a zone, zero if there is none.
+//
+// Interop: on the last day of leap years after the data's last date, ZoneBounds gives the moment that it is asked about.
+func boundAfter(at time.Time) time.Time {
+	_, end := at.ZoneBounds()
+	if !end.IsZero() && !end.After(at) {
+		return at.Add(24 * time.Hour)
+	}
+	return end
 }
 
 func changeAt(at time.Time) change {

@@ -103,7 +103,8 @@ func exec(t *testing.T, d *hstest.Deployment, statement string, args ...any) {
 
 func eventually(t *testing.T, what string, holds func() bool) {
 	t.Helper()
-	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+	// What a process that was killed had begun is begun anew after half a minute.
+	for end := time.Now().Add(90 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		if holds() {
 			return
 		}

@@ -69,6 +69,8 @@ type Server struct {
 	users map[matrix.UserID]*user
 	// dirty has the users whose presence has to be looked at, and from when on.
 	dirty map[matrix.UserID]time.Time
+	// later has users who came into a call, or left one, lately: what is known of calls comes a little after what clients say.
+	later map[matrix.UserID]time.Time
 	// asked has those of them who asked for their change, so that it does not wait, and by which device.
 	asked map[matrix.UserID]matrix.DeviceID
 }
@@ -107,6 +109,7 @@ func New(cfg Config) *Server {
 		users: make(map[matrix.UserID]*user),
 		dirty: make(map[matrix.UserID]time.Time),
 		asked: make(map[matrix.UserID]matrix.DeviceID),
+		later: make(map[matrix.UserID]time.Time),
 	}
 	if !cfg.Disabled {
 		cfg.Journal.Observe(s.observe)
@@ -224,11 +227,55 @@ func (s *Server) save(id matrix.UserID, d *device) {
 // look has the user's presence computed at the next tick.
 func (s *Server) look(id matrix.UserID) { s.dirty[id] = time.Time{} }
 
-// observe looks again at users who are here when another process said less of them.
+// inCall are the types of events that say who is in a call.
+var inCall = map[string]bool{"org.matrix.msc3401.call.member": true, "m.rtc.member": true, "org.matrix.msc4143.rtc.member": true}
+
+// onPhone is how soon a user is looked at again who came into a call, or left one, and talking how often as long as the call is on.
+const (
+	onPhone = 5 * time.Second
+	talking = 30 * time.Second
+)
+
+// OnPhone has a user's presence looked at who may be on the phone now, or not any more: what changes by that is told at once.
+func (s *Server) OnPhone(id matrix.UserID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.onPhone(id)
+}
+
+func (s *Server) onPhone(id matrix.UserID) {
+	if s.cfg.Disabled {
+		return
+	}
+	s.look(id)
+	if _, asked := s.asked[id]; !asked {
+		s.asked[id] = ""
+	}
+	s.later[id] = s.cfg.Clock.Now().Add(onPhone)
+}
+
+// lookLater looks at those in calls whose time has come.
+func (s *Server) lookLater() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.cfg.Clock.Now()
+	for id, at := range s.later {
+		if now.Before(at) {
+			continue
+		}
+		s.onPhone(id)
+		delete(s.later, id)
+	}
+}
+
+// observe looks again at users who are here when another process said less of them, and at those who come into calls or leave them.
 func (s *Server) observe(entries []journal.Entry, lost bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, e := range entries {
+		if e.Event != nil && inCall[e.Event.Type] {
+			s.onPhone(e.Event.Sender)
+		}
 		if e.Update == nil || e.Update.Kind != store.KindPresence {
 			continue
 		}

@@ -30,6 +30,7 @@ func (s *Server) Run(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		}
+		s.lookLater()
 		s.logged(ctx, "write", s.write(ctx))
 		if time.Now().After(sweepAt) {
 			s.forget()
@@ -123,6 +124,7 @@ func (s *Server) writeSome(ctx context.Context, users []matrix.UserID, devices [
 	if err != nil {
 		return err
 	}
+	s.stillTalking(there)
 	updates, waiting := s.changes(users, there, published, func(id matrix.UserID) time.Duration {
 		if _, ok := asked[id]; ok {
 			return 0
@@ -146,6 +148,17 @@ func (s *Server) writeSome(ctx context.Context, users []matrix.UserID, devices [
 		}
 	}
 	return err
+}
+
+// stillTalking has those looked at again later who are in a call: nobody may tell when it ends.
+func (s *Server) stillTalking(there []store.PresenceDevice) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, d := range there {
+		if _, soon := s.later[d.UserID]; d.DeviceID == "" && !soon {
+			s.later[d.UserID] = s.cfg.Clock.Now().Add(talking)
+		}
+	}
 }
 
 // changes computes the updates that make what is published agree with the devices, and whose changes come less than pause

@@ -29,7 +29,7 @@ func (a *app) newPhones(sealKey [32]byte) (*phones.Server, error) {
 	cfg := phones.Config{
 		Store: a.store, Journal: a.journal, Rooms: a.rooms, Clock: a.clock, Log: a.log, SealKey: sealKey, Limiter: limiter,
 		Wait: a.moderation.Wait, WaitInside: a.moderation.WaitInside, Consent: a.recording.Consent,
-		Trunks: phoneTrunks(a.cfg), Limits: limits, Focus: strings.TrimSuffix(a.cfg.PublicBaseURL, "/") + "/_roomline/rtc", CloseGhost: a.closeGhost,
+		Trunks: phoneTrunks(a.cfg), Limits: limits, Focus: strings.TrimSuffix(a.cfg.PublicBaseURL, "/") + "/_roomline/rtc", CloseGhost: a.closeGhost, OnPhone: a.presence.OnPhone,
 	}
 	if a.meetings.On() {
 		a.meetings.Restrict(phones.Restrict)

@@ -53,7 +53,8 @@ func presenceArguments(devices []PresenceDevice) []any {
 	return []any{pq.Array(users), pq.Array(ids), pq.Array(states), pq.Array(active), pq.Array(automatic)}
 }
 
-// ListPresenceDevices returns the users' devices that were heard of within the last goneAfter.
+// ListPresenceDevices returns the users' devices that were heard of within the last goneAfter, and for those who are on the phone, in a meeting by a client or
+// by phone, one without a name that is busy.
 func (s *Store) ListPresenceDevices(ctx context.Context, users []matrix.UserID, goneAfter time.Duration) ([]PresenceDevice, error) {
 	return listPresenceDevices(ctx, s, users, goneAfter)
 }
@@ -66,7 +67,13 @@ func (tx *Tx) ListPresenceDevices(ctx context.Context, users []matrix.UserID, go
 func listPresenceDevices(ctx context.Context, q querier, users []matrix.UserID, goneAfter time.Duration) ([]PresenceDevice, error) {
 	rows, err := q.query(ctx, `
 		SELECT user_id, device_id, state, active_ts FROM presence_seen
-		WHERE user_id = ANY ($1) AND seen_at > now() - $2 * interval '1 millisecond'`,
+		WHERE user_id = ANY ($1) AND seen_at > now() - $2 * interval '1 millisecond'
+		UNION ALL
+		SELECT user_id, '', 'org.matrix.msc3026.busy', 0 FROM users
+		WHERE user_id = ANY ($1) AND NOT machine AND (
+			EXISTS (SELECT FROM rtc_participants p WHERE p.user_id = users.user_id AND p.left_ts IS NULL
+				AND (p.joined_ts IS NOT NULL OR p.token_expires_ts > `+dbNowDown+`))
+			OR EXISTS (SELECT FROM phone_calls c WHERE c.requested_by = users.user_id AND c.direction = 'in' AND c.invitation_id IS NULL AND c.state = 'answered'))`,
 		stringArray(users), goneAfter.Milliseconds())
 	return scanAll(rows, err, func(rows *sql.Rows) (PresenceDevice, error) {
 		var d PresenceDevice

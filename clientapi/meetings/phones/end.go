@@ -35,9 +35,9 @@ func (s *Server) progress(ctx context.Context, id string, state phone.State) err
 // end ends a call, and gives back what it has not used of the money and the time that were set aside. lapsed: only if nobody has it any more.
 func (s *Server) end(ctx context.Context, id, state, cause string, lapsed bool) error {
 	now := s.now()
-	err := s.cfg.Store.Write(ctx, func(tx *store.Tx) error {
-		c, err := tx.LockPhoneCall(ctx, id)
-		if err != nil || !on(&c) {
+	var c store.PhoneCall
+	err := s.cfg.Store.Write(ctx, func(tx *store.Tx) (err error) {
+		if c, err = tx.LockPhoneCall(ctx, id); err != nil || !on(&c) {
 			return err
 		}
 		if lapsed && c.State != stateQueued {
@@ -58,6 +58,9 @@ func (s *Server) end(ctx context.Context, id, state, cause string, lapsed bool) 
 	})
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return fmt.Errorf("end a call: %w", err)
+	}
+	if err == nil {
+		s.tellOwner(&c)
 	}
 	return nil
 }

@@ -309,9 +309,9 @@ func problemOf(err error) (phone.Problem, error) {
 
 // came notes how far the ghost has come.
 func (s *Server) came(ctx context.Context, id string, waiting bool) error {
-	err := s.cfg.Store.Write(ctx, func(tx *store.Tx) error {
-		c, err := tx.LockPhoneCall(ctx, id)
-		if err != nil {
+	var c store.PhoneCall
+	err := s.cfg.Store.Write(ctx, func(tx *store.Tx) (err error) {
+		if c, err = tx.LockPhoneCall(ctx, id); err != nil {
 			return err
 		}
 		state := stateAnswered
@@ -327,7 +327,15 @@ func (s *Server) came(ctx context.Context, id string, waiting bool) error {
 	if err != nil {
 		return fmt.Errorf("note that a phone has come in: %w", err)
 	}
+	s.tellOwner(&c)
 	return nil
+}
+
+// tellOwner has it noticed that a member is on the phone, or not any more.
+func (s *Server) tellOwner(c *store.PhoneCall) {
+	if s.cfg.OnPhone != nil && c.Direction == "in" && c.InvitationID == "" && c.RequestedBy != "" {
+		s.cfg.OnPhone(c.RequestedBy)
+	}
 }
 
 // memberType is the membership of a call as clients of today have it.

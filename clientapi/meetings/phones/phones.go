@@ -61,6 +61,8 @@ type Config struct {
 	Wait, WaitInside func(ctx context.Context, room roomserver.Info, ghost matrix.UserID) (bool, error)
 	// Consent stores what a ghost answers to a recording; nil: nothing is recorded.
 	Consent func(ctx context.Context, room matrix.RoomID, ghost matrix.UserID, answer, means string) error
+	// OnPhone is told of users whose own phone has come into a meeting, or left it; it may be nil.
+	OnPhone func(matrix.UserID)
 	// CloseGhost closes the account of a ghost that calls no more.
 	CloseGhost func(ctx context.Context, ghost matrix.UserID) error
 }

@@ -366,3 +366,30 @@ func TestWithoutAMediaServerNobodyCallsIn(t *testing.T) {
 		t.Errorf("a call: %s", answer)
 	}
 }
+
+// TestOnThePhoneIsSeen: by a client in a call, and by one's own phone; and not any more when it is over.
+func TestOnThePhoneIsSeen(t *testing.T) {
+	s := start(t, options{processes: 2})
+	anna := s.member(t, "anna")
+	presence := func() string {
+		return s.host.On(1).MustDo(t, http.MethodGet, hstest.Path("presence", anna.ID, "status"), nil).Get("presence").String()
+	}
+	const busy = "org.matrix.msc3026.busy"
+	if p := presence(); p == busy {
+		t.Fatal("somebody is on the phone from the beginning")
+	}
+	s.bridge(0).comesIn(t, s.pin(t, anna))
+	until(t, "she is on the phone", func() bool { return presence() == busy })
+	s.exec(t, `UPDATE phone_calls SET lease_ts = 1`)
+	until(t, "she has hung up", func() bool { return presence() != busy })
+
+	s.exec(t, `INSERT INTO rtc_rooms (alias, room_nid, slot_id, created_ts) SELECT 'alias', room_nid, 'another slot', 1 FROM rooms WHERE room_id = $1`, s.room)
+	s.exec(t, `INSERT INTO rtc_participants (alias, identity, user_id, device_id, member_id, rights, token_expires_ts) VALUES ('alias', 'x', $1, $2, '', '{}', $3)`,
+		anna.ID, anna.DeviceID, time.Now().Add(time.Minute).UnixMilli())
+	key := "_" + anna.ID + "_" + anna.DeviceID + "_m.call"
+	anna.MustSetState(t, s.room, memberType, key, map[string]any{"application": "m.call"})
+	until(t, "she is in a call", func() bool { return presence() == busy })
+	anna.MustSetState(t, s.room, memberType, key, map[string]any{})
+	s.exec(t, `UPDATE rtc_participants SET left_ts = 1 WHERE user_id = $1`, anna.ID) // the SFU says it a little later
+	until(t, "she is in no call", func() bool { return presence() != busy })
+}

@@ -296,6 +296,7 @@ CREATE INDEX phone_calls_room ON phone_calls (room_nid, created_ts);
 CREATE INDEX phone_calls_organisation ON phone_calls (organisation_id, created_ts);
 CREATE INDEX phone_calls_on ON phone_calls (lease_ts) WHERE state IN ('queued', 'dialling', 'ringing', 'waiting', 'answered');
 CREATE INDEX phone_calls_user ON phone_calls (user_id) WHERE user_id <> '';
+CREATE INDEX phone_calls_own ON phone_calls (requested_by) WHERE requested_by <> '' AND state = 'answered';
 CREATE INDEX phone_calls_number ON phone_calls (number, created_ts) WHERE direction = 'out';
 -- Those that are over, and whose ghost has still to leave.
 CREATE INDEX phone_calls_left ON phone_calls (ended_ts) WHERE identity <> '' AND state IN ('ended', 'failed');

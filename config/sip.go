@@ -40,7 +40,7 @@ type SIP struct {
 	// MediaTimeout is for how long a phone may send nothing before the call is over.
 	MediaTimeout time.Duration `yaml:"media_timeout"`
 
-	// Announcements are folders of WAV files (16 bits, 8 to 48 kHz) by language: en, fr, nl, de. docs/phones.md has the names of the files.
+	// Announcements are folders of WAV files (16 bits, 8 to 96 kHz) by language: en, fr, nl, de. docs/trunks.md has the names of the files.
 	Announcements map[string]string `yaml:"announcements" example:"{fr: /etc/roomline/announcements/fr}"`
 
 	// Speech is a program with its arguments that speaks what there is no file for, and names: it reads a text, and writes a WAV file to its

@@ -350,8 +350,7 @@ func (d *desk) person(room, name string) *person {
 // whistle publishes a tone of 700 Hz in Opus, again and again.
 func (p *person) whistle(t *testing.T) {
 	t.Helper()
-	var publish func()
-	publish = func() {
+	publish := func() {
 		track, err := lksdk.NewLocalFileTrack("testdata/tone700.ogg")
 		if err != nil {
 			t.Error(err)

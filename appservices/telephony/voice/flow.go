@@ -191,6 +191,9 @@ func (l *leg) attend(j phone.Join) ending {
 			continue
 		}
 		m, err := l.enter(&j)
+		if errors.Is(err, errOtherwise) {
+			continue
+		}
 		if err != nil {
 			return ending{cause: phone.CauseTrunk, say: phUnavailable}
 		}
@@ -273,7 +276,7 @@ func (l *leg) enter(j *phone.Join) (*meeting, error) {
 		}
 		if !told {
 			told = true
-			l.bridge.log.Warn("voice: a meeting can't be reached", "call", l.id(), "error", err)
+			l.bridge.log.Warn("voice: a meeting can't be reached", "call", short(l.id()), "error", err)
 			l.announce(phMoment)
 		}
 		pause.wait(l.ctx)
@@ -281,13 +284,16 @@ func (l *leg) enter(j *phone.Join) (*meeting, error) {
 		switch {
 		case err != nil && final(err):
 			return nil, err
-		case err == nil && (fresh.Problem != "" || fresh.Waiting):
-			return nil, errors.New("the way into the meeting is closed")
 		case err == nil:
-			*j = fresh
+			if *j = fresh; j.Problem != "" || j.Waiting {
+				return nil, errOtherwise
+			}
 		}
 	}
 }
+
+// errOtherwise says that the server has another answer by now than a way in.
+var errOtherwise = errors.New("there is no way into the meeting any more")
 
 // mutedByOther is when somebody in the meeting has muted the phone.
 func (l *leg) mutedByOther() {

@@ -5,14 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/emiago/sipgo"
 	"github.com/emiago/sipgo/sip"
 	"github.com/pion/rtp"
 
+	"github.com/roomline/roomline/appservices/telephony"
 	"github.com/roomline/roomline/internal/limits"
 	"github.com/roomline/roomline/internal/phone"
 )
@@ -23,7 +26,6 @@ type leg struct {
 	trunk  *trunk
 	// key, callID and remoteTag are what SIP calls it.
 	key, callID, remoteTag string
-	dialog                 dialog
 	media                  *media
 	local                  local
 	codec                  *codec
@@ -39,7 +41,11 @@ type leg struct {
 	// acks are acknowledgements of answers, by their number.
 	acks chan *sip.Request
 
+	// answered says that one side has said that the call is taken.
+	answered atomic.Bool
+
 	mu       sync.Mutex
+	dialog   dialog
 	call     string // what the server calls it
 	status   phone.Status
 	language string
@@ -48,7 +54,6 @@ type leg struct {
 	sequence uint32
 	agreed   choice
 	theirs   *description
-	answered bool
 	held     bool
 	heldAt   time.Time
 	muted    bool
@@ -155,10 +160,24 @@ func (l *leg) description() (body []byte, offered bool) {
 
 // begin is called when there is a dialog.
 func (l *leg) begin(d dialog, key string, req *sip.Request) {
-	l.dialog, l.key, l.callID = d, key, req.CallID().Value()
+	l.setDialog(d)
+	l.key, l.callID = key, req.CallID().Value()
 	l.remoteTag = req.From().Params.GetOr("tag", "")
 	l.sequence = req.CSeq().SeqNo
 	context.AfterFunc(d.Context(), func() { l.end(ending{cause: phone.CauseHangup, gone: true}) })
+}
+
+func (l *leg) setDialog(d dialog) {
+	l.mu.Lock()
+	l.dialog = d
+	l.mu.Unlock()
+}
+
+// talk is the dialog, nil before there is one.
+func (l *leg) talk() dialog {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.dialog
 }
 
 // end ends the call, for the first reason that is given.
@@ -306,7 +325,6 @@ func (l *leg) setBehind(f func([]int16)) {
 
 // play lets the audio begin, and looks after it.
 func (l *leg) play() {
-	l.answered = true
 	l.media.start()
 	go l.media.run(l.playing, l.fill)
 	go l.watch()
@@ -345,17 +363,21 @@ func (l *leg) takeCall(d *sipgo.DialogServerSession, tx sip.ServerTransaction, s
 	l.call, l.language, l.status.CallID = started.CallID, started.Language, started.CallID
 	l.mu.Unlock()
 	if l.ctx.Err() == nil && l.answer(d, tx, headers) {
-		l.bridge.log.Info("voice: a call came in", "trunk", start.Trunk, "call", started.CallID, "codec", l.codec.name)
+		l.bridge.log.Info("voice: a call came in", "trunk", start.Trunk, "call", short(started.CallID), "codec", l.codec.name)
 		go l.told(phone.Event{State: phone.Answered})
 		l.end(l.converse(started))
 	}
 	l.finish()
 }
 
-// told is tell in the background: it fails with what else fails.
+// told is tell in the background. A call that the server says is not ours is over; other failures are its being away, which lasts or not.
 func (l *leg) told(e phone.Event) {
-	if l.id() != "" {
-		_ = l.tell(e)
+	if l.id() == "" {
+		return
+	}
+	var refused *telephony.Refused
+	if err := l.tell(e); errors.As(err, &refused) && (refused.Status == http.StatusForbidden || refused.Status == http.StatusNotFound) {
+		l.end(ending{cause: phone.CauseLost, say: phGoodbye})
 	}
 }
 
@@ -367,15 +389,13 @@ func (l *leg) answer(d *sipgo.DialogServerSession, tx sip.ServerTransaction, hea
 	for _, h := range headers {
 		res.AppendHeader(h)
 	}
-	heard := make(chan error, 1)
+	l.answered.Store(true)
 	late := time.AfterFunc(acknowledgement, tx.Terminate)
 	go func() {
 		defer late.Stop()
-		err := d.WriteResponse(res)
-		if err != nil {
+		if d.WriteResponse(res) != nil {
 			l.end(ending{cause: phone.CauseTrunk})
 		}
-		heard <- err
 	}()
 	if offered { // by us: the acknowledgement has the answer
 		select {
@@ -403,29 +423,31 @@ func (l *leg) finish() {
 		m.leave()
 	}
 	call := l.id()
-	l.bridge.log.Info("voice: a call is over", "trunk", l.trunk.cfg.Name, "call", call, "cause", e.cause)
-	if !l.answered {
-		if d, ok := l.dialog.(*sipgo.DialogServerSession); ok && !e.gone {
+	l.bridge.log.Info("voice: a call is over", "trunk", l.trunk.cfg.Name, "call", short(call), "cause", e.cause)
+	dialog := l.talk()
+	if !l.answered.Load() {
+		if d, ok := dialog.(*sipgo.DialogServerSession); ok && !e.gone {
 			_ = d.Respond(sip.StatusServiceUnavailable, "Service Unavailable", nil)
 		}
 	} else if !e.gone {
-		if e.say != "" {
+		if e.say != "" && l.codec != nil {
 			l.speaker.hush()
 			l.sayLast(e.say, phGoodbye)
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), goodbye)
-		_ = l.dialog.Bye(ctx) // who does not hear it hears no audio any more
+		_ = dialog.Bye(ctx) // who does not hear it hears no audio any more
 		cancel()
 	}
 	if call != "" {
-		l.bridge.report(call, phone.Event{State: phone.Ended, Cause: e.cause})
+		event := phone.Event{State: phone.Ended, Cause: e.cause}
+		l.bridge.running.Go(func() { l.bridge.report(call, event) }) // while the next call takes the place
 	}
 }
 
 // sayLast says something to the end, unless the phone is hung up.
 func (l *leg) sayLast(phrases ...phrase) {
 	const longest = 30 * time.Second
-	ctx, cancel := context.WithTimeout(l.dialog.Context(), longest)
+	ctx, cancel := context.WithTimeout(l.talk().Context(), longest)
 	defer cancel()
 	for _, p := range phrases {
 		pcm := l.bridge.announcer.sound(ctx, l.tongue(), p, "", "").at(l.codec.rate)
@@ -436,6 +458,9 @@ func (l *leg) sayLast(phrases ...phrase) {
 		}
 	}
 }
+
+// short is as much of what the server calls a call as a log needs: a whole one is long, and lets who has it speak for the call.
+func short(call string) string { return call[:min(len(call), 12)] }
 
 func (l *leg) tongue() string {
 	l.mu.Lock()
@@ -450,7 +475,7 @@ func (l *leg) makeCall(c phone.Call) {
 	l.mu.Unlock()
 	cause, err := l.dial(c)
 	if err != nil {
-		l.bridge.log.Info("voice: a call was not answered", "trunk", l.trunk.cfg.Name, "call", c.CallID, "cause", cause, "error", err)
+		l.bridge.log.Info("voice: a call was not answered", "trunk", l.trunk.cfg.Name, "call", short(c.CallID), "cause", cause, "error", err)
 		l.bridge.failed(c.CallID, cause)
 		return
 	}
@@ -517,7 +542,9 @@ func (l *leg) ring(c phone.Call, secure bool) (phone.Cause, error) {
 		l.bridge.remove(l)
 		return phone.CauseTrunk, fmt.Errorf("the answer: %s", reason)
 	}
-	l.dialog, l.remoteTag = d, d.InviteResponse.To().Params.GetOr("tag", "")
+	l.remoteTag = d.InviteResponse.To().Params.GetOr("tag", "")
+	l.answered.Store(true)
+	l.setDialog(d)
 	context.AfterFunc(d.Context(), func() { l.end(ending{cause: phone.CauseHangup, gone: true}) })
 	return "", nil
 }

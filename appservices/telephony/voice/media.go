@@ -263,13 +263,6 @@ func (m *media) silent() time.Duration {
 	return m.now().Sub(time.Unix(0, m.lastPacket.Load()))
 }
 
-// rate is that of the audio that goes to the phone.
-func (m *media) rate() int {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.choice.codec.rate
-}
-
 // run sends a frame every 20 ms until ctx ends: fill is asked for it.
 func (m *media) run(ctx context.Context, fill func(frame []int16)) {
 	const every = frameMS * time.Millisecond

@@ -83,11 +83,11 @@ func legKey(callID, tag string) string { return callID + "\x00" + tag }
 
 // legOf is the call that a request of the other side belongs to.
 func (b *Bridge) legOf(req *sip.Request) *leg {
-	if req.CallID() == nil || req.To() == nil || req.CSeq() == nil {
+	if req.CallID() == nil || req.To() == nil || req.From() == nil || req.CSeq() == nil {
 		return nil
 	}
 	l := b.find(legKey(req.CallID().Value(), req.To().Params.GetOr("tag", "")))
-	if l == nil || !l.trunk.allows(source(req)) {
+	if l == nil || !l.trunk.allows(source(req)) || l.talk() != nil && l.remoteTag != req.From().Params.GetOr("tag", "") {
 		return nil
 	}
 	return l

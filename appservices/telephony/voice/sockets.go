@@ -1,6 +1,7 @@
 package voice
 
 import (
+	"context"
 	"crypto/tls"
 	"fmt"
 	"net"
@@ -110,12 +111,8 @@ func (b *Bridge) knows(a netip.Addr) bool {
 
 // connect makes what requests of a trunk are sent with.
 func (t *trunk) connect() error {
+	t.resolve(context.Background())
 	t.address = t.local(t.bridge.cfg.Address)
-	if !t.bridge.cfg.Address.IsValid() && isAddress(t.host) {
-		a := netip.MustParseAddr(t.host)
-		t.resolved.Store(&[]netip.Addr{a.Unmap()})
-		t.address = t.local(netip.Addr{})
-	}
 	options := []sipgo.ClientOption{sipgo.WithClientHostname(t.address.String()), sipgo.WithClientNAT()}
 	contact := sip.Uri{Scheme: "sip", User: "roomline", Host: t.address.String(), UriParams: sip.NewParams()}
 	for i := range t.bridge.sockets {

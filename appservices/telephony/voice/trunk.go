@@ -73,7 +73,7 @@ func hostOf(server string) string {
 func (t *trunk) resolve(ctx context.Context) {
 	t.resolving.Lock()
 	defer t.resolving.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
 	names := []string{t.host}
 	if _, records, err := net.DefaultResolver.LookupSRV(ctx, "sip", t.cfg.Transport, t.host); err == nil && !isAddress(t.host) {
@@ -197,11 +197,13 @@ func (t *trunk) local(configured netip.Addr) netip.Addr {
 	if configured.IsValid() {
 		return configured
 	}
+	far := netip.MustParseAddr("192.0.2.1") // an address that nobody has: the way there is that to the world
 	if list := t.resolved.Load(); list != nil {
-		if conn, err := net.Dial("udp", netip.AddrPortFrom((*list)[0], 5060).String()); err == nil { // which sends nothing
-			defer conn.Close()
-			return conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap()
-		}
+		far = (*list)[0]
+	}
+	if conn, err := net.Dial("udp", netip.AddrPortFrom(far, 5060).String()); err == nil { // which sends nothing
+		defer conn.Close()
+		return conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap()
 	}
 	return netip.MustParseAddr("127.0.0.1")
 }

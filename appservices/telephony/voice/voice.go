@@ -153,7 +153,6 @@ func (b *Bridge) Run(ctx context.Context) error {
 	working, stop := context.WithCancel(ctx)
 	defer stop()
 	for _, t := range b.trunks {
-		t.resolve(working)
 		parts.Go(func() { t.watch(working) })
 		if t.cfg.Register {
 			registrations.Go(func() { t.register(working) })

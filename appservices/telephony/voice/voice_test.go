@@ -535,10 +535,8 @@ func whoMayCall(t *testing.T, d *desk) {
 	h.hangsUp()
 	// The server is away: the caller pays nothing.
 	d.down.Store(true)
-	eventually(t, "503 while the server is away", func() bool {
-		h := newHandset(t, "udp", nil)
-		return h.calls(address, "+3222345678") == 503
-	})
+	again := newHandset(t, "udp", nil)
+	eventually(t, "503 while the server is away", func() bool { return again.calls(address, "+3222345678") == 503 })
 	d.down.Store(false)
 
 	elsewhere, _ := started(t, d, func(c *Config) { c.Trunks[0].Server = "127.0.0.9" })
@@ -732,12 +730,16 @@ func lateOffer(t *testing.T, d *desk) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if res, ok := message.(*sip.Response); ok && res.StatusCode >= 200 && strings.HasPrefix(request, string(res.CSeq().MethodName)) {
+			if res, ok := message.(*sip.Response); ok && res.StatusCode >= 200 && strings.Contains(request, res.Via().Params.GetOr("branch", "none")+"\r\n") {
 				return res
 			}
 		}
 	}
 	res := exchange(head("INVITE", "", "1")+"Content-Length: 0\r\n\r\n", true)
+	// The same by another way is no second call.
+	if res := exchange(strings.Replace(head("INVITE", "", "1"), "branch=", "branch=z9hG4bKother", 1)+"Content-Length: 0\r\n\r\n", false); res.StatusCode != 482 {
+		t.Errorf("a second copy is answered with %d", res.StatusCode)
+	}
 	offer, err := parseSDP(res.Body())
 	if err != nil || res.StatusCode != 200 {
 		t.Fatalf("answered with %d %s, and no offer: %v", res.StatusCode, res.Reason, err)

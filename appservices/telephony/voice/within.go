@@ -9,7 +9,7 @@ import (
 
 // acknowledged takes an ACK: of our first answer, or of one within the call.
 func (l *leg) acknowledged(req *sip.Request, tx sip.ServerTransaction) {
-	if d, ok := l.dialog.(*sipgo.DialogServerSession); ok {
+	if d, ok := l.talk().(*sipgo.DialogServerSession); ok {
 		_ = d.ReadAck(req, tx) // an error says that it is of a later answer
 	}
 	select {
@@ -21,11 +21,12 @@ func (l *leg) acknowledged(req *sip.Request, tx sip.ServerTransaction) {
 // bye takes the other side's word that the call is over.
 func (l *leg) bye(req *sip.Request, tx sip.ServerTransaction) {
 	l.end(ending{cause: hungUp, gone: true})
-	if l.dialog == nil {
+	d := l.talk()
+	if d == nil {
 		respond(tx, req, sip.StatusOK, "OK")
 		return
 	}
-	_ = l.dialog.ReadBye(req, tx) // the call is over in any case
+	_ = d.ReadBye(req, tx) // the call is over in any case
 }
 
 // info takes a key that comes as a message (RFC 6086). Other messages are none of ours, and do no harm.
@@ -59,7 +60,7 @@ func (l *leg) changed(req *sip.Request, tx sip.ServerTransaction) (*sip.Response
 	}
 	res := sip.NewResponseFromRequest(req, sip.StatusOK, "OK", nil)
 	switch {
-	case !l.answered:
+	case !l.answered.Load():
 		respond(tx, req, 491, "Request Pending")
 		return nil, false
 	case len(req.Body()) > 0:

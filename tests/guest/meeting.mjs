@@ -166,6 +166,7 @@ test("a member and a guest meet by link", async () => {
     await picture(guest, "meeting-more-phone");
     await guest.getByRole("button", { name: "Raise hand" }).click();
     await member.locator("[data-testid=meeting-tile][data-hand=true]").waitFor();
+    await sees(member, "Anna Peeters (guest) raised a hand.");
     await id(member, "meeting-react").click();
     await member.getByRole("button", { name: "React with 🎉" }).click();
     await guest.locator("[data-testid=meeting-reaction]").waitFor();

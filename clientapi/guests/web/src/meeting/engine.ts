@@ -148,7 +148,9 @@ export class Meeting {
             audioOutput: { deviceId: choices.audiooutput },
             e2ee: this.keys && this.worker && { keyProvider: this.keys, worker: this.worker },
         });
-        this.hands = new Hands(client, room, this.changed);
+        this.hands = new Hands(client, room, this.changed, (userId) => {
+            if (userId !== client.getUserId()) this.say({ what: "hand", who: room.getMember(userId)?.name ?? userId });
+        });
         this.listen();
         this.stopWatching = watchCall(room, (memberships) => {
             const before = this.memberships;

@@ -27,7 +27,7 @@ export class Hands {
     private memberships: readonly CallMembership[] = [];
     private asked = new Set<string>();
 
-    constructor(private client: MatrixClient, private room: Room, private changed: () => void) {
+    constructor(private client: MatrixClient, private room: Room, private changed: () => void, private wentUp: (userId: string) => void) {
         for (const event of room.getLiveTimeline().getEvents()) this.take(event, false);
         room.on(RoomEvent.Timeline, this.onTimeline);
         room.on(RoomEvent.Redaction, this.onRedaction);
@@ -71,8 +71,10 @@ export class Hands {
         const content = event.getContent(), relation = content["m.relates_to"], id = event.getId(), sender = event.getSender();
         if (!relation || !id || !sender || event.isRedacted()) return;
         if (event.getType() === "m.reaction" && typeof relation.event_id === "string" && relation.key === hand) {
+            const known = this.raised.has(id);
             this.raised.set(id, { event: id, sender, target: relation.event_id, ts: event.getTs() });
             this.changed();
+            if (live && !known && this.memberships.some((one) => one.eventId === relation.event_id && one.sender === sender)) this.wentUp(sender);
         } else if (live && event.getType() === reactionType && typeof content.emoji === "string") {
             const whose = this.memberships.find((one) => one.eventId === relation.event_id && one.sender === sender);
             if (whose) this.show(identityOf(whose), content.emoji);

@@ -54,11 +54,11 @@ export function launch() {
 }
 
 /** A page of a profile of its own, with a session of its own, in which somebody is in the call of a room with Element Call. */
-export async function elementCall(browser, site, account, room, encrypted = false) {
+export async function elementCall(browser, site, account, room, { encrypted = false, viewport = { width: 1280, height: 800 } } = {}) {
     const session = await api("POST", "/_matrix/client/v3/login", {
         type: "m.login.password", identifier: { type: "m.id.user", user: account.user }, password: account.password,
     }, "");
-    const context = await browser.newContext({ permissions: ["camera", "microphone"], viewport: { width: 1280, height: 800 }, locale: "en" });
+    const context = await browser.newContext({ permissions: ["camera", "microphone"], viewport, locale: "en" });
     context.setDefaultTimeout(patience);
     await context.addInitScript((given) => { window.account = given; }, {
         homeserver, user: account.id, token: session.access_token, device: session.device_id, room, encrypted,
@@ -68,6 +68,7 @@ export async function elementCall(browser, site, account, room, encrypted = fals
     page.said = [];
     page.on("console", (message) => page.said.push(`${message.type()}: ${message.text()}`.slice(0, 400)));
     page.on("pageerror", (error) => page.said.push(`page error: ${error.stack ?? error}`));
+    page.on("response", (response) => response.status() >= 400 && page.said.push(`${response.status()} ${response.request().method()} ${new URL(response.url()).pathname}`));
     await page.goto(`${site}/host`);
     return page;
 }
@@ -80,7 +81,7 @@ export async function sees(page, count, within = patience) {
     const moving = (frame) => frame.evaluate(async () => {
         const videos = [...document.querySelectorAll("video")];
         const before = videos.map((video) => [video.currentTime, video.getVideoPlaybackQuality().totalVideoFrames]);
-        await new Promise((resolve) => setTimeout(resolve, 1000));
+        await new Promise((resolve) => setTimeout(resolve, 1500));
         return videos.filter((video, i) => video.videoWidth > 0 && video.currentTime > before[i][0] && video.getVideoPlaybackQuality().totalVideoFrames > before[i][1]).length;
     });
     return eventually(() => moving(inside(page)), (found) => found === count, `${count} moving pictures`, within);

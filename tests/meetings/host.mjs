@@ -19,6 +19,10 @@ class Driver extends WidgetDriver {
 
     async sendEvent(type, content, stateKey = null) {
         window.host.sent.push(type);
+        if (type === "m.room.redaction") {
+            const { event_id: eventId } = await client.redactEvent(room, content.redacts);
+            return { roomId: room, eventId };
+        }
         const { event_id: eventId } = stateKey === null
             ? await client.sendEvent(room, type, content) : await client.sendStateEvent(room, type, content, stateKey);
         return { roomId: room, eventId };
@@ -100,6 +104,10 @@ class Driver extends WidgetDriver {
 
     getRtcLivekitToken({ server_name, room_id, slot_id, member }) {
         return ask("POST", "/_matrix/client/unstable/io.element.msc4195/rtc/livekit/get_token", { server_name, room_id, slot_id, member });
+    }
+
+    delegateRtcLivekitDelayedLeave(request) {
+        return ask("POST", "/_matrix/client/unstable/io.element.msc4195/rtc/livekit/delegate_delayed_leave", request);
     }
 
     async *getTurnServers() {}

@@ -46,7 +46,7 @@ async function guest(room, name) {
 for (const encrypted of [false, true]) {
     test(`a guest in the page and a member with Element Call see each other${encrypted ? ", encrypted" : ""}`, async () => {
         const room = await makeRoom([alice], "With a guest", encrypted);
-        const member = await elementCall(browser, site.url, alice, room, encrypted);
+        const member = await elementCall(browser, site.url, alice, room, { encrypted });
         await sees(member, 1);
         const page = await guest(room, "Greta Guest");
         await Promise.all([sees(member, 2), sees(page, 2)]);

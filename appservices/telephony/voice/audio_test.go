@@ -162,6 +162,31 @@ func TestAVoiceThatBeginsAnewIsHeard(t *testing.T) {
 	}
 }
 
+func TestWhatComesTooLateIsNotHeard(t *testing.T) {
+	h, _ := newHeard("audio/PCMU", 8000)
+	payload, frame := pcmu.coder().encode(nil, sine(500, 8000, 0.02, 8000)), make([]int16, 160)
+	for i := range 20 {
+		h.put(uint16(i), payload)
+		h.take(frame)
+	}
+	h.put(2, payload)
+	heard := 0
+	for range 20 { // what is left
+		if h.take(frame) {
+			heard++
+		}
+	}
+	h.put(3, payload)
+	for range 20 {
+		if h.take(frame) {
+			t.Fatal("a packet that was played is played again")
+		}
+	}
+	if heard > steady {
+		t.Errorf("%d frames were left", heard)
+	}
+}
+
 func TestMixOfManyDoesNotCrackle(t *testing.T) {
 	m := newMixer(8000)
 	pitches := []float64{400, 500, 600, 700}

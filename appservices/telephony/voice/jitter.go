@@ -21,8 +21,9 @@ type heard struct {
 	rate    int
 	decode  func(payload []byte, pcm []int16) (int, error)
 	packets map[uint16][]byte
-	// next is the packet to play, once playing. waited counts the frames since there was something to play.
+	// next is the packet to play, once it has begun. waited counts the frames since there was something to play.
 	next    uint16
+	began   bool
 	playing bool
 	waited  int
 	target  int
@@ -74,9 +75,9 @@ func (h *heard) put(sequence uint16, payload []byte) {
 	const anew = 500 // so far from what was expected only who began anew is
 	ahead := int16(sequence - h.next)
 	switch {
-	case len(h.packets) >= 4*keptMost, h.playing && (ahead < -anew || ahead > anew):
-		h.packets, h.playing, h.waited = map[uint16][]byte{}, false, 0
-	case h.playing && ahead < 0:
+	case len(h.packets) >= 4*keptMost, h.began && (ahead < -anew || ahead > anew):
+		h.packets, h.began, h.playing, h.waited = map[uint16][]byte{}, false, false, 0
+	case h.began && ahead < 0:
 		return // too late
 	}
 	h.packets[sequence] = append([]byte(nil), payload...)
@@ -105,7 +106,7 @@ func (h *heard) more() bool {
 		if h.waited++; len(h.packets) < h.target && h.waited <= h.target {
 			return false
 		}
-		h.playing, h.next = true, h.first()
+		h.began, h.playing, h.next = true, true, h.first()
 	}
 	for len(h.packets) > keptMost { // the other clock is faster, or we were away
 		delete(h.packets, h.next)

@@ -161,6 +161,7 @@ func TestNumbersAsTheyAreDialled(t *testing.T) {
 func FuzzStranger(f *testing.F) {
 	f.Add([]byte("INVITE sip:+3222345678@127.0.0.1 SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bKx;rport\r\nFrom: <sip:a@b>;tag=1\r\nTo: <sip:c@d>\r\nCall-ID: x\r\nCSeq: 1 INVITE\r\nContent-Length: 0\r\n\r\n"))
 	f.Add([]byte("SIP/2.0 200 OK\r\n\r\n"))
+	f.Add([]byte(" :00 SIP\r\nViA://000 00000\r\n\r\n"))
 	g := strangers()
 	f.Fuzz(func(t *testing.T, message []byte) {
 		g.second, g.count = 0, 0

@@ -210,7 +210,7 @@ func (g *guardedPackets) refusal(message []byte) []byte {
 		return nil
 	}
 	req, ok := parsed.(*sip.Request)
-	if !ok || req.IsAck() || req.Via() == nil {
+	if !ok || req.IsAck() || req.Via() == nil || req.SipVersion != "SIP/2.0" {
 		return nil
 	}
 	return []byte(sip.NewResponseFromRequest(req, sip.StatusForbidden, "Forbidden", nil).String())

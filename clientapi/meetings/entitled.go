@@ -72,6 +72,11 @@ func (s *Server) decide(ctx context.Context, q store.RTCQuestion, f store.RTCFac
 	if err != nil {
 		return Rights{}, err
 	}
+	if !allowed.Enabled { // nobody is refused for what was so a moment ago
+		if allowed, err = s.limitsNow(ctx, f.OrganisationID); err != nil {
+			return Rights{}, err
+		}
+	}
 	if !allowed.Enabled {
 		return Rights{}, refused(ReasonDisabled, "there are no meetings in this organisation")
 	}
@@ -147,21 +152,29 @@ func (s *Server) limitsOf(ctx context.Context, org int64) (Limits, error) {
 	if s.cfg.Limits == nil {
 		return Limits{Enabled: true, GuestsShareScreen: true}, nil
 	}
-	now := s.cfg.Clock.Now()
-	if known, ok := s.allowed.get(org); ok && now.Before(known.until) {
+	if known, ok := s.allowed.get(org); ok && s.cfg.Clock.Now().Before(known.asked.Add(limits.CallPolicyKnown)) {
 		return known.Limits, nil
 	}
+	return s.limitsNow(ctx, org)
+}
+
+// limitsNow are an organisation's limits as of now: who is looked at again because they have changed is judged by them.
+func (s *Server) limitsNow(ctx context.Context, org int64) (Limits, error) {
+	if s.cfg.Limits == nil {
+		return s.limitsOf(ctx, org)
+	}
+	asked := s.cfg.Clock.Now()
 	l, err := s.cfg.Limits(ctx, org)
 	if err == nil {
-		s.allowed.put(org, allowance{l, now.Add(limits.CallPolicyKnown)})
+		s.allowed.put(org, allowance{l, asked})
 	}
 	return l, err
 }
 
-// allowance is an organisation's limits, and until when they are taken for what holds.
+// allowance is an organisation's limits, and when they were asked for.
 type allowance struct {
 	Limits
-	until time.Time
+	asked time.Time
 }
 
 type allowances struct {
@@ -182,7 +195,9 @@ func (a *allowances) put(org int64, known allowance) {
 	if a.orgs == nil || len(a.orgs) >= maxRules {
 		a.orgs = make(map[int64]allowance)
 	}
-	a.orgs[org] = known
+	if !a.orgs[org].asked.After(known.asked) { // an older answer may come later
+		a.orgs[org] = known
+	}
 }
 
 // rules keeps what the state of rooms says, parsed. What is kept is known by the positions of its events, so that it is never old.

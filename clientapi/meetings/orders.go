@@ -234,6 +234,9 @@ func (s *Server) rightsIn(ctx context.Context, p store.RTCParticipant) (sfu.Righ
 		}
 		return sfu.Rights{}, err
 	}
+	if _, err := s.limitsNow(ctx, info[0].OrganisationID); err != nil {
+		return sfu.Rights{}, err
+	}
 	return s.Entitled(ctx, info[0].ID, p.UserID, string(p.DeviceID))
 }
 

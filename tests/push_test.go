@@ -358,6 +358,8 @@ func TestWhoMayNotReadIsNotPushed(t *testing.T) {
 		t.Errorf("bob was told of %v, want %v alone", got, after)
 	}
 
+	g.waitFor("carol", after) // which would be taken for the attempt below
+
 	// What waits at a gateway that is away does not arrive once the organisation is suspended.
 	g.answer(http.StatusBadGateway)
 	before := g.tried()

@@ -27,14 +27,20 @@ const transports = new WeakMap<MatrixClient, Promise<Transport | undefined>>();
 export function transportOf(client: MatrixClient): Promise<Transport | undefined> {
     let known = transports.get(client);
     if (!known) {
-        known = request<{ rtc_transports?: readonly Partial<Transport>[] }>("GET", "/_matrix/client/unstable/org.matrix.msc4143/rtc/transports", undefined, client.getAccessToken() ?? undefined)
-            .then(({ rtc_transports: all }) => all?.find((one): one is Transport => one.type === "livekit" && typeof one.livekit_service_url === "string"));
+        known = ask(client);
         transports.set(client, known);
         known.catch((error: unknown) => {
             if (!(error instanceof Refused && error.status === 404)) transports.delete(client); // asked again the next time
         });
     }
     return known.catch(() => undefined);
+}
+
+async function ask(client: MatrixClient): Promise<Transport | undefined> {
+    if (!await client.doesServerSupportUnstableFeature("org.matrix.msc4143")) return undefined;
+    const { rtc_transports: all } = await request<{ rtc_transports?: readonly Partial<Transport>[] }>(
+        "GET", "/_matrix/client/unstable/org.matrix.msc4143/rtc/transports", undefined, client.getAccessToken() ?? undefined);
+    return all?.find((one): one is Transport => one.type === "livekit" && typeof one.livekit_service_url === "string");
 }
 
 /** Calls update when somebody's membership changes, or ends because its time is over. */

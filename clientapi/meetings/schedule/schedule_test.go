@@ -456,6 +456,23 @@ func addresses(n int) (list []any) {
 	return list
 }
 
+func TestLinksHoldUntilAMeetingThatIsFarOff(t *testing.T) {
+	t.Parallel()
+	d, b := start(t, 1)
+	alice := d.User(t, "alice")
+	first, day := in(3*366*24*time.Hour), int64(24*3_600_000)
+	for rule, ends := range map[string]int64{"": first, "FREQ=DAILY;COUNT=5": first + 4*day, "FREQ=WEEKLY;COUNT=100": first + 366*day - 5_400_000} {
+		made := alice.MustDo(t, http.MethodPost, all, object{
+			"title": "In years", "start_ts": first, "end_ts": first + 1_800_000, "timezone": "UTC", "recurrence": rule, "invitees": []any{email("anna" + fmt.Sprint(len(rule)) + "@example.com")}, "link": true,
+		})
+		for _, link := range []string{b.one(t).Get("invitation.link").String(), made.Get("link").String()} {
+			if got := opened(t, d, link); got.Get("opens_ts").Int() != first-900_000 || got.Get("expires_ts").Int() != ends+5_400_000 {
+				t.Errorf("%q: the page is told %s", rule, got)
+			}
+		}
+	}
+}
+
 func TestASeriesGoesOnAndItsLinksOpenEachTime(t *testing.T) {
 	t.Parallel()
 	d, b := start(t, 2)

@@ -128,9 +128,10 @@ func (s *Server) advance(ctx context.Context, m *store.Meeting, series calendar.
 	})
 }
 
-// scheduled is from when to when the links of a meeting hold: of a series until its end.
+// scheduled is from when to when the links of a meeting hold: of a series until its end. Nothing makes them hold for longer before the next time is over, however
+// far off it is.
 func (s *Server) scheduled(m *store.Meeting, series calendar.Series) invitations.Scheduled {
-	most := s.now().Add(limits.MeetingLink)
+	most := max(s.now(), m.NextStartTS).Add(limits.MeetingLink)
 	switch m.Kind {
 	case store.MeetingPersonal:
 		return invitations.Scheduled{ExpiresTS: most}

@@ -373,6 +373,7 @@ func (s *Server) enqueue(ctx context.Context, tx *store.Tx, i *store.Invitation,
 		}
 		text.Meeting.Phone = numbers
 	}
+	text.First = !again
 	_, err := s.cfg.Enqueue(ctx, tx, Draft{
 		Organisation: i.OrganisationID, Kind: outbox.Invitation, Medium: i.Medium, Address: i.Address, Sender: i.Inviter, InvitationID: i.ID,
 		Language: i.Language, ExpiresTS: i.ExpiresTS, Invitation: text, Again: again,

@@ -90,6 +90,8 @@ type InvitationText struct {
 	// LinkExpiresTS is when the link ends.
 	LinkExpiresTS matrix.Timestamp `json:"link_expires_ts"`
 	Meeting       *Meeting         `json:"meeting,omitempty"`
+	// First is true if the addressee has been told nothing of it before: a meeting that was changed has a higher Sequence for newcomers, too.
+	First bool `json:"first,omitempty"`
 }
 
 // Meeting is what a calendar is told. JSON of this type stands in invitations.meeting.

@@ -102,7 +102,7 @@ func (l *letter) invitation(lang *words, m *outbox.Message, location *time.Locat
 		l.take(lang.withdrawn)
 	case inv.Meeting == nil:
 		l.take(lang.invitation)
-	case inv.Meeting.Sequence > 0:
+	case inv.Meeting.Sequence > 0 && !inv.First:
 		l.take(lang.meetingMoved)
 	default:
 		l.take(lang.meetingNew)

@@ -203,6 +203,19 @@ func check(t *testing.T, server *hstest.MailServer, kind, language string, m hst
 	}
 }
 
+// TestNewcomersAreNotToldOfAChange: who is asked into a meeting that was changed before is told of it for the first time.
+func TestNewcomersAreNotToldOfAChange(t *testing.T) {
+	m := message("changed", "en", "guest@example.org")
+	m.Invitation.First = true
+	written, err := writer(t).Write(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(written.Text, "has changed") || !strings.Contains(written.Calendar, "SEQUENCE:2") {
+		t.Errorf("a newcomer is told\n%s\n%s", written.Text, written.Calendar)
+	}
+}
+
 // TestMeetingsSayHowToCallIn: in the mail and in the calendar, with the addressee's own PIN, in each language; nothing of it in what takes a meeting back.
 func TestMeetingsSayHowToCallIn(t *testing.T) {
 	for language, label := range map[string]string{"en": "By phone", "fr": "Par téléphone", "nl": "Per telefoon", "de": "Per Telefon"} {

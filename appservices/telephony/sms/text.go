@@ -23,8 +23,10 @@ type words struct {
 	// invitation and meeting end where the link begins; %[1]s is when, %[2]s from whom.
 	invitation, invitationOfNobody string
 	meeting, meetingOfNobody       string
-	cancelled, cancelledOfNobody   string
-	withdrawn                      string
+	// changed comes before what is said of a meeting to somebody who has been told of it before.
+	changed                      string
+	cancelled, cancelledOfNobody string
+	withdrawn                    string
 	// code has the code as %s; purposes says what it is for.
 	code     string
 	purposes map[string]string
@@ -39,6 +41,7 @@ var languages = map[string]words{
 		invitationOfNobody: "You are invited. Tap to join, no account needed:\n",
 		meeting:            "Meeting on %[1]s, invitation from %[2]s. Tap to join:\n",
 		meetingOfNobody:    "Invitation to a meeting on %[1]s. Tap to join:\n",
+		changed:            "Changed: ",
 		cancelled:          "Cancelled: the meeting on %[1]s, invitation from %[2]s.",
 		cancelledOfNobody:  "Cancelled: the meeting on %[1]s.",
 		withdrawn:          "An invitation that was sent to you has been withdrawn.",
@@ -55,6 +58,7 @@ var languages = map[string]words{
 		invitationOfNobody: "Invitation. Touchez pour participer, sans compte :\n",
 		meeting:            "Réunion du %[1]s, invitation de %[2]s. Touchez pour participer :\n",
 		meetingOfNobody:    "Invitation à une réunion du %[1]s. Touchez pour participer :\n",
+		changed:            "Modification : ",
 		cancelled:          "Annulée : la réunion du %[1]s, invitation de %[2]s.",
 		cancelledOfNobody:  "Annulée : la réunion du %[1]s.",
 		withdrawn:          "Une invitation qui vous a été envoyée a été retirée.",
@@ -71,6 +75,7 @@ var languages = map[string]words{
 		invitationOfNobody: "U bent uitgenodigd. Tik om deel te nemen, zonder account:\n",
 		meeting:            "Vergadering op %[1]s, uitnodiging van %[2]s. Tik om deel te nemen:\n",
 		meetingOfNobody:    "Uitnodiging voor een vergadering op %[1]s. Tik om deel te nemen:\n",
+		changed:            "Gewijzigd: ",
 		cancelled:          "Geannuleerd: de vergadering op %[1]s, uitnodiging van %[2]s.",
 		cancelledOfNobody:  "Geannuleerd: de vergadering op %[1]s.",
 		withdrawn:          "Een uitnodiging die u kreeg is ingetrokken.",
@@ -87,6 +92,7 @@ var languages = map[string]words{
 		invitationOfNobody: "Sie sind eingeladen. Tippen zum Teilnehmen, ohne Konto:\n",
 		meeting:            "Besprechung am %[1]s, Einladung von %[2]s. Tippen zum Teilnehmen:\n",
 		meetingOfNobody:    "Einladung zur Besprechung am %[1]s. Tippen zum Teilnehmen:\n",
+		changed:            "Geändert: ",
 		cancelled:          "Abgesagt: die Besprechung am %[1]s, Einladung von %[2]s.",
 		cancelledOfNobody:  "Abgesagt: die Besprechung am %[1]s.",
 		withdrawn:          "Eine Einladung, die Sie bekamen, wurde zurückgezogen.",
@@ -138,12 +144,15 @@ func withPhone(text string, m *outbox.Meeting) string {
 }
 
 func (w words) invitationText(i *outbox.InvitationText, who string) string {
-	when := w.time(i.Meeting)
+	when, changed := w.time(i.Meeting), ""
+	if i.Meeting != nil && i.Meeting.Sequence > 0 && !i.First {
+		changed = w.changed
+	}
 	switch {
 	case when != "" && who != "":
-		return fmt.Sprintf(w.meeting, when, who)
+		return changed + fmt.Sprintf(w.meeting, when, who)
 	case when != "":
-		return fmt.Sprintf(w.meetingOfNobody, when)
+		return changed + fmt.Sprintf(w.meetingOfNobody, when)
 	case who != "":
 		return fmt.Sprintf(w.invitation, "", who)
 	}

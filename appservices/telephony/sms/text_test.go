@@ -41,6 +41,10 @@ func TestTexts(t *testing.T) {
 	phoned.Invitation.Meeting = &dials
 	long := invitation("de", "Zoë Ďurišová", "Proximus")
 	long.Invitation.Meeting = &dials
+	moved, newcomer := invitation("de", "Anna", ""), invitation("de", "Anna", "")
+	later := *meeting.Invitation.Meeting
+	later.Sequence = 1
+	moved.Invitation.Meeting, newcomer.Invitation.Meeting, newcomer.Invitation.First = &later, &later, true
 	cancelled := *meeting
 	cancelled.Kind, cancelled.Language = outbox.Cancellation, "fr"
 	withdrawn := invitation("nl", "Anna", "")
@@ -57,6 +61,8 @@ func TestTexts(t *testing.T) {
 		{meeting, "Besprechung am 01.12. 14:00 CET, Einladung von Zoe Durisova, Proximus. Tippen zum Teilnehmen:\nhttps://matrix.example.org/i#" + secret},
 		{phoned, "Besprechung am 01.12. 14:00 CET, Einladung von Anna. Tippen zum Teilnehmen:\nhttps://matrix.example.org/i#" + secret + "\nTel. +3225550100 PIN 1234567890"},
 		{long, "Besprechung am 01.12. 14:00 CET, Einladung von Zoe Durisova, Proximus. Tippen zum Teilnehmen:\nhttps://matrix.example.org/i#" + secret},
+		{moved, "Geändert: Besprechung am 01.12. 14:00 CET, Einladung von Anna. Tippen zum Teilnehmen:\nhttps://matrix.example.org/i#" + secret},
+		{newcomer, "Besprechung am 01.12. 14:00 CET, Einladung von Anna. Tippen zum Teilnehmen:\nhttps://matrix.example.org/i#" + secret},
 		{&cancelled, "Annulée : la réunion du 01/12 14:00 CET, invitation de Zoe Durisova, Proximus."},
 		{withdrawn, "Een uitnodiging die u kreeg is ingetrokken."},
 		{code, "123456 is your code to join. Do not pass it on. Proximus\n\n@matrix.example.org #123456"},

@@ -473,6 +473,27 @@ func TestLinksHoldUntilAMeetingThatIsFarOff(t *testing.T) {
 	}
 }
 
+func TestNewcomersAreToldOfNoChange(t *testing.T) {
+	t.Parallel()
+	d, b := start(t, 1)
+	alice := d.User(t, "alice")
+	made := alice.MustDo(t, http.MethodPost, all, object{
+		"title": "Budget", "start": "2030-03-25T09:00", "end": "2030-03-25T10:00", "timezone": "UTC", "invitees": []any{email("anna@example.com")},
+	})
+	one := all + "/" + made.Get("meeting_id").String()
+	told := func(first bool, sequence int64) {
+		t.Helper()
+		if m := b.one(t); m.Get("invitation.first").Bool() != first || m.Get("invitation.meeting.sequence").Int() != sequence {
+			t.Errorf("want first %v and the sequence %d in %s", first, sequence, m)
+		}
+	}
+	told(true, 0)
+	alice.MustDo(t, http.MethodPatch, one, object{"title": "Budget 2030"})
+	told(false, 1)
+	alice.MustDo(t, http.MethodPost, one+"/invitees", object{"invitees": []any{email("erik@example.com")}})
+	told(true, 1)
+}
+
 func TestASeriesGoesOnAndItsLinksOpenEachTime(t *testing.T) {
 	t.Parallel()
 	d, b := start(t, 2)

@@ -63,8 +63,7 @@ test("somebody starts the page again", async () => {
 });
 
 test("five people see each other", async () => {
-    const viewport = { width: 640, height: 400 }; // small pictures: all five are coded and decoded on this machine
-    for (const one of others.slice(0, 3)) pages[one.user] = await elementCall(browser, site.url, one, room, { viewport });
+    for (const one of others.slice(0, 3)) pages[one.user] = await elementCall(browser, site.url, one, room);
     for (const page of Object.values(pages)) await sees(page, 5, 3 * patience);
     await picture(pages.alice, "element-call-five");
     await everybodySends(5);

@@ -344,6 +344,7 @@ POST /_roomline/client/v1/rooms/{roomId}/meeting/recording/start | | {}
 POST /_roomline/client/v1/rooms/{roomId}/meeting/recording/stop | | {}
 POST /_roomline/client/v1/rooms/{roomId}/meeting/recording/consent | | {"answer":"yes"}
 POST /_roomline/record/v1/rooms/{roomId}/token | | {}
+! POST /_roomline/record/v1/rooms/{roomId}/token: people may not
 ! GET /i/{$}: files of the page
 ! GET /i/{file}: files of the page
 ! GET /i/{folder}/{file}: files of the page

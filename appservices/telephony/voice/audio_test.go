@@ -321,3 +321,22 @@ func TestKeysAsEvents(t *testing.T) {
 		}
 	}
 }
+
+// TestTheHashKeyBehindAPINEndsNothing: a PIN is taken at its last digit, and what is said then is heard.
+func TestTheHashKeyBehindAPINEndsNothing(t *testing.T) {
+	l := &leg{keys: make(chan byte, 8), ctx: t.Context()}
+	asked := make(chan struct{})
+	close(asked)
+	for _, key := range []byte("1234") {
+		l.press(key)
+	}
+	if pin, ok := l.typed(4, asked); pin != "1234" || !ok {
+		t.Fatalf("typed %q %v", pin, ok)
+	}
+	if l.press('#'); len(l.keys) != 0 {
+		t.Error("the hash key behind the PIN is a key")
+	}
+	if l.press('#'); len(l.keys) != 1 {
+		t.Error("a second one is none")
+	}
+}

@@ -138,6 +138,7 @@ func (l *leg) typed(digits int, asked <-chan struct{}) (string, bool) {
 			pin = ""
 		case key >= '0' && key <= '9':
 			if pin += string(key); digits > 0 && len(pin) >= digits {
+				l.hashDue.Store(true)
 				return pin, true
 			}
 		}

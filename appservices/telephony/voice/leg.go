@@ -41,6 +41,9 @@ type leg struct {
 	// acks are acknowledgements of answers, by their number.
 	acks chan *sip.Request
 
+	// hashDue says that a PIN was taken at its last digit: the hash key that people press after it ends no announcement.
+	hashDue atomic.Bool
+
 	// answered says that one side has said that the call is taken.
 	answered atomic.Bool
 
@@ -280,6 +283,9 @@ func (l *leg) inOrder(sequence uint32) bool {
 
 // press takes a key. What is being said ends with it.
 func (l *leg) press(key byte) {
+	if l.hashDue.Swap(false) && key == '#' {
+		return
+	}
 	l.speaker.hush()
 	select {
 	case l.keys <- key:

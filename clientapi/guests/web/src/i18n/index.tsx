@@ -50,11 +50,16 @@ export function fill(language: Language, entry: string | Plural, values?: Values
     return values ? text.replace(/\{(\w+)\}/g, (whole, name: string) => String(values[name] ?? whole)) : text;
 }
 
+/** What a date says of its year: something if it is not this one. */
+export function yearOf(ts: number): "numeric" | undefined {
+    return new Date(ts).getFullYear() === new Date().getFullYear() ? undefined : "numeric";
+}
+
 export function translation(language: Language): Translation {
     return {
         language,
         t: (key, values) => fill(language, texts[language][key], values),
-        date: (ts, options = { weekday: "long", day: "numeric", month: "long", hour: "numeric", minute: "2-digit" }) => new Intl.DateTimeFormat(language, options).format(ts),
+        date: (ts, options = { weekday: "long", day: "numeric", month: "long", year: yearOf(ts), hour: "numeric", minute: "2-digit" }) => new Intl.DateTimeFormat(language, options).format(ts),
         ago(ts, now = Date.now()) {
             const relative = new Intl.RelativeTimeFormat(language, { numeric: "auto" });
             const minutes = Math.round((ts - now) / 60_000);

@@ -1,7 +1,7 @@
 import { type FormEvent, type ReactNode, useEffect, useRef, useState } from "react";
 
 import { isUnreachable, Refused } from "../api.ts";
-import { type Key, useTranslation, type Values } from "../i18n/index.tsx";
+import { type Key, useTranslation, type Values, yearOf } from "../i18n/index.tsx";
 import { BusyButton, Failure, Field } from "../parts/Field.tsx";
 import { Frame, Heading, Waiting } from "../parts/Frame.tsx";
 import { Icon } from "../parts/Icon.tsx";
@@ -114,7 +114,7 @@ function Introduction({ invitation }: { readonly invitation: Invitation }) {
 export function MeetingTime({ meeting }: { readonly meeting: Meeting }) {
     const { language } = useTranslation();
     const format = new Intl.DateTimeFormat(language, {
-        weekday: "long", day: "numeric", month: "long", hour: "numeric", minute: "2-digit", timeZoneName: "short",
+        weekday: "long", day: "numeric", month: "long", year: yearOf(meeting.startTs), hour: "numeric", minute: "2-digit", timeZoneName: "short",
     });
     return (
         <p className="meeting-time">

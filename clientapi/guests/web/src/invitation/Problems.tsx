@@ -68,7 +68,7 @@ function Early({ invitation, onRetry }: { readonly invitation: Invitation; onRet
             {what && <p className="what">{what}</p>}
             {invitation.meeting && <MeetingTime meeting={invitation.meeting} />}
             <p>{t("early.text", { date: date(opens) })}</p>
-            <p className="countdown" role="timer">{duration(left)}</p>
+            {left < 86_400 && <p className="countdown" role="timer">{duration(left)}</p>}
         </Message>
     );
 }

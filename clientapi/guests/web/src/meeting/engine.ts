@@ -207,7 +207,9 @@ export class Meeting {
 
     private people(): readonly Person[] {
         const mine = `${this.client.getSafeUserId()}:${this.client.getDeviceId()}`;
-        const memberships = new Map(this.memberships.map((one) => [identityOf(one), one]));
+        // Who was put out of the room is said to be in the call until the server has ended it.
+        const joined = this.memberships.filter((one) => one.sender !== undefined && this.room.getMember(one.sender)?.membership === "join");
+        const memberships = new Map(joined.map((one) => [identityOf(one), one]));
         const there = new Map([...this.media.remoteParticipants.values()].map((one) => [one.identity, one as Participant]));
         there.set(mine, this.media.localParticipant);
         const identities = new Set([mine, ...memberships.keys(), ...there.keys()]);

@@ -20,8 +20,14 @@ import (
 // webhookPath is where LiveKit says what happens.
 const webhookPath = "/_roomline/livekit/webhook"
 
-// webhooks counts what was refused.
-type webhooks struct{ believed, refused atomic.Int64 }
+// webhooks counts what was believed and refused; said is when the log was last told of a refusal.
+type webhooks struct {
+	believed, refused atomic.Int64
+	said              atomic.Int64
+}
+
+// refusalsEvery bounds what strangers can have written into the log.
+const refusalsEvery = matrix.Timestamp(60_000)
 
 // errReplayed says that a webhook has been believed before.
 var errReplayed = errors.New("meetings: the webhook came before")
@@ -38,13 +44,21 @@ func (s *Server) hear(ctx context.Context, c *httpapi.Call) (any, error) {
 	}
 	if errors.Is(err, sfu.ErrForged) || errors.Is(err, errReplayed) {
 		s.webhooks.refused.Add(1)
-		s.cfg.Log.Warn("a webhook was refused", "error", err)
+		s.sayRefused(err)
 		return nil, matrix.NewError(http.StatusUnauthorized, matrix.ErrUnauthorized, "this is no word of the media server")
 	}
 	if err == nil {
 		s.webhooks.believed.Add(1)
 	}
 	return nil, err
+}
+
+// sayRefused tells the log that a webhook was refused, once in refusalsEvery.
+func (s *Server) sayRefused(why error) {
+	now, last := s.now(), s.webhooks.said.Load()
+	if now-matrix.Timestamp(last) >= refusalsEvery && s.webhooks.said.CompareAndSwap(last, int64(now)) {
+		s.cfg.Log.Warn("webhooks are refused", "so_far", s.webhooks.refused.Load(), "error", why)
+	}
 }
 
 func (s *Server) believe(ctx context.Context, e *livekit.WebhookEvent) error {

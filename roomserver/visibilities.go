@@ -57,3 +57,14 @@ func (v *Visibility) Stays() []Stay {
 	}
 	return stays
 }
+
+// Before is the user's membership that the event at position ended, and the position of the event that had brought it: leave and 0
+// when there was none.
+func (v *Visibility) Before(position int64) (membership string, since int64) {
+	for _, m := range v.members {
+		if m.until == position {
+			return m.value, m.since
+		}
+	}
+	return spec.Leave, 0
+}

@@ -1,6 +1,7 @@
 package sync
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/roomline/roomline/clientapi/invites"
@@ -15,18 +16,38 @@ type invitation struct {
 	stripped []*store.Event
 }
 
-// invite takes a room into the answer if the client has not heard of the invitation. Invitations by users who are
-// ignored, or blocked by now, are not told.
+// invite takes a room into the answer if the client has not heard of the invitation.
+func (b *build) invite(m roomMembership) {
+	if b.changed(&m) && !isHidden(b.policy, &m) {
+		b.invites = append(b.invites, &invitation{roomMembership: m})
+	}
+}
+
+// isHidden reports whether a membership is an invitation that is not told, because who invites is ignored, or blocked by now.
 //
 // Spec: client-server v1.19 §ignoring-users, §invite-permission
-func (b *build) invite(m roomMembership) {
-	if !b.changed(&m) {
-		return
+func isHidden(policy invites.Policy, m *roomMembership) bool {
+	return m.value == memberInvite && policy.Decide(m.sender) != invites.Allow
+}
+
+// endBefore makes hidden invitations the end of what was before them, if that was a membership of which the client may know: who
+// was put out of a room and then invited by somebody ignored has left it, as far as the client is concerned.
+func (s *Server) endBefore(ctx context.Context, user matrix.UserID, hidden []*roomMembership) error {
+	nids := make([]int64, len(hidden))
+	for i, m := range hidden {
+		nids[i] = m.nid
 	}
-	if m.value == memberInvite && b.policy.Decide(m.sender) != invites.Allow {
-		return
+	visible, err := s.cfg.Rooms.Visibilities(ctx, nids, user)
+	if err != nil {
+		return fmt.Errorf("load what was before invitations: %w", err)
 	}
-	b.invites = append(b.invites, &invitation{roomMembership: m})
+	for _, m := range hidden {
+		value, since := visible[m.nid].Before(m.position)
+		if since > 0 && (value == memberLeave || value == memberBan) {
+			m.value, m.position = value, since
+		}
+	}
+	return nil
 }
 
 // loadInvites reads what may be shown of the rooms: their stripped state, who invited, and the invitation itself.

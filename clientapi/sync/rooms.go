@@ -62,6 +62,9 @@ func (rm *room) start() int64 {
 
 // chooseRooms decides which rooms the answer may be about, in which section, and from which position on.
 func (b *build) chooseRooms() error {
+	if err := b.endBeforeHidden(); err != nil {
+		return err
+	}
 	visible, err := b.loadVisibilities()
 	if err != nil {
 		return err
@@ -84,6 +87,16 @@ func (b *build) chooseRooms() error {
 		}
 	}
 	return nil
+}
+
+func (b *build) endBeforeHidden() error {
+	var hidden []*roomMembership
+	for i := range b.memberships {
+		if m := &b.memberships[i]; !b.first() && b.changed(m) && isHidden(b.policy, m) {
+			hidden = append(hidden, m)
+		}
+	}
+	return b.s.endBefore(b.ctx, b.e.id, hidden)
 }
 
 // changed reports whether the user's membership may have changed within the window.

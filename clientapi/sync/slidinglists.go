@@ -8,7 +8,6 @@ import (
 
 	"github.com/tidwall/gjson"
 
-	"github.com/roomline/roomline/clientapi/invites"
 	"github.com/roomline/roomline/internal/journal"
 	"github.com/roomline/roomline/internal/matrix"
 	"github.com/roomline/roomline/internal/store"
@@ -119,7 +118,7 @@ func (b *slide) concerns(up *store.Update) bool {
 //
 // Spec: MSC4186 §lists-and-subscriptions
 func (b *slide) findRooms() error {
-	if err := b.loadFormer(); err != nil {
+	if err := inOrder(b.endBeforeHidden, b.loadFormer); err != nil {
 		return err
 	}
 	b.found = make(map[int64]*slidingRoom)
@@ -178,14 +177,25 @@ func (b *slide) loadFormer() (err error) {
 	return err
 }
 
-// mayShow reports whether the user may know of the room. Invitations by users who are ignored, or blocked by now, are not told.
-//
-// Spec: client-server v1.19 §ignoring-users, §invite-permission
-func (b *slide) mayShow(m *listedRoom) bool {
-	if m.value == memberInvite {
-		return b.policy.Decide(m.sender) == invites.Allow
+// endBeforeHidden lets rooms end that the client knows and the user was put out of, before an invitation that is not told.
+func (b *slide) endBeforeHidden() error {
+	var hidden []*roomMembership
+	var rooms []*listedRoom
+	for _, m := range b.all {
+		if m.sent != nil && isHidden(b.policy, &m.roomMembership) {
+			hidden, rooms = append(hidden, &m.roomMembership), append(rooms, m)
+		}
 	}
-	return !m.ended() || m.sent != nil || b.former[m.nid]
+	err := b.s.endBefore(b.ctx, b.e.id, hidden)
+	for _, m := range rooms {
+		m.activity = m.position
+	}
+	return err
+}
+
+// mayShow reports whether the user may know of the room.
+func (b *slide) mayShow(m *listedRoom) bool {
+	return !isHidden(b.policy, &m.roomMembership) && (!m.ended() || m.sent != nil || b.former[m.nid])
 }
 
 // isListed reports whether lists can have the room: one that the user left is only there if the client knows it.

@@ -332,6 +332,34 @@ func TestIgnoredUsersAreNotHeard(t *testing.T) {
 	}
 }
 
+// Who is put out of a room, and then invited by somebody whose invitations are not told, learns that it is over.
+func TestLeftBeforeAnInvitationThatIsNotTold(t *testing.T) {
+	t.Parallel()
+	p := startOne(t)
+	room := p.create(alice, roomserver.PresetPublic)
+	p.join(bob, room)
+	p.join(carol, room)
+	p.state(alice, room, "m.room.power_levels", "", `{"invite":0}`)
+	p.put(store.Update{Kind: store.KindAccountData, UserID: bob, Key: ignoredUsers, Body: []byte(`{"ignored_users":{"@carol:example.org":{}}}`)})
+	before := p.get(bob)
+	c := p.slider(bob, list(1, `[["m.room.member","$ME"]]`, ""))
+	c.ask()
+	p.must(p.rooms.Kick(context.Background(), roomserver.Membership{Room: room, Sender: alice, Target: bob}))
+	p.must(p.rooms.Invite(context.Background(), roomserver.Membership{Room: room, Sender: carol, Target: bob}))
+	p.say(alice, room, "among us")
+	answer := p.since(before, bob)
+	want(t, "timeline", keys(in(answer, "leave", room).Get("timeline.events")), "[m.room.member|@bob:example.org]")
+	want(t, "membership", in(answer, "leave", room).Get("timeline.events.0.content.membership"), "leave")
+	if answer.Get("rooms.invite").Exists() {
+		t.Error("the invitation is told")
+	}
+	want(t, "a second time", p.since(answer, bob).Get("rooms.leave"), "")
+	told := of(c.ask(), room)
+	want(t, "sliding", keys(told.Get("timeline")), "[m.room.member|@bob:example.org]")
+	want(t, "sliding, membership", told.Get("timeline.0.content.membership"), "leave")
+	c.quiet("left")
+}
+
 func TestInvitesThatAreNotWantedAreNotTold(t *testing.T) {
 	t.Parallel()
 	p := startOne(t)

@@ -44,8 +44,8 @@ func (r *MintRequest) identity() string {
 	return hashOf(string(r.User), r.Device, r.MemberID)
 }
 
-// unavailable says that the SFU is away, or does not answer in time.
-func unavailable() *matrix.Error {
+// Unavailable says that the SFU is away, or does not answer in time.
+func Unavailable() *matrix.Error {
 	e := matrix.NewError(http.StatusServiceUnavailable, errUnavailable, "meetings are not available at the moment; messages are")
 	e.RetryAfter = 5 * time.Second
 	return e
@@ -83,7 +83,7 @@ func (s *Server) Mint(ctx context.Context, r MintRequest) (Token, error) {
 		}
 		return Token{URL: s.cfg.SFU.PublicURL(), JWT: jwt, Identity: identity, Alias: alias}, nil
 	}
-	return Token{}, unavailable()
+	return Token{}, Unavailable()
 }
 
 // open makes the room at the SFU for somebody who may be there.
@@ -117,7 +117,7 @@ func (s *Server) makeRoom(ctx context.Context, alias string, org int64) error {
 		})
 		if err != nil {
 			s.cfg.Log.Warn("the SFU made no room", "error", err)
-			return nil, unavailable()
+			return nil, Unavailable()
 		}
 		s.alive.note(alias, now.Add(limits.CallRoomKnown))
 		return nil, nil

@@ -99,7 +99,7 @@ func (s *Server) tokenOfOther(ctx context.Context, who *httpapi.Requester, room 
 	answer, err := s.cfg.Others.Signed(ctx, who.User.Domain(), server, http.MethodPost, federated, content)
 	if err != nil {
 		s.cfg.Log.Info("another server did not answer for a token", "server", server, "error", err)
-		return nil, unavailable()
+		return nil, Unavailable()
 	}
 	var token tokenResponse
 	if answer.Status != http.StatusOK || json.Unmarshal(answer.Body, &token) != nil || token.JWT == "" || !isSFU(token.URL) {

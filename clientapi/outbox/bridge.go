@@ -13,7 +13,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 	"unicode"
 
@@ -46,31 +45,6 @@ func forBridge(c *httpapi.Call) error {
 	return nil
 }
 
-// wakers wakes those up who wait for messages.
-type wakers struct {
-	mu   sync.Mutex
-	next chan struct{}
-}
-
-// watch returns a channel that is closed with the next wake.
-func (w *wakers) watch() <-chan struct{} {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.next == nil {
-		w.next = make(chan struct{})
-	}
-	return w.next
-}
-
-func (w *wakers) wake() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.next != nil {
-		close(w.next)
-		w.next = nil
-	}
-}
-
 type leaseRequest struct {
 	// Media are those that the bridge can send by.
 	Media []string `json:"media"`
@@ -100,7 +74,7 @@ func (s *Server) lease(ctx context.Context, c *httpapi.Call, req *leaseRequest) 
 	until := time.Now().Add(min(max(time.Duration(req.WaitMS)*time.Millisecond, 0), limits.LeaseWait))
 	window := s.cfg.Limits.Window.Milliseconds()
 	for {
-		woken := s.wakers.watch()
+		woken := s.bell.Next()
 		due, err := s.cfg.Store.HasOutboxDue(ctx, req.Media, s.now(), window)
 		if err != nil {
 			return nil, fmt.Errorf("look for messages: %w", err)

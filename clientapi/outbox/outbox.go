@@ -33,6 +33,7 @@ import (
 	"github.com/roomline/roomline/internal/outbox"
 	"github.com/roomline/roomline/internal/seal"
 	"github.com/roomline/roomline/internal/store"
+	"github.com/roomline/roomline/internal/wake"
 )
 
 // Config of a Server. All fields but Media, Brand and Changed are required.
@@ -60,7 +61,7 @@ type Server struct {
 	sealer seal.Sealer
 	links  seal.Sealer
 	hash   []byte
-	wakers wakers
+	bell   wake.Bell
 	// changed says that invitations have to be told something.
 	changed chan struct{}
 	// paused are organisations whose sending is to stop.

@@ -38,7 +38,7 @@ func (s *Server) stopped() <-chan struct{} { return s.stop }
 // listen turns notifications of all processes into wake-ups.
 func (s *Server) listen(ctx context.Context) {
 	for ctx.Err() == nil {
-		if err := s.cfg.Store.Listen(ctx, store.OutboxChannel, s.wakers.wake); err != nil {
+		if err := s.cfg.Store.Listen(ctx, store.OutboxChannel, s.bell.Ring); err != nil {
 			pause(ctx, time.Second)
 		}
 	}

@@ -5,13 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
-	"time"
 
 	"github.com/matrix-org/gomatrixserverlib/spec"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/roomline/roomline/clientapi/meetings"
 	"github.com/roomline/roomline/internal/httpapi"
 	"github.com/roomline/roomline/internal/limits"
 	"github.com/roomline/roomline/internal/matrix"
@@ -25,9 +24,7 @@ func away(err error) error {
 	if !errors.Is(err, sfu.ErrUnavailable) {
 		return err
 	}
-	e := matrix.NewError(http.StatusServiceUnavailable, "ORG.ROOMLINE.MEETINGS_UNAVAILABLE", "meetings are not available at the moment; messages are")
-	e.RetryAfter = 5 * time.Second
-	return e
+	return meetings.Unavailable()
 }
 
 func notThere(user matrix.UserID) *matrix.Error {

@@ -356,7 +356,7 @@ func (s *Server) lease(ctx context.Context, _ *httpapi.Call, req *phone.Lease) (
 	}
 	until := time.Now().Add(min(max(time.Duration(req.WaitMS)*time.Millisecond, 0), limits.PhoneWait))
 	for {
-		woken := s.wakers.watch()
+		woken := s.bell.Next()
 		answer, err := s.news(ctx, req, told)
 		left := time.Until(until)
 		if err != nil || len(answer.Calls)+len(answer.Orders) > 0 || left <= 0 {

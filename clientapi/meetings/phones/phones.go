@@ -32,6 +32,7 @@ import (
 	"github.com/roomline/roomline/internal/ratelimit"
 	"github.com/roomline/roomline/internal/seal"
 	"github.com/roomline/roomline/internal/store"
+	"github.com/roomline/roomline/internal/wake"
 	"github.com/roomline/roomline/roomserver"
 )
 
@@ -83,11 +84,11 @@ type Number struct{ Number, Country, Language string }
 
 // Server is meetings by phone. It is safe for concurrent use.
 type Server struct {
-	cfg    Config
-	pins   seal.Sealer
-	calls  seal.Sealer
-	hash   []byte
-	wakers wakers
+	cfg   Config
+	pins  seal.Sealer
+	calls seal.Sealer
+	hash  []byte
+	bell  wake.Bell
 	// changed says that a ghost's membership has.
 	changed  chan struct{}
 	stop     chan struct{}
@@ -150,31 +151,6 @@ func (s *Server) trunksOf(ctx context.Context, from reader, org int64) ([]*Trunk
 		}
 	}
 	return list, nil
-}
-
-// wakers wakes up those who wait for news.
-type wakers struct {
-	mu   sync.Mutex
-	next chan struct{}
-}
-
-// watch returns a channel that is closed with the next wake.
-func (w *wakers) watch() <-chan struct{} {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.next == nil {
-		w.next = make(chan struct{})
-	}
-	return w.next
-}
-
-func (w *wakers) wake() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.next != nil {
-		close(w.next)
-		w.next = nil
-	}
 }
 
 // tooMany says when there may be one more.

@@ -59,7 +59,7 @@ func (s *Server) Run(ctx context.Context) error {
 	var parts sync.WaitGroup
 	parts.Go(func() {
 		for ctx.Err() == nil {
-			if err := s.cfg.Store.Listen(ctx, store.PhoneChannel, s.wakers.wake); err != nil {
+			if err := s.cfg.Store.Listen(ctx, store.PhoneChannel, s.bell.Ring); err != nil {
 				pause(ctx, nil, time.Second)
 			}
 		}

@@ -271,7 +271,7 @@ func (s *Server) begin(ctx context.Context, r *store.Recording) error {
 		return err
 	}
 	if errors.Is(err, sfu.ErrUnavailable) {
-		return matrix.NewError(http.StatusServiceUnavailable, "ORG.ROOMLINE.MEETINGS_UNAVAILABLE", "meetings are not available at the moment; messages are")
+		return meetings.Unavailable()
 	}
 	return err
 }
@@ -285,8 +285,7 @@ func objectKey(r *store.Recording) string {
 func (s *Server) inCall(ctx context.Context, r *store.Recording) ([]store.RTCParticipant, error) {
 	list, err := s.cfg.SFU.Participants(ctx, r.Alias)
 	if errors.Is(err, sfu.ErrUnavailable) {
-		e := matrix.NewError(http.StatusServiceUnavailable, "ORG.ROOMLINE.MEETINGS_UNAVAILABLE", "meetings are not available at the moment; messages are")
-		return nil, e
+		return nil, meetings.Unavailable()
 	}
 	if err != nil {
 		return nil, err

@@ -1,5 +1,5 @@
 import { type MatrixClient, RoomEvent } from "matrix-js-sdk";
-import { useCallback, useEffect, useState } from "react";
+import { lazy, Suspense, useCallback, useEffect, useState } from "react";
 
 import type { Running } from "./client.ts";
 import { useTranslation } from "./i18n/index.tsx";
@@ -11,6 +11,8 @@ import { Icon } from "./parts/Icon.tsx";
 import { Lobby } from "./room/Lobby.tsx";
 import RoomView from "./room/RoomView.tsx";
 import { keepSession, type Session } from "./session.ts";
+
+const PlanDialog = lazy(() => import("./plan/PlanDialog.tsx"));
 
 interface InsideProps {
     readonly running: Running;
@@ -61,6 +63,7 @@ function RoomsAndRoom({ client, session, onSignOut }: { readonly client: MatrixC
     const { t } = useTranslation();
     const [roomId, setRoomId] = useState<string | undefined>(() => openRoom(history.state) ?? session.guest?.roomId);
     const [inviting, setInviting] = useState(false);
+    const [planning, setPlanning] = useState(false);
     useEffect(() => {
         const onPop = ({ state }: PopStateEvent) => setRoomId(openRoom(state));
         addEventListener("popstate", onPop);
@@ -82,7 +85,7 @@ function RoomsAndRoom({ client, session, onSignOut }: { readonly client: MatrixC
         <>
             <div className={roomId ? "member open" : "member"}>
                 <div className="member-list" role={narrow && !roomId ? "main" : undefined}>
-                    <Rooms client={client} open={roomId} onOpen={open} onSignOut={onSignOut} />
+                    <Rooms client={client} open={roomId} onOpen={open} onMeetings={session.guest ? undefined : () => setPlanning(true)} onSignOut={onSignOut} />
                 </div>
                 <div className="member-room">
                     {roomId
@@ -94,6 +97,7 @@ function RoomsAndRoom({ client, session, onSignOut }: { readonly client: MatrixC
                         : <main className="member-empty"><p className="muted">{t("rooms.choose")}</p></main>}
                 </div>
                 {inviting && roomId && <InviteDialog client={client} roomId={roomId} onClose={() => setInviting(false)} />}
+                {planning && <Suspense><PlanDialog client={client} onOpen={open} onClose={() => setPlanning(false)} /></Suspense>}
             </div>
             <Ringing client={client} onOpen={open} />
         </>

@@ -105,6 +105,7 @@ export const de: PageTexts = {
 
     "rooms.title": "Räume",
     "rooms.search": "Raum suchen",
+    "rooms.meetings": "Besprechungen",
     "rooms.none": "Sie sind noch in keinem Raum.",
     "rooms.notfound": "Kein Raum passt zu „{wanted}“.",
     "rooms.unread": { one: "{count} ungelesene Nachricht", other: "{count} ungelesene Nachrichten" },

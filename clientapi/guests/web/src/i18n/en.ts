@@ -104,6 +104,7 @@ export const en = {
 
     "rooms.title": "Rooms",
     "rooms.search": "Search rooms",
+    "rooms.meetings": "Meetings",
     "rooms.none": "You are not in any room yet.",
     "rooms.notfound": "No room matches “{wanted}”.",
     "rooms.unread": { one: "{count} unread message", other: "{count} unread messages" },

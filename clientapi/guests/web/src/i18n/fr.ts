@@ -105,6 +105,7 @@ export const fr: PageTexts = {
 
     "rooms.title": "Salons",
     "rooms.search": "Rechercher un salon",
+    "rooms.meetings": "Réunions",
     "rooms.none": "Vous n’êtes encore dans aucun salon.",
     "rooms.notfound": "Aucun salon ne correspond à « {wanted} ».",
     "rooms.unread": { one: "{count} message non lu", other: "{count} messages non lus" },

@@ -105,6 +105,7 @@ export const nl: PageTexts = {
 
     "rooms.title": "Ruimtes",
     "rooms.search": "Ruimte zoeken",
+    "rooms.meetings": "Vergaderingen",
     "rooms.none": "U bent nog in geen enkele ruimte.",
     "rooms.notfound": "Geen ruimte gevonden voor ‘{wanted}’.",
     "rooms.unread": { one: "{count} ongelezen bericht", other: "{count} ongelezen berichten" },

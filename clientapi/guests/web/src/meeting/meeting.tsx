@@ -142,7 +142,7 @@ function Inside({ meeting, now, ...props }: RunningProps & { readonly now: Snaps
                 )} />
                 <Sounds people={now.people} />
             </section>
-            {panel === "people" && <People room={room} people={now.people} info={info} may={may} act={act} onInvite={onInvite} onClose={() => setPanel(undefined)} />}
+            {panel === "people" && <People client={client} room={room} people={now.people} info={info} may={may} act={act} onInvite={onInvite} onClose={() => setPanel(undefined)} />}
             {dialog === "devices" && <Devices meeting={meeting} session={session} onClose={() => setDialog(undefined)} />}
             {dialog === "keyboard" && <Keyboard onClose={() => setDialog(undefined)} />}
             {dialog === "leave" && <LeaveOrEnd meeting={meeting} act={act} onClose={() => setDialog(undefined)} />}

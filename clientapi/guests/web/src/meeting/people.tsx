@@ -1,7 +1,7 @@
 // Who is in the meeting and who waits, and what moderators may do about them.
 
 import { useEffect, useRef, useState } from "react";
-import type { Room } from "matrix-js-sdk";
+import type { MatrixClient, Room } from "matrix-js-sdk";
 
 import { Dialog } from "../parts/Dialog.tsx";
 import { besideBadge, GuestBadge, MemberAvatar } from "../room/people.tsx";
@@ -10,9 +10,11 @@ import type { Person } from "./engine.ts";
 import { Bars, Icon, type IconName } from "./icons.tsx";
 import type { Action, Info } from "./info.ts";
 import { Menu } from "./menu.tsx";
+import { Phones } from "./phones.tsx";
 import { type MeetingKey, useWords } from "./words.ts";
 
 export interface PeopleProps {
+    readonly client: MatrixClient;
     readonly room: Room;
     readonly people: readonly Person[];
     readonly info?: Info;
@@ -23,7 +25,7 @@ export interface PeopleProps {
     onClose(): void;
 }
 
-export function People({ room, people, info, may, act, onInvite, onClose }: PeopleProps) {
+export function People({ client, room, people, info, may, act, onInvite, onClose }: PeopleProps) {
     const t = useWords();
     const title = useRef<HTMLHeadingElement>(null);
     const [removing, setRemoving] = useState<Person>();
@@ -38,6 +40,7 @@ export function People({ room, people, info, may, act, onInvite, onClose }: Peop
             </header>
             <div className="mt-side-list">
                 {onInvite && <button type="button" className="button wide" onClick={onInvite}><Icon name="invite" />{t("invite")}</button>}
+                <Phones client={client} room={room} here={people.length} moderates={may("remove")} />
                 {waiting.length > 0 && (
                     <section className="mt-waiting" aria-label={t("people.waiting", { count: waiting.length })}>
                         <h3>{t("people.waiting", { count: waiting.length })}</h3>

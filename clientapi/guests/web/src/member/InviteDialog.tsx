@@ -1,12 +1,13 @@
 import type { MatrixClient } from "matrix-js-sdk";
-import { type FormEvent, useCallback, useEffect, useId, useMemo, useRef, useState } from "react";
+import { type FormEvent, useId, useMemo, useRef, useState } from "react";
 
-import { isUnreachable, Refused } from "../api.ts";
-import { type Key, languages, useTranslation, type Values } from "../i18n/index.tsx";
+import { languages, useTranslation } from "../i18n/index.tsx";
 import { Dialog } from "../parts/Dialog.tsx";
 import { BusyButton, Choice, Failure, Field } from "../parts/Field.tsx";
 import { Icon } from "../parts/Icon.tsx";
+import { Tabs } from "../parts/Tabs.tsx";
 import { address, type Delivery, type Guest, invitationsOf, type SentInvitation } from "./invitations.ts";
+import { LinkToCopy, Loaded, useListed, whatIsWrong, type Wrong } from "./listed.tsx";
 
 type Calls = ReturnType<typeof invitationsOf>;
 type Tab = "address" | "link" | "sent" | "guests";
@@ -18,7 +19,7 @@ export function InviteDialog({ client, roomId, onClose }: { readonly client: Mat
     const [tab, setTab] = useState<Tab>("address");
     return (
         <Dialog title={t("invite.title")} onClose={onClose}>
-            <Tabs tab={tab} onTab={setTab} />
+            <Tabs<Tab> label={t("invite.title")} tabs={tabs.map(([name, key]) => [name, t(key)])} tab={tab} onTab={setTab} />
             <div role="tabpanel" id={`panel-${tab}`} aria-labelledby={`tab-${tab}`} className="panel">
                 {(tab === "address" || tab === "link") && <InviteForm key={tab} calls={calls} byLink={tab === "link"} />}
                 {tab === "sent" && <Sent calls={calls} />}
@@ -29,47 +30,6 @@ export function InviteDialog({ client, roomId, onClose }: { readonly client: Mat
 }
 
 const tabs = [["address", "invite.tab.address"], ["link", "invite.tab.link"], ["sent", "invite.tab.sent"], ["guests", "invite.tab.guests"]] as const;
-
-/** Tabs as ARIA's patterns have them: one stop for Tab, arrows from one to the next. */
-function Tabs({ tab, onTab }: { readonly tab: Tab; onTab(tab: Tab): void }) {
-    const { t } = useTranslation();
-    const buttons = useRef<(HTMLButtonElement | null)[]>([]);
-    return (
-        <div role="tablist" className="tabs" aria-label={t("invite.title")}>
-            {tabs.map(([name, key], i) => (
-                <button key={name} ref={(button) => void (buttons.current[i] = button)} type="button" role="tab" id={`tab-${name}`} aria-selected={tab === name}
-                    aria-controls={tab === name ? `panel-${name}` : undefined} tabIndex={tab === name ? 0 : -1} onClick={() => onTab(name)}
-                    onKeyDown={({ key: pressed }) => {
-                        const step = pressed === "ArrowRight" ? 1 : pressed === "ArrowLeft" ? tabs.length - 1 : 0;
-                        if (step === 0) return;
-                        const next = (i + step) % tabs.length;
-                        onTab(tabs[next]![0]);
-                        buttons.current[next]?.focus();
-                    }}>
-                    {t(key)}
-                </button>
-            ))}
-        </div>
-    );
-}
-
-interface Wrong {
-    readonly key: Key;
-    readonly values?: Values;
-    readonly field?: boolean;
-}
-
-function whatIsWrong(error: unknown): Wrong {
-    if (isUnreachable(error)) return { key: "problem.offline.short" };
-    if (!(error instanceof Refused)) throw error;
-    switch (error.code) {
-        case "M_FORBIDDEN": return { key: "invite.forbidden" };
-        case "M_THREEPID_DENIED": return { key: "invite.denied" };
-        case "M_INVALID_PARAM": return { key: "invite.address.wrong", field: true };
-        case "M_LIMIT_EXCEEDED": return { key: error.retryAfter > 0 ? "problem.slow.seconds" : "invite.limit", values: { count: error.retryAfter } };
-        default: return { key: "problem.server" };
-    }
-}
 
 const day = 86_400_000; // ms
 
@@ -143,43 +103,6 @@ function InviteForm({ calls, byLink }: { readonly calls: Calls; readonly byLink:
     );
 }
 
-/** A new link: it is shown this once. */
-function LinkToCopy({ link }: { readonly link: string }) {
-    const { t } = useTranslation();
-    const [copied, setCopied] = useState(false);
-    const input = useRef<HTMLInputElement>(null);
-    const copy = async () => {
-        input.current?.select();
-        await navigator.clipboard.writeText(link);
-        setCopied(true);
-    };
-    return (
-        <div className="link-to-copy">
-            <Field ref={input} label={t("invite.link")} hint={t("invite.link.once")} readOnly value={link} onFocus={({ target }) => target.select()} />
-            <button type="button" className="button" onClick={() => void copy()}><Icon name={copied ? "check" : "copy"} />{t(copied ? "invite.copied" : "invite.copy")}</button>
-        </div>
-    );
-}
-
-/** What is asked for when the panel comes and after each change; undefined while it is not there yet. */
-function useListed<T>(list: () => Promise<readonly T[]>): { items?: readonly T[]; wrong?: Wrong; change(act: () => Promise<unknown>): Promise<void> } {
-    const [items, setItems] = useState<readonly T[]>();
-    const [wrong, setWrong] = useState<Wrong>();
-    const change = useCallback(async (act: () => Promise<unknown>) => {
-        setWrong(undefined);
-        try {
-            await act();
-            setItems(await list());
-        } catch (error) {
-            setWrong(whatIsWrong(error));
-        }
-    }, [list]);
-    useEffect(() => {
-        void change(async () => {});
-    }, [change]);
-    return { items, wrong, change };
-}
-
 const tones: Record<Delivery, string> = {
     held: "", queued: "", sending: "", sent: "", delivered: "good", opened: "good", redeemed: "good", member: "good",
     failed: "danger", cancelled: "", expired: "warning", revoked: "",
@@ -194,7 +117,7 @@ function Sent({ calls }: { readonly calls: Calls }) {
     return (
         <>
             <Failure text={wrong && t(wrong.key, wrong.values)} />
-            <Loaded items={items} wrong={wrong} none="invite.none" />
+            <Loaded items={items} wrong={wrong} none={t("invite.none")} />
             <ul className="entries">
                 {items?.map((invitation) => (
                     <li key={invitation.invitation_id}>
@@ -232,7 +155,7 @@ function Guests({ calls }: { readonly calls: Calls }) {
     return (
         <>
             <Failure text={wrong && t(wrong.key, wrong.values)} />
-            <Loaded items={items} wrong={wrong} none="invite.noguests" />
+            <Loaded items={items} wrong={wrong} none={t("invite.noguests")} />
             <ul className="entries">
                 {items?.map((guest) => (
                     <li key={guest.user_id}>
@@ -254,9 +177,4 @@ function Guests({ calls }: { readonly calls: Calls }) {
             </ul>
         </>
     );
-}
-
-function Loaded({ items, wrong, none }: { readonly items?: readonly unknown[]; readonly wrong?: Wrong; readonly none: Key }) {
-    const { t } = useTranslation();
-    return <p role="status" className="muted">{!items && !wrong ? t("app.loading") : items?.length === 0 ? t(none) : ""}</p>;
 }

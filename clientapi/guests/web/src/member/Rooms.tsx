@@ -11,6 +11,8 @@ interface RoomsProps {
     readonly client: MatrixClient;
     readonly open?: string;
     onOpen(roomId: string): void;
+    /** Shows the meetings; absent for guests. */
+    onMeetings?(): void;
     onSignOut(): void;
 }
 
@@ -26,7 +28,7 @@ interface Listed {
 }
 
 /** The rooms that one is in or invited to, the last written in first. */
-export function Rooms({ client, open, onOpen, onSignOut }: RoomsProps) {
+export function Rooms({ client, open, onOpen, onMeetings, onSignOut }: RoomsProps) {
     const { t } = useTranslation();
     const { rooms, synced } = useRooms(client);
     const [wanted, setWanted] = useState("");
@@ -40,6 +42,7 @@ export function Rooms({ client, open, onOpen, onSignOut }: RoomsProps) {
             <header className="rooms-head">
                 <Avatar name={me} />
                 <span className="rooms-me">{me}</span>
+                {onMeetings && <button type="button" className="icon-button" aria-label={t("rooms.meetings")} title={t("rooms.meetings")} onClick={onMeetings}><Icon name="calendar" /></button>}
                 <button type="button" className="icon-button" aria-label={t("signout.submit")} title={t("signout.submit")} onClick={onSignOut}><Icon name="door" /></button>
             </header>
             <div className="rooms-search">

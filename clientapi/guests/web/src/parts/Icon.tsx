@@ -2,6 +2,7 @@ import type { ReactNode } from "react";
 
 // Drawn on 24 × 24, in lines of the colour of the text.
 const shapes = {
+    calendar: <><rect x="4" y="5.5" width="16" height="14.500" rx="2.5" /><path d="M4 10h16M8.5 3.500v4m7-4v4" /></>,
     check: <path d="M5 12.5l4.5 4.500L19 7.5" />,
     clock: <><circle cx="12" cy="12" r="8.5" /><path d="M12 7.500V12l3 2" /></>,
     close: <path d="M6 6l12 12M18 6L6 18" />,

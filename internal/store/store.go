@@ -47,13 +47,14 @@ var ErrNotFound = errors.New("store: not found")
 
 // Store is the database. It is safe for concurrent use.
 type Store struct {
-	db  *sql.DB
-	dsn string
+	db     *sql.DB
+	dsn    string
+	leases leases
 }
 
 // Options of a Store. The zero value is right for production.
 type Options struct {
-	// MaxConns bounds the connections of this process, 16 if zero. The journal takes two more for itself.
+	// MaxConns bounds the connections of this process, 16 if zero. The journal takes two more for itself, and leases one.
 	MaxConns int
 	// AllowUnsafeSettings lets Open accept fsync=off and full_page_writes=off. Tests only: with them an acknowledged
 	// event may be lost.
@@ -82,9 +83,9 @@ func Open(ctx context.Context, dsn string, opts Options) (*Store, error) {
 	db.SetMaxOpenConns(max)
 	db.SetMaxIdleConns(max)
 	db.SetConnMaxIdleTime(5 * time.Minute)
-	s := &Store{db: db, dsn: dsn}
+	s := &Store{db: db, dsn: dsn, leases: leases{db: sql.OpenDB(connector)}}
 	if err := s.prepare(ctx, opts); err != nil {
-		db.Close()
+		s.Close()
 		return nil, err
 	}
 	return s, nil
@@ -104,7 +105,7 @@ func (s *Store) prepare(ctx context.Context, opts Options) error {
 }
 
 // Close closes all connections.
-func (s *Store) Close() error { return s.db.Close() }
+func (s *Store) Close() error { return errors.Join(s.leases.close(), s.db.Close()) }
 
 // DSN is the connection string with the parameters that the store needs, for connections outside the pool.
 func (s *Store) DSN() string { return s.dsn }

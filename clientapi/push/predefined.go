@@ -11,6 +11,8 @@ import (
 // predefinedText are the rules that every user has, in the order of the spec, with USER in place of the user's id. The rules of
 // proposals stand where the proposals put them: MSC4028 after the master rule, MSC3930 after the server ACL's and at the end.
 //
+// Interop: under the unstable names of MSC3930 clients know rules of the kind event_match, which its first versions had. They match the same events.
+//
 // Spec: client-server v1.19 §predefined-rules; MSC3930 §proposal; MSC4028 §proposal
 const predefinedText = `{
 "override":[
@@ -43,7 +45,7 @@ const predefinedText = `{
 	 "conditions":[{"kind":"event_match","key":"type","pattern":"m.room.server_acl"},{"kind":"event_match","key":"state_key","pattern":""}],
 	 "actions":[]},
 	{"rule_id":".org.matrix.msc3930.rule.poll_response","enabled":true,
-	 "conditions":[{"kind":"event_property_is","key":"type","value":"org.matrix.msc3381.poll.response"}],
+	 "conditions":[{"kind":"event_match","key":"type","pattern":"org.matrix.msc3381.poll.response"}],
 	 "actions":[]},
 	{"rule_id":".m.rule.suppress_edits","enabled":true,
 	 "conditions":[{"kind":"event_property_is","key":"content.m\\.relates_to.rel_type","value":"m.replace"}],
@@ -67,16 +69,16 @@ const predefinedText = `{
 	 "conditions":[{"kind":"event_match","key":"type","pattern":"m.room.encrypted"}],
 	 "actions":["notify"]},
 	{"rule_id":".org.matrix.msc3930.rule.poll_start_one_to_one","enabled":true,
-	 "conditions":[{"kind":"room_member_count","is":"2"},{"kind":"event_property_is","key":"type","value":"org.matrix.msc3381.poll.start"}],
+	 "conditions":[{"kind":"room_member_count","is":"2"},{"kind":"event_match","key":"type","pattern":"org.matrix.msc3381.poll.start"}],
 	 "actions":["notify",{"set_tweak":"sound","value":"default"}]},
 	{"rule_id":".org.matrix.msc3930.rule.poll_start","enabled":true,
-	 "conditions":[{"kind":"event_property_is","key":"type","value":"org.matrix.msc3381.poll.start"}],
+	 "conditions":[{"kind":"event_match","key":"type","pattern":"org.matrix.msc3381.poll.start"}],
 	 "actions":["notify"]},
 	{"rule_id":".org.matrix.msc3930.rule.poll_end_one_to_one","enabled":true,
-	 "conditions":[{"kind":"room_member_count","is":"2"},{"kind":"event_property_is","key":"type","value":"org.matrix.msc3381.poll.end"}],
+	 "conditions":[{"kind":"room_member_count","is":"2"},{"kind":"event_match","key":"type","pattern":"org.matrix.msc3381.poll.end"}],
 	 "actions":["notify",{"set_tweak":"sound","value":"default"}]},
 	{"rule_id":".org.matrix.msc3930.rule.poll_end","enabled":true,
-	 "conditions":[{"kind":"event_property_is","key":"type","value":"org.matrix.msc3381.poll.end"}],
+	 "conditions":[{"kind":"event_match","key":"type","pattern":"org.matrix.msc3381.poll.end"}],
 	 "actions":["notify"]}
 ]}`
 

@@ -207,6 +207,9 @@ func TestSearchAnswersWithWhatWasAskedFor(t *testing.T) {
 			for _, r := range page.list("results") {
 				all = append(all, r.inner("result").text("event_id"))
 			}
+			if page["count"] != 15.0 {
+				t.Errorf("by %s: %v results in all, said after %d", order, page["count"], len(all))
+			}
 			if next = page.text("next_batch"); next == "" {
 				break
 			}

@@ -170,8 +170,9 @@ type place struct {
 	// Rank and Position are those of the last match of the page before, when they are ranked.
 	Rank     float32 `json:"r,omitempty"`
 	Position int64   `json:"p,omitempty"`
-	// Seen is how many matches came before.
-	Seen int `json:"n,omitempty"`
+	// Seen is how many matches came before, Count how many there were in all when the first page was asked for.
+	Seen  int `json:"n,omitempty"`
+	Count int `json:"c,omitempty"`
 	// Room and Sender are those of the group that the page is of.
 	Room   matrix.RoomID `json:"room,omitempty"`
 	Sender matrix.UserID `json:"sender,omitempty"`
@@ -183,7 +184,7 @@ func (p *place) parse(token string) error {
 		return nil
 	}
 	raw, err := base64.RawURLEncoding.DecodeString(token)
-	if err != nil || json.Unmarshal(raw, p) != nil || p.Before <= 0 || p.Position < 0 || p.Seen < 0 {
+	if err != nil || json.Unmarshal(raw, p) != nil || p.Before <= 0 || p.Position < 0 || p.Seen < 0 || p.Count < 0 {
 		return matrix.InvalidParam("next_batch is not a token of this server")
 	}
 	_, room := matrix.ParseRoomID(string(p.Room))
@@ -204,7 +205,7 @@ func (p *place) token() string {
 
 // next is the place behind a match.
 func (a *answer) next(m store.SearchMatch, newest int64) place {
-	p := place{Room: a.at.Room, Sender: a.at.Sender, Seen: a.at.Seen + len(a.matches)}
+	p := place{Room: a.at.Room, Sender: a.at.Sender, Seen: a.at.Seen + len(a.matches), Count: a.count}
 	if a.ranked() {
 		p.Before, p.Rank, p.Position = min(a.at.Before, newest+1), m.Rank, m.Position
 		return p

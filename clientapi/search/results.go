@@ -196,7 +196,7 @@ func (a *answer) groups(key string) (values []string, members map[string][]*resu
 	}
 	for _, value := range values {
 		p := a.next(a.matches[len(a.matches)-1], a.s.cfg.Journal.Head())
-		p.Seen = 0
+		p.Seen, p.Count = 0, 0
 		if key == byRoom {
 			p.Room = matrix.RoomID(value)
 		} else {

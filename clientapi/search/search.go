@@ -10,8 +10,8 @@
 // Who may see what is decided here for each search anew: rooms the user is or was in, of each the stretches of history that may
 // be seen, and nothing of ignored users. Encrypted rooms are not in the index, and are left out even if they once were not.
 //
-// Bounds. The newest limits.SearchRanked matches are ranked, whatever else matches; order_by recent goes back as far as there
-// is history. The index is asked for stretches of positions, newest first (store.Search).
+// Bounds. The newest limits.SearchRanked matches are ranked and counted, whatever else matches; order_by recent goes back as far as
+// there is history. The index is asked for stretches of positions, newest first (store.Search).
 //
 // Start reading at Search.
 package search
@@ -142,7 +142,8 @@ func (a *answer) chooseRooms(ctx context.Context) error {
 	return nil
 }
 
-// find asks the index. One more than fits says that there is a following page.
+// find asks the index. One more than fits says that there is a following page; for the first one the matches are counted, as far as any
+// are ranked.
 func (a *answer) find(ctx context.Context) error {
 	if len(a.rooms) == 0 || len(a.kinds) == 0 || len(a.query.terms) == 0 {
 		return nil
@@ -166,14 +167,14 @@ func (a *answer) find(ctx context.Context) error {
 		}
 		q.Senders = []string{string(a.at.Sender)}
 	}
-	if a.ranked() {
+	if a.ranked() || a.at.Count == 0 {
 		q.Limit = limits.SearchRanked
 	}
 	found, err := a.s.cfg.Store.Search(ctx, q)
 	if err != nil {
 		return fmt.Errorf("search: %w", err)
 	}
-	a.count = a.at.Seen + len(found)
+	a.count = max(a.at.Count, a.at.Seen+len(found))
 	if a.ranked() {
 		a.count = len(found)
 		a.rank(&found)

@@ -9,6 +9,11 @@ WITHPOSTGRES = bin/withpostgres
 # The processes that tests start are built once.
 export ROOMLINE_BINARY = $(CURDIR)/bin/roomline
 TESTFLAGS ?=
+# Tests wait more than they compute: for what is to happen, and for what is not to.
+ATONCE ?= 4
+# The packages that take longest begin first, so that nobody waits for one of them at the end.
+LONGEST = $(addprefix ./,mediaapi clientapi clientapi/guests mediaapi/blob clientapi/meetings clientapi/meetings/schedule clientapi/outbox \
+          clientapi/sync clientapi/meetings/phones clientapi/admin appservices/telephony/bot appservices/telephony/voice)
 # The clients of others that tests run, and what runs them.
 NODE_MODULES = $(patsubst %,tests/%/node_modules,jssdk hydrogen bridge smsc guest meetings)
 # A client library that tests use encrypts in Go, and not in C, with this tag.
@@ -49,7 +54,7 @@ run: postgresql build ## build and start a server to try out; its data is in ./d
 
 .PHONY: test
 test: check bin-test page-test chromium clamav slapd vdirsyncer sipp bin/minio bin/versitygw bin/mailpit $(NODE_MODULES) ## everything that has to hold: check, then all tests
-	$(WITHPOSTGRES) $(GO) test -timeout 20m -parallel 4 $(TAGS) $(TESTFLAGS) $$($(GO) list ./... | grep -v /tests)
+	$(WITHPOSTGRES) $(GO) test -p $(ATONCE) -timeout 15m -parallel 4 $(TAGS) $(TESTFLAGS) $(LONGEST) $$($(GO) list ./... | grep -v /tests)
 	# Clients of others wait for what they expect as long as they see fit, which is too short beside other tests.
 	$(WITHPOSTGRES) $(GO) test -p 1 -timeout 20m -parallel 4 $(TAGS) $(TESTFLAGS) ./tests/...
 

@@ -139,7 +139,7 @@ func startCluster() (string, error) {
 	c, err := pgcluster.Start(context.Background(), pgcluster.Options{
 		Dir:            dir,
 		Log:            slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError})),
-		MaxConnections: 300,
+		MaxConnections: 500,
 		UnsafeFast:     true,
 	})
 	if err != nil {

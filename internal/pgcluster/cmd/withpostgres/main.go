@@ -50,7 +50,7 @@ func run(durable bool, command []string) (code int, err error) {
 	cluster, err := pgcluster.Start(ctx, pgcluster.Options{
 		Dir:            filepath.Join(dir, "postgres"),
 		Log:            slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
-		MaxConnections: 400,
+		MaxConnections: 1500,
 		UnsafeFast:     !durable,
 	})
 	if err != nil {

@@ -110,6 +110,7 @@ func adminRequests(room, user, event, uri string) map[string]any {
 }
 
 func TestAdministrationIsForAdministratorsOfTheOrganisation(t *testing.T) {
+	t.Parallel()
 	d, bucket := start(t, folder, nil)
 	alice, bob := d.User(t, "alice"), d.User(t, "bob")
 	stranger := elsewhere(t, d, d.Admin(t, "stranger"))
@@ -141,6 +142,7 @@ func TestAdministrationIsForAdministratorsOfTheOrganisation(t *testing.T) {
 }
 
 func TestListsOfMedia(t *testing.T) {
+	t.Parallel()
 	d, _ := start(t, folder, nil)
 	admin, alice := d.Admin(t, "root"), d.User(t, "alice")
 	alice.MustDo(t, http.MethodPut, hstest.Path("profile", alice.ID, "displayname"), map[string]any{"displayname": "Alice <3"})
@@ -195,6 +197,7 @@ func TestListsOfMedia(t *testing.T) {
 }
 
 func TestQuarantine(t *testing.T) {
+	t.Parallel()
 	b := bucket{folder(t)}
 	d := hstest.Start(t, hstest.Options{Processes: 2, Configure: func(_ int, config map[string]any) {
 		media := map[string]any{}
@@ -238,8 +241,10 @@ func TestQuarantine(t *testing.T) {
 }
 
 func TestAdministratorsDeleteMedia(t *testing.T) {
+	t.Parallel()
 	for name, s := range stores(t) {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			d, bucket := start(t, s, nil)
 			admin, alice := d.Admin(t, "root"), d.User(t, "alice")
 			room := alice.MustCreateRoom(t, nil)
@@ -280,6 +285,7 @@ func TestAdministratorsDeleteMedia(t *testing.T) {
 }
 
 func TestPurgeTakesWhatOthersServe(t *testing.T) {
+	t.Parallel()
 	d, bucket := start(t, folder, nil)
 	admin, alice := d.Admin(t, "root"), d.User(t, "alice")
 	mine, theirs := alice.MustUpload(t, "text/plain", "", []byte("mine")), alice.MustUpload(t, "text/plain", "", []byte("theirs"))
@@ -295,6 +301,7 @@ func TestPurgeTakesWhatOthersServe(t *testing.T) {
 }
 
 func TestPoliciesOfTheOrganisation(t *testing.T) {
+	t.Parallel()
 	d, _ := start(t, folder, nil)
 	admin, alice := d.Admin(t, "root"), d.User(t, "alice")
 	stranger := elsewhere(t, d, d.User(t, "stranger"))

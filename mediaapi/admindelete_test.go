@@ -32,8 +32,10 @@ func contentOf(t testing.TB, u *hstest.User, room, event string) string {
 }
 
 func TestAdministratorsDeleteEverything(t *testing.T) {
+	t.Parallel()
 	for name, s := range stores(t) {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			d, bucket := start(t, s, nil)
 			admin, alice, bob := d.Admin(t, "root"), d.User(t, "alice"), d.User(t, "bob")
 			room := alice.MustCreateRoom(t, map[string]any{"name": "the room"})
@@ -91,6 +93,7 @@ func TestAdministratorsDeleteEverything(t *testing.T) {
 }
 
 func TestRedactionsForAdministratorsAreSentByWhomTheRoomAllows(t *testing.T) {
+	t.Parallel()
 	d, _ := start(t, folder, nil)
 	admin, owner, member := d.Admin(t, "root"), d.User(t, "owner"), d.User(t, "member")
 	room := owner.MustCreateRoom(t, nil)
@@ -127,6 +130,7 @@ func TestRedactionsForAdministratorsAreSentByWhomTheRoomAllows(t *testing.T) {
 }
 
 func TestALotIsDeletedInPortions(t *testing.T) {
+	t.Parallel()
 	d, bucket := start(t, folder, nil)
 	admin, alice := d.Admin(t, "root"), d.User(t, "alice")
 	room := alice.MustCreateRoom(t, nil)
@@ -144,6 +148,7 @@ func TestALotIsDeletedInPortions(t *testing.T) {
 }
 
 func TestDeletionRequestsAreChecked(t *testing.T) {
+	t.Parallel()
 	d, _ := start(t, folder, nil)
 	admin := d.Admin(t, "root")
 	for body, want := range map[string]string{
@@ -163,6 +168,7 @@ func TestDeletionRequestsAreChecked(t *testing.T) {
 }
 
 func TestNobodyActsInTheNameOfAnotherOrganisation(t *testing.T) {
+	t.Parallel()
 	d, _ := start(t, folder, nil)
 	admin, owner, member := d.Admin(t, "root"), d.User(t, "owner"), d.User(t, "member")
 	room := owner.MustCreateRoom(t, nil)

@@ -29,8 +29,10 @@ func direct(t testing.TB, s storage) blob.Store {
 }
 
 func TestCheckAndRepair(t *testing.T) {
+	t.Parallel()
 	for name, s := range stores(t) {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			d, bucket := start(t, s, nil)
 			store := direct(t, bucket.storage)
 			admin, alice := d.Admin(t, "root"), d.User(t, "alice")
@@ -98,6 +100,7 @@ func TestCheckAndRepair(t *testing.T) {
 }
 
 func TestRepairDoesNotEmptyTheWrongStore(t *testing.T) {
+	t.Parallel()
 	d, bucket := start(t, folder, nil)
 	alice := d.User(t, "alice")
 	uri := alice.MustUpload(t, "text/plain", "", []byte("the only one"))
@@ -117,6 +120,7 @@ func TestRepairDoesNotEmptyTheWrongStore(t *testing.T) {
 }
 
 func TestWhatIsNotNeededIsRepaired(t *testing.T) {
+	t.Parallel()
 	d, bucket := start(t, folder, nil)
 	alice := d.User(t, "alice")
 	for _, text := range []string{"kept", "orphan", "stuck"} {

@@ -9,8 +9,10 @@ import (
 )
 
 func TestErasedUsersLeaveNoMedia(t *testing.T) {
+	t.Parallel()
 	for _, erase := range []bool{true, false} {
 		t.Run(fmt.Sprint("erase ", erase), func(t *testing.T) {
+			t.Parallel()
 			d, bucket := start(t, folder, nil)
 			admin, alice, bob := d.Admin(t, "root"), d.User(t, "alice"), d.User(t, "bob")
 			room := alice.MustCreateRoom(t, nil)

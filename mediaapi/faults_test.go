@@ -39,7 +39,8 @@ func noise(seed uint64, size int) []byte {
 
 // REL-17: the store is away: chat goes on, media says 503, nothing acknowledged is lost, and all is well again without a restart.
 func TestREL17StoreAway(t *testing.T) {
-	d, b := start(t, minIO, nil)
+	t.Parallel()
+	d, b := start(t, func(t testing.TB) storage { return ofBucket(t, hstest.MinIO(t)) }, nil)
 	server := b.storage.(inBucket)
 	owner, member, room := together(t, d)
 	file := picture(t, 400, 400)
@@ -101,6 +102,7 @@ func startBehindProxy(t testing.TB) (*hstest.Deployment, bucket, *faultproxy.Pro
 
 // REL-17: an object whose transfer breaks off, or that is not what was stored, is a broken connection and never a short file.
 func TestREL17BrokenObjectsAreNoFiles(t *testing.T) {
+	t.Parallel()
 	d, b, proxy := startBehindProxy(t)
 	u := d.User(t, "alice")
 	file := noise(1, 8<<20)
@@ -156,6 +158,7 @@ func (s *slowly) Read(p []byte) (int, error) {
 
 // REL-17: a process that is killed while it takes uploads loses nothing that it acknowledged, and what it left is swept.
 func TestREL17KilledWhileUploading(t *testing.T) {
+	t.Parallel()
 	onStores(t, func(t *testing.T, d *hstest.Deployment, b bucket) {
 		u := d.User(t, "alice")
 		var mu sync.Mutex
@@ -224,6 +227,7 @@ func TestREL17KilledWhileUploading(t *testing.T) {
 
 // REL-18: a full disk refuses the upload, keeps nothing of it, and takes uploads again when there is space.
 func TestREL18DiskFull(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=4m"); err != nil {
 		t.Skipf("SKIPPED: the full disk is not tested, because this user may not mount a small one: %v", err)
@@ -254,9 +258,11 @@ func TestREL18DiskFull(t *testing.T) {
 }
 
 func TestVirusScanner(t *testing.T) {
-	scanner := hstest.Clamd(t)
+	t.Parallel()
 	for name, s := range stores(t) {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			scanner := hstest.Clamd(t)
 			d, b := start(t, s, func(media map[string]any) { media["clamav"] = map[string]any{"address": scanner.Unix} })
 			u := d.User(t, "alice")
 			infected := []byte(hstest.EICAR())
@@ -301,6 +307,7 @@ func TestVirusScanner(t *testing.T) {
 
 // A client that reads no further keeps neither the store nor the others waiting.
 func TestSlowReadersKeepNobodyWaiting(t *testing.T) {
+	t.Parallel()
 	onStores(t, func(t *testing.T, d *hstest.Deployment, b bucket) {
 		u := d.User(t, "alice")
 		file := noise(1, 16<<20)

@@ -12,6 +12,7 @@ import (
 )
 
 func TestOtherServersGetTwoParts(t *testing.T) {
+	t.Parallel()
 	file := []byte("bytes\r\n--that look like a boundary")
 	w := httptest.NewRecorder()
 	what := content{size: int64(len(file)), contentType: "text/plain", disposition: `attachment; filename="a.txt"`}
@@ -43,6 +44,7 @@ func TestOtherServersGetTwoParts(t *testing.T) {
 
 // A store that breaks off must not look like a short file.
 func TestOtherServersNoticeABrokenStore(t *testing.T) {
+	t.Parallel()
 	w := httptest.NewRecorder()
 	err := writeParts(w, restrictions{}, content{size: 10, contentType: "text/plain"}, strings.NewReader("short"))
 	if !errors.Is(err, io.ErrUnexpectedEOF) || strings.Contains(w.Body.String(), "--\r\n") {

@@ -32,8 +32,10 @@ func redact(room, event, txn string) string {
 }
 
 func TestFileGoesWithItsMessage(t *testing.T) {
+	t.Parallel()
 	for name, s := range stores(t) {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			d, bucket := start(t, s, nil)
 			alice, bob, carol := d.User(t, "alice"), d.User(t, "bob"), d.User(t, "carol")
 			room := alice.MustCreateRoom(t, map[string]any{"preset": "private_chat"})
@@ -58,6 +60,7 @@ func TestFileGoesWithItsMessage(t *testing.T) {
 }
 
 func TestWhoMayDeleteWhat(t *testing.T) {
+	t.Parallel()
 	d, _ := start(t, folder, nil)
 	owner, member := d.User(t, "owner"), d.User(t, "member")
 	room := owner.MustCreateRoom(t, map[string]any{"preset": "private_chat"})
@@ -146,6 +149,7 @@ func refused(t testing.TB, u *hstest.User, method, path string) {
 }
 
 func TestSenderDeletesAFileAtAnyTime(t *testing.T) {
+	t.Parallel()
 	onStores(t, func(t *testing.T, d *hstest.Deployment, b bucket) {
 		owner, member, room := together(t, d)
 		var events, uris []string
@@ -172,6 +176,7 @@ func TestSenderDeletesAFileAtAnyTime(t *testing.T) {
 }
 
 func TestSenderDeletesAFileAfterLeaving(t *testing.T) {
+	t.Parallel()
 	onStores(t, func(t *testing.T, d *hstest.Deployment, b bucket) {
 		_, member, room := together(t, d)
 		file := member.MustUpload(t, "text/plain", "", []byte("mine"))
@@ -186,6 +191,7 @@ func TestSenderDeletesAFileAfterLeaving(t *testing.T) {
 }
 
 func TestTextAndVoiceAreTheOwners(t *testing.T) {
+	t.Parallel()
 	onStores(t, func(t *testing.T, d *hstest.Deployment, b bucket) {
 		owner, member, room := together(t, d)
 		text := member.MustSendText(t, room, "I said it")
@@ -216,6 +222,7 @@ func TestTextAndVoiceAreTheOwners(t *testing.T) {
 }
 
 func TestDeleteOfOthersMediaIsRefused(t *testing.T) {
+	t.Parallel()
 	onStores(t, func(t *testing.T, d *hstest.Deployment, b bucket) {
 		owner, member, room := together(t, d)
 		uri := member.MustUpload(t, "text/plain", "", []byte("the member's"))
@@ -231,6 +238,7 @@ func TestDeleteOfOthersMediaIsRefused(t *testing.T) {
 }
 
 func TestRoomsOwnerDecidesOtherwise(t *testing.T) {
+	t.Parallel()
 	const policy = "org.roomline.deletion_policy"
 	onStores(t, func(t *testing.T, d *hstest.Deployment, b bucket) {
 		owner, member, _ := together(t, d)
@@ -268,6 +276,7 @@ func TestRoomsOwnerDecidesOtherwise(t *testing.T) {
 }
 
 func TestSecondEventKeepsMedia(t *testing.T) {
+	t.Parallel()
 	onStores(t, func(t *testing.T, d *hstest.Deployment, b bucket) {
 		owner, member, room := together(t, d)
 		other := owner.MustCreateRoom(t, nil)
@@ -287,6 +296,7 @@ func TestSecondEventKeepsMedia(t *testing.T) {
 }
 
 func TestThumbnailsGoWithTheirPicture(t *testing.T) {
+	t.Parallel()
 	onStores(t, func(t *testing.T, d *hstest.Deployment, b bucket) {
 		owner, member, room := together(t, d)
 		uri := member.MustUpload(t, "image/png", "", picture(t, 700, 500))
@@ -307,6 +317,7 @@ func TestThumbnailsGoWithTheirPicture(t *testing.T) {
 }
 
 func TestUnusedMediaExpires(t *testing.T) {
+	t.Parallel()
 	onStores(t, func(t *testing.T, d *hstest.Deployment, b bucket) {
 		u := d.User(t, "alice")
 		room := u.MustCreateRoom(t, nil)
@@ -344,6 +355,7 @@ func setAvatar(t testing.TB, u *hstest.User, uri string) {
 }
 
 func TestAvatarIsTheOrganisationsUntilItIsReplaced(t *testing.T) {
+	t.Parallel()
 	onStores(t, func(t *testing.T, d *hstest.Deployment, b bucket) {
 		alice, bob, stranger := d.User(t, "alice"), d.User(t, "bob"), foreigner(t, d, "stranger")
 		first, second := []byte("first face"), []byte("second face")
@@ -375,6 +387,7 @@ func TestAvatarIsTheOrganisationsUntilItIsReplaced(t *testing.T) {
 }
 
 func TestRoomAvatarIsForTheInvited(t *testing.T) {
+	t.Parallel()
 	onStores(t, func(t *testing.T, d *hstest.Deployment, b bucket) {
 		owner, invited, other := d.User(t, "owner"), d.User(t, "invited"), d.User(t, "other")
 		file := []byte("the picture of the room")
@@ -431,6 +444,7 @@ func verify(t testing.TB, d *hstest.Deployment, receipt gjson.Result) {
 }
 
 func TestEachDeletionLeavesAReceipt(t *testing.T) {
+	t.Parallel()
 	onStores(t, func(t *testing.T, d *hstest.Deployment, b bucket) {
 		owner, member, room := together(t, d)
 		root := administrator(t, d, "root")
@@ -477,6 +491,7 @@ func TestEachDeletionLeavesAReceipt(t *testing.T) {
 }
 
 func TestSameContentIsKeptOnce(t *testing.T) {
+	t.Parallel()
 	onStores(t, func(t *testing.T, d *hstest.Deployment, b bucket) {
 		owner, member, room := together(t, d)
 		root, stranger := administrator(t, d, "root"), foreigner(t, d, "stranger")
@@ -515,6 +530,7 @@ func mustBePresumed(t testing.TB, d *hstest.Deployment, uri string) {
 }
 
 func TestEncryptedMediaIsPresumed(t *testing.T) {
+	t.Parallel()
 	secret := map[string]any{"algorithm": "m.megolm.v1.aes-sha2", "ciphertext": "x", "session_id": "s"}
 	onStores(t, func(t *testing.T, d *hstest.Deployment, b bucket) {
 		owner, member, room := together(t, d)
@@ -552,6 +568,7 @@ func attach(path string, uris ...string) string {
 }
 
 func TestRestrictedMediaIsAttached(t *testing.T) {
+	t.Parallel()
 	onStores(t, func(t *testing.T, d *hstest.Deployment, b bucket) {
 		owner, member, room := together(t, d)
 		file := []byte("for one event")
@@ -589,8 +606,10 @@ func TestRestrictedMediaIsAttached(t *testing.T) {
 }
 
 func TestDeletedMediaIsGoneOnEveryProcess(t *testing.T) {
+	t.Parallel()
 	for name, s := range stores(t) {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			d, b := startProcesses(t, 2, s, nil)
 			_, member, room := together(t, d)
 			file := []byte("on two processes")
@@ -613,6 +632,7 @@ func TestDeletedMediaIsGoneOnEveryProcess(t *testing.T) {
 
 // TestNobodyBringsDeletedMediaBack races those who know a URI against the sweeper.
 func TestNobodyBringsDeletedMediaBack(t *testing.T) {
+	t.Parallel()
 	secret := map[string]any{"algorithm": "m.megolm.v1.aes-sha2", "ciphertext": "x", "session_id": "s"}
 	onStores(t, func(t *testing.T, d *hstest.Deployment, b bucket) {
 		owner, member, room := together(t, d)

@@ -56,6 +56,7 @@ func wantError(t testing.TB, what string, resp hstest.Response, status int, code
 }
 
 func TestUploadToAnnouncedURI(t *testing.T) {
+	t.Parallel()
 	onStores(t, func(t *testing.T, d *hstest.Deployment, b bucket) {
 		alice, bob, stranger := d.User(t, "alice"), d.User(t, "bob"), foreigner(t, d, "stranger")
 		create := func() (uri, path string) {
@@ -109,6 +110,7 @@ func TestUploadToAnnouncedURI(t *testing.T) {
 }
 
 func TestAnnouncedURIsAreFew(t *testing.T) {
+	t.Parallel()
 	d, _ := start(t, folder, nil)
 	u := d.User(t, "alice")
 	for range 100 {
@@ -118,6 +120,7 @@ func TestAnnouncedURIsAreFew(t *testing.T) {
 }
 
 func TestConfig(t *testing.T) {
+	t.Parallel()
 	d, _ := start(t, folder, func(media map[string]any) { media["max_upload_size"] = 123456 })
 	u := d.User(t, "alice")
 	for _, path := range []string{"/_matrix/client/v1/media/config", "/_matrix/media/v3/config"} {
@@ -131,6 +134,7 @@ func TestConfig(t *testing.T) {
 }
 
 func TestFileNames(t *testing.T) {
+	t.Parallel()
 	d, _ := start(t, folder, nil)
 	u := d.User(t, "alice")
 	for _, name := range []string{
@@ -165,6 +169,7 @@ func TestFileNames(t *testing.T) {
 }
 
 func TestConditionsAndRanges(t *testing.T) {
+	t.Parallel()
 	onStores(t, func(t *testing.T, d *hstest.Deployment, b bucket) {
 		u := d.User(t, "alice")
 		file := []byte("0123456789abcdefghij")
@@ -230,8 +235,10 @@ func TestConditionsAndRanges(t *testing.T) {
 }
 
 func TestLegacyPathsServeWhatIsFrozen(t *testing.T) {
+	t.Parallel()
 	until := time.Now().Add(-time.Hour)
 	onEach := func(t *testing.T, frozen bool) {
+		t.Parallel()
 		d, _ := start(t, folder, func(media map[string]any) {
 			if frozen {
 				media["unauthenticated_until"] = until.UTC().Format(time.RFC3339)
@@ -266,6 +273,7 @@ func TestLegacyPathsServeWhatIsFrozen(t *testing.T) {
 }
 
 func TestPresignedDownloads(t *testing.T) {
+	t.Parallel()
 	d, _ := start(t, minIO, func(media map[string]any) { media["presigned_downloads"] = true })
 	u, other := d.User(t, "alice"), d.User(t, "other")
 	file := []byte("<script>alert(1)</script>")
@@ -297,6 +305,7 @@ func TestPresignedDownloads(t *testing.T) {
 }
 
 func TestThumbnails(t *testing.T) {
+	t.Parallel()
 	onStores(t, func(t *testing.T, d *hstest.Deployment, b bucket) {
 		u := d.User(t, "alice")
 		uri := u.MustUpload(t, "image/png", "", picture(t, 1600, 1200))
@@ -353,8 +362,10 @@ func TestThumbnails(t *testing.T) {
 }
 
 func TestThumbnailsAreMadeOnceByTwoProcesses(t *testing.T) {
+	t.Parallel()
 	for name, s := range stores(t) {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			d, b := startProcesses(t, 2, s, nil)
 			u := d.User(t, "alice")
 			uri := u.MustUpload(t, "image/png", "", picture(t, 1600, 1200))

@@ -10,6 +10,7 @@ import (
 )
 
 func TestReceiptsCanBeVerifiedAsDocumented(t *testing.T) {
+	t.Parallel()
 	d, _ := start(t, folder, nil)
 	admin, alice := d.Admin(t, "root"), d.User(t, "alice")
 	uri := alice.MustUpload(t, "text/plain", "", []byte("to be deleted"))

@@ -71,6 +71,7 @@ func (c *counting) mustHaveAsked(t *testing.T, what, method string, n int) {
 }
 
 func TestOneRequestToTheStoreForAFile(t *testing.T) {
+	t.Parallel()
 	c := newCounting(t)
 	d, _ := start(t, func(testing.TB) storage { return c }, nil)
 	u := d.User(t, "alice")
@@ -86,6 +87,7 @@ func TestOneRequestToTheStoreForAFile(t *testing.T) {
 
 // A thumbnail is put into the store once, however many ask for it at once, and later.
 func TestThumbnailsAreMadeOnce(t *testing.T) {
+	t.Parallel()
 	c := newCounting(t)
 	d, _ := start(t, func(testing.TB) storage { return c }, nil)
 	u := d.User(t, "alice")
@@ -117,6 +119,7 @@ func TestThumbnailsAreMadeOnce(t *testing.T) {
 
 // What was stored before there were CRCs is checked by its SHA-256.
 func TestObjectsWithoutCRCAreChecked(t *testing.T) {
+	t.Parallel()
 	d, b := start(t, minIO, nil)
 	u := d.User(t, "alice")
 	file := noise(7, 1<<20)
@@ -151,6 +154,7 @@ func TestObjectsWithoutCRCAreChecked(t *testing.T) {
 
 // SEC-76: addresses of the store itself name the public one, are good for a minute at most, and make a browser save the file.
 func TestSEC76PresignedAtThePublicEndpoint(t *testing.T) {
+	t.Parallel()
 	c := newCounting(t)
 	d, _ := start(t, func(testing.TB) storage { return c }, func(media map[string]any) {
 		media["presigned_downloads"] = true
@@ -185,6 +189,7 @@ func TestSEC76PresignedAtThePublicEndpoint(t *testing.T) {
 
 // Domains that the deployment or the organisation leaves out are not asked, and what was known of them is told no more.
 func TestDomainsOfPreviewsAreKept(t *testing.T) {
+	t.Parallel()
 	var asked sync.Map
 	page := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		asked.Store(r.Host+r.URL.Path, true)

@@ -25,6 +25,7 @@ import (
 
 // SEC-70: nothing in a path or a name leads to another object or file.
 func TestSEC70NothingIsTraversed(t *testing.T) {
+	t.Parallel()
 	onStores(t, func(t *testing.T, d *hstest.Deployment, b bucket) {
 		u := d.User(t, "alice")
 		uri := u.MustUpload(t, "text/plain", "filename="+url.QueryEscape("../../../escape.txt"), []byte("content"))
@@ -81,6 +82,7 @@ func raw(d *hstest.Deployment, request string) (string, error) {
 
 // SEC-71: what a browser would run is attached, whatever it calls itself, and nothing is guessed.
 func TestSEC71NothingIsServedThatABrowserRuns(t *testing.T) {
+	t.Parallel()
 	d, _ := start(t, folder, nil)
 	u := d.User(t, "alice")
 	for _, tc := range []struct{ sent, served, disposition string }{
@@ -122,6 +124,7 @@ func pngClaiming(width, height uint32) []byte {
 
 // SEC-72: no decoder sees anything but a JPEG, PNG, GIF or WebP, whatever the type says.
 func TestSEC72OtherFormatsAreRefused(t *testing.T) {
+	t.Parallel()
 	d, b := start(t, folder, nil)
 	u := d.User(t, "alice")
 	files := []string{
@@ -175,6 +178,7 @@ func watchMemory(t testing.TB, pid int) (most func() int64) {
 // SEC-73: pictures that claim to be huge are refused by their header, and of animations with too many frames there is a still picture; 50 at
 // once cost little.
 func TestSEC73BombsAreRefused(t *testing.T) {
+	t.Parallel()
 	d, _ := start(t, folder, nil)
 	u := d.User(t, "alice")
 	frames := &gif.GIF{}
@@ -221,6 +225,7 @@ func TestSEC73BombsAreRefused(t *testing.T) {
 
 // SEC-74: without a token there is nothing.
 func TestSEC74NothingWithoutAToken(t *testing.T) {
+	t.Parallel()
 	d, b := start(t, folder, nil)
 	u := d.User(t, "alice")
 	uri := u.MustUpload(t, "image/png", "", picture(t, 10, 10))
@@ -259,6 +264,7 @@ func (e *endless) Read(p []byte) (int, error) {
 
 // SEC-75: a body is never held in memory, whatever its type, and one that is too long is not read to its end. LIM-03, too.
 func TestSEC75BodiesAreNotBuffered(t *testing.T) {
+	t.Parallel()
 	onStores(t, func(t *testing.T, d *hstest.Deployment, b bucket) {
 		u := d.User(t, "alice")
 		most := watchMemory(t, d.PID(0))
@@ -318,9 +324,11 @@ func statusOf(req *http.Request) (int, error) {
 
 // LIM-03: one byte more than the limit is refused, of known and of unknown length; the limit itself is taken.
 func TestLIM03UploadsAreBounded(t *testing.T) {
+	t.Parallel()
 	const limit = 6 << 20
 	for name, s := range stores(t) {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			d, b := start(t, s, func(media map[string]any) { media["max_upload_size"] = limit })
 			u := d.User(t, "alice")
 			at := func(path string) func() string { return func() string { return path } }
@@ -356,8 +364,10 @@ func TestLIM03UploadsAreBounded(t *testing.T) {
 
 // SEC-76: media of an organisation is no other organisation's, and what is quarantined is nobody's, on every process.
 func TestSEC76MediaIsTheOrganisations(t *testing.T) {
+	t.Parallel()
 	for name, s := range stores(t) {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			d, _ := startProcesses(t, 2, s, nil)
 			owner, member, room := together(t, d)
 			other := d.Organisation(t, "Other", "other.test")
@@ -405,10 +415,12 @@ func TestSEC76MediaIsTheOrganisations(t *testing.T) {
 
 // LIM-12: quotas hold against uploads that race on two processes, known length or not, and what is deleted is free again.
 func TestLIM12QuotasHold(t *testing.T) {
+	t.Parallel()
 	const quota, size = 4 << 20, 1 << 20
 	for name, s := range stores(t) {
 		for _, which := range []string{"user_quota", "organisation_quota"} {
 			t.Run(name+"/"+which, func(t *testing.T) {
+				t.Parallel()
 				d, b := startProcesses(t, 2, s, func(media map[string]any) { media[which] = quota })
 				u := d.User(t, "alice")
 				var wait sync.WaitGroup
@@ -453,6 +465,7 @@ func TestLIM12QuotasHold(t *testing.T) {
 }
 
 func TestNumberOfFilesIsBounded(t *testing.T) {
+	t.Parallel()
 	d, b := start(t, folder, func(media map[string]any) { media["user_files"] = 2 })
 	u := d.User(t, "alice")
 	first := u.MustUpload(t, "text/plain", "", []byte("same"))
@@ -466,6 +479,7 @@ func TestNumberOfFilesIsBounded(t *testing.T) {
 
 // A body that is shorter than it said, or that stops, leaves nothing; a body of unknown length is as good as another.
 func TestBodiesThatEndEarly(t *testing.T) {
+	t.Parallel()
 	onStores(t, func(t *testing.T, d *hstest.Deployment, b bucket) {
 		u := d.User(t, "alice")
 		for _, length := range []string{"Content-Length: 8000000\r\n", "Transfer-Encoding: chunked\r\n"} {

@@ -60,8 +60,10 @@ type inBucket struct {
 	client *minio.Client
 }
 
-func minIO(t testing.TB) storage {
-	s := hstest.MinIO(t)
+// minIO is a bucket of a MinIO that others use, too.
+func minIO(t testing.TB) storage { return ofBucket(t, hstest.MinIOBucket(t)) }
+
+func ofBucket(t testing.TB, s *hstest.ObjectStore) storage {
 	client, err := minio.New(s.Endpoint, &minio.Options{Creds: credentials.NewStaticV4(s.AccessKey, s.SecretKey, ""), Region: s.Region})
 	if err != nil {
 		t.Fatal(err)
@@ -116,6 +118,7 @@ func startProcesses(t testing.TB, n int, s func(testing.TB) storage, more func(m
 func onStores(t *testing.T, f func(t *testing.T, d *hstest.Deployment, b bucket)) {
 	for name, s := range stores(t) {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			d, b := start(t, s, nil)
 			f(t, d, b)
 		})

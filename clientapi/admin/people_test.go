@@ -56,6 +56,7 @@ func must(t testing.TB, u *hstest.User, status int, method, path string, body an
 }
 
 func TestPeopleAreMadeAndChangedByTheOrganisation(t *testing.T) {
+	t.Parallel()
 	d := hstest.Start(t, hstest.Options{})
 	root := d.Operator(t)
 	org := d.Organisation(t, "Other", "other.test")
@@ -122,6 +123,7 @@ func TestPeopleAreMadeAndChangedByTheOrganisation(t *testing.T) {
 // Who manages people becomes no owner by way of an owner's account: an address of one's own would do, where people sign in through an identity
 // provider.
 func TestManagingPeopleIsNoWayToBecomeAnOwner(t *testing.T) {
+	t.Parallel()
 	d := hstest.Start(t, hstest.Options{})
 	org := d.Organisation(t, "Other", "other.test")
 	manager, member := org.User(t, "manager"), org.User(t, "member")
@@ -139,6 +141,7 @@ func TestManagingPeopleIsNoWayToBecomeAnOwner(t *testing.T) {
 }
 
 func TestTheAppCannotCloseAccounts(t *testing.T) {
+	t.Parallel()
 	d := hstest.Start(t, hstest.Options{Configure: func(_ int, c map[string]any) { delete(c, "accounts") }})
 	alice := d.User(t, "alice")
 	alice.MustFail(t, 403, "M_FORBIDDEN", http.MethodPost, hstest.Path("account", "deactivate"), object{"auth": object{
@@ -149,6 +152,7 @@ func TestTheAppCannotCloseAccounts(t *testing.T) {
 
 // TestLeaversAreLockedOutEverywhereAtOnce lets devices wait for news on two processes while their account is locked, and closed.
 func TestLeaversAreLockedOutEverywhereAtOnce(t *testing.T) {
+	t.Parallel()
 	d := hstest.Start(t, hstest.Options{Processes: 2})
 	root, alice := d.Operator(t), d.User(t, "alice")
 	phone := alice.NewSession(t)
@@ -357,6 +361,7 @@ func inventory(table string) store.Personal {
 
 // TestErasureIsComplete fills every table, erases somebody, kills the processes meanwhile, and looks for what is left in every table and file.
 func TestErasureIsComplete(t *testing.T) {
+	t.Parallel()
 	var folders []string
 	d := hstest.Start(t, hstest.Options{Processes: 2, Configure: func(_ int, c map[string]any) {
 		shared := filepath.Join(filepath.Dir(filepath.Dir(c["data_dir"].(string))), "media")
@@ -499,6 +504,7 @@ func checkArchive(t testing.TB, z *zip.Reader) {
 }
 
 func TestExportOfARoom(t *testing.T) {
+	t.Parallel()
 	d := hstest.Start(t, hstest.Options{})
 	root, alice := d.Operator(t), d.User(t, "alice")
 	org := d.Organisation(t, "Other", "other.test")

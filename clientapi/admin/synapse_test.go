@@ -13,6 +13,7 @@ const synapse1, synapse2 = "/_synapse/admin/v1", "/_synapse/admin/v2"
 
 // TestToolsForSynapseManageUsers makes the requests of synadm's user commands and of the web consoles, in their shapes.
 func TestToolsForSynapseManageUsers(t *testing.T) {
+	t.Parallel()
 	d := hstest.Start(t, hstest.Options{})
 	org := d.Organisation(t, "Other", "other.test")
 	root, theirs := d.Admin(t, "root"), org.Owner
@@ -77,6 +78,7 @@ func TestToolsForSynapseManageUsers(t *testing.T) {
 }
 
 func TestToolsForSynapseManageRooms(t *testing.T) {
+	t.Parallel()
 	d := hstest.Start(t, hstest.Options{})
 	root, alice, bob := d.Admin(t, "root"), d.User(t, "alice"), d.User(t, "bob")
 	room := alice.MustCreateRoom(t, object{"name": "Badroom", "topic": "t", "room_alias_name": "bad", "preset": "public_chat"})
@@ -114,6 +116,7 @@ func TestToolsForSynapseManageRooms(t *testing.T) {
 }
 
 func TestToolsForSynapseManageRegistrationTokens(t *testing.T) {
+	t.Parallel()
 	d := hstest.Start(t, hstest.Options{})
 	root := d.Operator(t)
 	org := d.Organisation(t, "Other", "other.test")

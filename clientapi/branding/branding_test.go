@@ -56,6 +56,7 @@ func logo(t testing.TB, d *hstest.Deployment, process int) (*http.Response, []by
 }
 
 func TestLogo(t *testing.T) {
+	t.Parallel()
 	folder := t.TempDir()
 	d := hstest.Start(t, hstest.Options{Processes: 2, Configure: func(_ int, config map[string]any) {
 		config["media"] = map[string]any{"folder": folder}
@@ -137,6 +138,7 @@ func until(t testing.TB, done func() bool) {
 
 // TestOnlyOnesOwnPicturesAreLogos: what somebody said in a room is shown to nobody, nor what another organisation has.
 func TestOnlyOnesOwnPicturesAreLogos(t *testing.T) {
+	t.Parallel()
 	d := hstest.Start(t, hstest.Options{})
 	alice := d.Admin(t, "alice")
 	other := d.Organisation(t, "Other", "other.test")

@@ -48,6 +48,7 @@ func (s *side) asked(t *testing.T, process int, secret, clientSecret string) (si
 }
 
 func TestAnInvitationMayAskForACode(t *testing.T) {
+	t.Parallel()
 	s := startWithBridge(t, 1)
 	secret, _ := s.invite(t, invitation{medium: "email", address: "anna@example.com", proof: true})
 	if opened := s.ask(t, 0, "POST", openPath, map[string]any{"secret": secret}); !opened.JSON().Get("proof").Bool() {
@@ -92,6 +93,7 @@ func TestAnInvitationMayAskForACode(t *testing.T) {
 
 // TestAGuestHasTwoSessions: LIM-14. The guest of a used invitation comes back with a code, on another device; a third device is one instead of the first.
 func TestAGuestHasTwoSessions(t *testing.T) {
+	t.Parallel()
 	s := startWithBridge(t, 2)
 	secret, id := s.invite(t, invitation{medium: "email", address: "anna@example.com"})
 	g := s.redeemed(t, s.ask(t, 0, "POST", redeemPath, map[string]any{"secret": secret, "name": "Anna", "attempt": newAttempt()}))

@@ -12,6 +12,7 @@ import (
 
 // TestAGuestsTimeEnds: ENT-04.
 func TestAGuestsTimeEnds(t *testing.T) {
+	t.Parallel()
 	s := start(t, hstest.Options{Processes: 3})
 	const lifetime = 3 * time.Second
 	g := s.guest(t, invitation{lifetime: lifetime})
@@ -55,6 +56,7 @@ func TestAGuestsTimeEnds(t *testing.T) {
 }
 
 func TestWhatGuestsHaveSentIsErasedIfTheOrganisationSaysSo(t *testing.T) {
+	t.Parallel()
 	s := start(t, hstest.Options{})
 	s.exec(t, `INSERT INTO organisation_policies (organisation_id, name, value) VALUES (1, 'invitations', '{"guest_data":"erase"}')`)
 	g := s.guest(t, invitation{})
@@ -69,6 +71,7 @@ func TestWhatGuestsHaveSentIsErasedIfTheOrganisationSaysSo(t *testing.T) {
 
 // The processes that end guests die: another one does it.
 func TestGuestsEndWhicheverProcessDies(t *testing.T) {
+	t.Parallel()
 	s := start(t, hstest.Options{Processes: 3})
 	var guests []*hstest.User
 	for range 20 {
@@ -86,6 +89,7 @@ func TestGuestsEndWhicheverProcessDies(t *testing.T) {
 }
 
 func TestGuestsEndWithWhatTheyStandOn(t *testing.T) {
+	t.Parallel()
 	s := start(t, hstest.Options{Processes: 2})
 	org := s.Organisation(t, "Other", "other.test")
 	member := org.User(t, "member")

@@ -16,6 +16,7 @@ const (
 )
 
 func TestGuestsStayLongerIfTheirInviterSaysSo(t *testing.T) {
+	t.Parallel()
 	s := start(t, hstest.Options{Processes: 2})
 	g := s.guest(t, invitation{lifetime: 6 * time.Second})
 	before := s.number(t, `SELECT expires_ts FROM guests WHERE user_id = $1`, g.ID)
@@ -49,6 +50,7 @@ func TestGuestsStayLongerIfTheirInviterSaysSo(t *testing.T) {
 }
 
 func TestWhoMayRemoveGuests(t *testing.T) {
+	t.Parallel()
 	s := start(t, hstest.Options{})
 	operator := s.Operator(t)
 	member, stranger := s.User(t, "member"), s.User(t, "stranger")
@@ -119,6 +121,7 @@ func TestWhoMayRemoveGuests(t *testing.T) {
 
 // TestGuestsOfLinkedOrganisations: a guest in a room of another organisation ends with the link.
 func TestGuestsOfLinkedOrganisations(t *testing.T) {
+	t.Parallel()
 	s := start(t, hstest.Options{Processes: 2})
 	a, b := s.Organisation(t, "Bakery", "bakery.test"), s.Organisation(t, "Mill", "mill.test")
 	anna, bert := a.User(t, "anna"), b.User(t, "bert")
@@ -143,6 +146,7 @@ func TestGuestsOfLinkedOrganisations(t *testing.T) {
 
 // A guest who becomes an employee is linked.
 func TestAGuestBecomesAnEmployee(t *testing.T) {
+	t.Parallel()
 	s := start(t, hstest.Options{})
 	s.exec(t, `INSERT INTO organisation_policies (organisation_id, name, value) VALUES (1, 'invitations', '{"guest_data":"erase"}')`)
 	g := s.guest(t, invitation{medium: "email", address: "anna@example.com"})
@@ -174,6 +178,7 @@ func TestAGuestBecomesAnEmployee(t *testing.T) {
 }
 
 func TestVisitors(t *testing.T) {
+	t.Parallel()
 	s := start(t, hstest.Options{})
 	register := func() hstest.Response {
 		return s.ask(t, 0, http.MethodPost, hstest.Path("register")+"?kind=guest", map[string]any{"initial_device_display_name": "Browser"})

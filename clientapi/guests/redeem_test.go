@@ -13,6 +13,7 @@ import (
 )
 
 func TestAGuestComesByALink(t *testing.T) {
+	t.Parallel()
 	s := start(t, hstest.Options{})
 	s.host.MustSendText(t, s.room, "welcome")
 	secret, id := s.invite(t, invitation{medium: "email", address: "anna@example.com"})
@@ -63,6 +64,7 @@ func TestAGuestComesByALink(t *testing.T) {
 
 // TestOneOfAThousandWins: ENT-05.
 func TestOneOfAThousandWins(t *testing.T) {
+	t.Parallel()
 	s := start(t, hstest.Options{Processes: 3})
 	secret, _ := s.invite(t, invitation{})
 	var won, lost atomic.Int64
@@ -96,6 +98,7 @@ func TestOneOfAThousandWins(t *testing.T) {
 }
 
 func TestAsManyComeAsAreInvited(t *testing.T) {
+	t.Parallel()
 	s := start(t, hstest.Options{Processes: 2})
 	secret, _ := s.invite(t, invitation{uses: 5})
 	var won atomic.Int64
@@ -118,6 +121,7 @@ func TestAsManyComeAsAreInvited(t *testing.T) {
 }
 
 func TestALostAnswerIsGivenAgain(t *testing.T) {
+	t.Parallel()
 	s := start(t, hstest.Options{Processes: 2})
 	secret, _ := s.invite(t, invitation{uses: 10})
 	body := map[string]any{"secret": secret, "name": "Anna", "attempt": newAttempt()}
@@ -155,6 +159,7 @@ func TestALostAnswerIsGivenAgain(t *testing.T) {
 
 // Whatever moment a process dies in, the same attempt ends in one guest who is in the room.
 func TestAKilledProcessLosesNoGuest(t *testing.T) {
+	t.Parallel()
 	s := start(t, hstest.Options{Processes: 2})
 	for i := range 12 {
 		secret, id := s.invite(t, invitation{})
@@ -179,6 +184,7 @@ func TestAKilledProcessLosesNoGuest(t *testing.T) {
 }
 
 func TestAnInvitationSaysWhyItDoesNotWork(t *testing.T) {
+	t.Parallel()
 	s := start(t, hstest.Options{})
 	expired, _ := s.invite(t, invitation{expires: -time.Minute})
 	early, _ := s.invite(t, invitation{opens: time.Hour})
@@ -224,6 +230,7 @@ func TestAnInvitationSaysWhyItDoesNotWork(t *testing.T) {
 
 // Programs that look at links in mails use nothing up.
 func TestLookingUsesNothingUp(t *testing.T) {
+	t.Parallel()
 	s := start(t, hstest.Options{})
 	secret, id := s.invite(t, invitation{})
 	for range 30 {
@@ -253,6 +260,7 @@ func TestLookingUsesNothingUp(t *testing.T) {
 
 // Who cannot be let in, because the inviter may not invite any more, is no guest.
 func TestAnInviterWhoHasLeftLetsNobodyIn(t *testing.T) {
+	t.Parallel()
 	s := start(t, hstest.Options{})
 	other := s.User(t, "other")
 	s.host.MustInvite(t, s.room, other)
@@ -271,6 +279,7 @@ func TestAnInviterWhoHasLeftLetsNobodyIn(t *testing.T) {
 }
 
 func TestRequestsOfThePageAreCountedByAddress(t *testing.T) {
+	t.Parallel()
 	s := start(t, hstest.Options{Configure: func(_ int, c map[string]any) {
 		c["rate_limits"] = map[string]any{"enabled": true, "classes": map[string]any{"guests": map[string]any{"burst": 5, "every": "1h"}}}
 	}})

@@ -23,6 +23,7 @@ func upload(t *testing.T, u *hstest.User, file []byte) hstest.Response {
 }
 
 func TestObserversDoNotSend(t *testing.T) {
+	t.Parallel()
 	s := start(t, hstest.Options{})
 	welcome := s.host.MustSendText(t, s.room, "welcome")
 	g := s.guest(t, invitation{role: "observer"})
@@ -47,6 +48,7 @@ func TestObserversDoNotSend(t *testing.T) {
 }
 
 func TestGuestsUploadLittle(t *testing.T) {
+	t.Parallel()
 	s := start(t, hstest.Options{})
 	s.exec(t, `INSERT INTO organisation_policies (organisation_id, name, value) VALUES (1, 'invitations', '{"guest_upload_size":1000,"guest_quota":1500,"guest_files":10}')`)
 	g := s.guest(t, invitation{})
@@ -78,6 +80,7 @@ func TestGuestsUploadLittle(t *testing.T) {
 }
 
 func TestTheMarkOfAGuestIsTheServersAlone(t *testing.T) {
+	t.Parallel()
 	s := start(t, hstest.Options{})
 	g := s.guest(t, invitation{})
 	set := func(name string) {
@@ -131,6 +134,7 @@ func TestTheMarkOfAGuestIsTheServersAlone(t *testing.T) {
 
 // TestGuestsSeeNobodyElse: ENT-03.
 func TestGuestsSeeNobodyElse(t *testing.T) {
+	t.Parallel()
 	s := start(t, hstest.Options{})
 	stranger := s.User(t, "stranger")
 	g := s.guest(t, invitation{})

@@ -80,6 +80,7 @@ func start(t testing.TB) (*hstest.Deployment, client) {
 
 // TestExamplesOfTheSpecification sends what RFC 7643 and RFC 7644 have as examples.
 func TestExamplesOfTheSpecification(t *testing.T) {
+	t.Parallel()
 	_, c := start(t)
 	// RFC 7644 §3.3
 	made := c.create(t, object{
@@ -181,6 +182,7 @@ func TestExamplesOfTheSpecification(t *testing.T) {
 }
 
 func TestDiscovery(t *testing.T) {
+	t.Parallel()
 	_, c := start(t)
 	equal(t, "patch", c.do(t, 200, http.MethodGet, "/ServiceProviderConfig", nil).Get("patch.supported").Raw, "true")
 	equal(t, "types", c.do(t, 200, http.MethodGet, "/ResourceTypes", nil).Get("Resources.#.name").Raw, `["User","Group"]`)
@@ -193,6 +195,7 @@ func TestDiscovery(t *testing.T) {
 }
 
 func TestPagesAreBounded(t *testing.T) {
+	t.Parallel()
 	_, c := start(t)
 	for i := range 7 {
 		c.create(t, object{"userName": fmt.Sprint("p", i)})
@@ -209,6 +212,7 @@ func TestPagesAreBounded(t *testing.T) {
 }
 
 func TestETags(t *testing.T) {
+	t.Parallel()
 	d, c := start(t)
 	made := c.create(t, object{"userName": "eve"})
 	send := func(method string, header, value string, body string) *http.Response {
@@ -238,6 +242,7 @@ func TestETags(t *testing.T) {
 // TestRequestsOfEntraID sends requests in the forms that Entra ID has: flattened paths, values chosen by type, "False" as text. They were not
 // recorded from one.
 func TestRequestsOfEntraID(t *testing.T) {
+	t.Parallel()
 	d, c := start(t)
 	equal(t, "probe", c.find(t, `userName eq "Test_User_dfeef4c5@hs.test"`).Get("totalResults"), 0)
 	made := c.create(t, object{
@@ -283,6 +288,7 @@ func TestRequestsOfEntraID(t *testing.T) {
 // TestRequestsOfOkta sends requests in the forms that Okta has: a look for the user name first, whole resources with PUT, a PATCH without a path.
 // They were not recorded from one.
 func TestRequestsOfOkta(t *testing.T) {
+	t.Parallel()
 	_, c := start(t)
 	equal(t, "probe", c.do(t, 200, http.MethodGet, "/Users?startIndex=1&count=100&filter="+url.QueryEscape(`userName eq "test.user@okta.local"`), nil).Get("Resources").Raw, "[]")
 	body := object{
@@ -318,6 +324,7 @@ func TestRequestsOfOkta(t *testing.T) {
 }
 
 func TestBulk(t *testing.T) {
+	t.Parallel()
 	_, c := start(t)
 	bulk := func(status int, operations ...object) gjson.Result {
 		t.Helper()
@@ -359,6 +366,7 @@ func TestBulk(t *testing.T) {
 }
 
 func TestOnlyThoseWhoManagePeopleMay(t *testing.T) {
+	t.Parallel()
 	d, c := start(t)
 	alice := d.User(t, "alice")
 	for _, path := range []string{"/Users", "/Groups", "/Users/" + c.ID, "/Schemas"} {
@@ -375,6 +383,7 @@ func TestOnlyThoseWhoManagePeopleMay(t *testing.T) {
 }
 
 func TestPictures(t *testing.T) {
+	t.Parallel()
 	_, c := start(t)
 	const pixel = "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7"
 	made := c.create(t, object{"userName": "pat", "photos": []object{{"value": pixel, "type": "photo"}}})
@@ -394,6 +403,7 @@ func TestPictures(t *testing.T) {
 }
 
 func TestRoomsFollowGroups(t *testing.T) {
+	t.Parallel()
 	d, c := start(t)
 	alice, bob, carol := d.User(t, "alice"), d.User(t, "bob"), d.User(t, "carol")
 	room := carol.MustCreateRoom(t, object{"preset": "private_chat"})

@@ -102,6 +102,7 @@ func code(err error) matrix.ErrCode {
 }
 
 func TestACodeValidatesOnce(t *testing.T) {
+	t.Parallel()
 	s := newSide(t, storetest.DSN(t), false)
 	sid := mustStart(t, s, email(verify.Add))
 	m := s.last(t)
@@ -145,6 +146,7 @@ func TestACodeValidatesOnce(t *testing.T) {
 }
 
 func TestTheSameAttemptSendsNothing(t *testing.T) {
+	t.Parallel()
 	s := newSide(t, storetest.DSN(t), false)
 	r := email(verify.Add)
 	r.SendAttempt = 3
@@ -177,6 +179,7 @@ func TestTheSameAttemptSendsNothing(t *testing.T) {
 }
 
 func TestWrongCodesEndAValidationOnAllProcesses(t *testing.T) {
+	t.Parallel()
 	dsn := storetest.DSN(t)
 	one, two := newSide(t, dsn, false), newSide(t, dsn, false)
 	r := email(verify.Guest)
@@ -211,6 +214,7 @@ func TestWrongCodesEndAValidationOnAllProcesses(t *testing.T) {
 }
 
 func TestParallelGuessesAreCountedEach(t *testing.T) {
+	t.Parallel()
 	dsn := storetest.DSN(t)
 	sides := []*side{newSide(t, dsn, false), newSide(t, dsn, false)}
 	r := email(verify.Guest)
@@ -241,6 +245,7 @@ func TestParallelGuessesAreCountedEach(t *testing.T) {
 }
 
 func TestWithoutTheSecretNobodyGuesses(t *testing.T) {
+	t.Parallel()
 	s := newSide(t, storetest.DSN(t), false)
 	sid := mustStart(t, s, email(verify.Guest))
 	right := s.last(t).Code.Code
@@ -261,6 +266,7 @@ func TestWithoutTheSecretNobodyGuesses(t *testing.T) {
 }
 
 func TestValidationsExpire(t *testing.T) {
+	t.Parallel()
 	s := newSide(t, storetest.DSN(t), false)
 	r := email(verify.Add)
 	sid := mustStart(t, s, r)
@@ -287,6 +293,7 @@ func TestValidationsExpire(t *testing.T) {
 }
 
 func TestSilenceLooksTheSame(t *testing.T) {
+	t.Parallel()
 	s := newSide(t, storetest.DSN(t), false)
 	r := email(verify.Password)
 	r.Silent, r.Anonymous = true, true
@@ -318,6 +325,7 @@ func TestSilenceLooksTheSame(t *testing.T) {
 }
 
 func TestCodesAreCounted(t *testing.T) {
+	t.Parallel()
 	s := newSide(t, storetest.DSN(t), true)
 	r := email(verify.Add)
 	burst := ratelimit.Default(ratelimit.CodeAddress).Burst
@@ -349,6 +357,7 @@ func TestCodesAreCounted(t *testing.T) {
 }
 
 func TestRequestsAreChecked(t *testing.T) {
+	t.Parallel()
 	s := newSide(t, storetest.DSN(t), false)
 	for name, change := range map[string]func(*verify.Request){
 		"no secret":         func(r *verify.Request) { r.ClientSecret = "" },
@@ -385,6 +394,7 @@ func TestRequestsAreChecked(t *testing.T) {
 }
 
 func TestLanguage(t *testing.T) {
+	t.Parallel()
 	for accept, want := range map[string]string{
 		"": "en", "fr-BE,fr;q=0.9,en;q=0.8": "fr", "nl-NL": "nl", "de-AT,en;q=0.5": "de", "pt-BR": "en", "xx;;q=": "en", "ja,nl;q=0.3": "nl",
 	} {
@@ -395,6 +405,7 @@ func TestLanguage(t *testing.T) {
 }
 
 func TestTwoProcessesBeginOneValidation(t *testing.T) {
+	t.Parallel()
 	dsn := storetest.DSN(t)
 	sides := []*side{newSide(t, dsn, false), newSide(t, dsn, false)}
 	for round := range 10 {

@@ -43,7 +43,7 @@ type Options struct {
 	Processes int
 	// ServerName is the server's name, hs.test if empty.
 	ServerName string
-	// DSN is the database. If empty one is made for the test and dropped after it.
+	// DSN is the database. If empty one with the schema of this tree is made for the test and dropped after it.
 	DSN string
 	// Configure changes a process's configuration before it is written; process counts from 0.
 	Configure func(process int, config map[string]any)
@@ -75,10 +75,10 @@ func Start(t testing.TB, opts Options) *Deployment {
 	if opts.ServerName == "" {
 		opts.ServerName = ServerName
 	}
-	if opts.DSN == "" {
-		opts.DSN = storetest.EmptyDSN(t)
-	}
 	binary := Binary(t)
+	if opts.DSN == "" {
+		opts.DSN = storetest.DSN(t)
+	}
 	d := &Deployment{
 		ServerName: opts.ServerName,
 		DSN:        opts.DSN,
@@ -260,9 +260,12 @@ func buildBinary() (string, error) {
 	return binary, nil
 }
 
-// Main runs a package's tests and removes the binary that was built for them: func TestMain(m *testing.M) { hstest.Main(m) }.
+// Main runs a package's tests, and ends and removes what was started and built for all of them:
+// func TestMain(m *testing.M) { hstest.Main(m) }.
 func Main(m *testing.M) {
 	code := m.Run()
+	sharedMinIO.end()
+	sharedVersityGW.end()
 	if build.binary != "" && os.Getenv("ROOMLINE_BINARY") == "" {
 		_ = os.RemoveAll(filepath.Dir(build.binary))
 	}

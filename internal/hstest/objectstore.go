@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -41,13 +42,16 @@ type ObjectStore struct {
 	KMSKey string
 
 	program
-	command func() *exec.Cmd
+	command func() *exec.Cmd // nil: the server is shared
 }
 
-// MinIO starts a MinIO and stops it at the end of the test.
+// MinIO starts a MinIO that the test may kill, and stops it at the end of the test.
 func MinIO(t testing.TB) *ObjectStore {
 	t.Helper()
-	return startMinIO(t, newObjectStore(t), "")
+	s := newObjectStore(t)
+	s.useMinIO(t, t.TempDir(), "")
+	s.begin(t)
+	return s
 }
 
 // MinIOWithTLS starts one that speaks TLS, with a certificate of the test's own.
@@ -56,12 +60,14 @@ func MinIOWithTLS(t testing.TB) *ObjectStore {
 	s := newObjectStore(t)
 	certificates := t.TempDir()
 	s.RootCAs = Certificate(t, filepath.Join(certificates, "public.crt"), filepath.Join(certificates, "private.key"))
-	return startMinIO(t, s, certificates)
+	s.useMinIO(t, t.TempDir(), certificates)
+	s.begin(t)
+	return s
 }
 
-func startMinIO(t testing.TB, s *ObjectStore, certificates string) *ObjectStore {
+func (s *ObjectStore) useMinIO(t testing.TB, dir, certificates string) {
 	t.Helper()
-	binary, dir := tool(t, "minio"), t.TempDir()
+	binary := tool(t, "minio")
 	s.Domain, s.KMSKey = "s3.hs.test", "hstest"
 	s.command = func() *exec.Cmd {
 		args := []string{"server", "--quiet", "--address", s.Endpoint}
@@ -74,15 +80,20 @@ func startMinIO(t testing.TB, s *ObjectStore, certificates string) *ObjectStore 
 			"MINIO_UPDATE=off", "MINIO_DOMAIN="+s.Domain, "MINIO_KMS_SECRET_KEY="+s.KMSKey+":aHN0ZXN0LW9iamVjdC1zdG9yZS1rZXktMzItYnl0ZXM=")
 		return cmd
 	}
+}
+
+// VersityGW starts a Versity S3 Gateway on a folder, which the test may kill, and stops it at the end of the test.
+func VersityGW(t testing.TB) *ObjectStore {
+	t.Helper()
+	s := newObjectStore(t)
+	s.useVersityGW(t, t.TempDir())
 	s.begin(t)
 	return s
 }
 
-// VersityGW starts a Versity S3 Gateway on a folder, and stops it at the end of the test.
-func VersityGW(t testing.TB) *ObjectStore {
+func (s *ObjectStore) useVersityGW(t testing.TB, dir string) {
 	t.Helper()
-	s := newObjectStore(t)
-	binary, dir := tool(t, "versitygw"), t.TempDir()
+	binary := tool(t, "versitygw")
 	for _, name := range []string{"data", "metadata", "versions"} {
 		if err := os.Mkdir(filepath.Join(dir, name), 0o700); err != nil {
 			t.Fatalf("hstest: %v", err)
@@ -94,8 +105,77 @@ func VersityGW(t testing.TB) *ObjectStore {
 		cmd.Dir, cmd.Env = dir, os.Environ()
 		return cmd
 	}
-	s.begin(t)
+}
+
+// sharedStore is a server that all tests of a binary use, each with a bucket of its own. Main ends it.
+type sharedStore struct {
+	use func(s *ObjectStore, t testing.TB, dir string)
+
+	mu     sync.Mutex
+	server *ObjectStore
+	dir    string
+}
+
+var (
+	sharedMinIO     = sharedStore{use: func(s *ObjectStore, t testing.TB, dir string) { s.useMinIO(t, dir, "") }}
+	sharedVersityGW = sharedStore{use: (*ObjectStore).useVersityGW}
+)
+
+// MinIOBucket is an empty bucket of a MinIO that the tests of the package share, whose TestMain calls Main.
+func MinIOBucket(t testing.TB) *ObjectStore {
+	t.Helper()
+	return sharedMinIO.bucket(t)
+}
+
+// VersityGWBucket is an empty bucket of a Versity S3 Gateway that the tests of the package share, whose TestMain calls Main.
+func VersityGWBucket(t testing.TB) *ObjectStore {
+	t.Helper()
+	return sharedVersityGW.bucket(t)
+}
+
+func (k *sharedStore) bucket(t testing.TB) *ObjectStore {
+	t.Helper()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.server == nil {
+		s := newObjectStore(t)
+		dir, err := os.MkdirTemp("", "roomline-s3-")
+		if err != nil {
+			t.Fatalf("hstest: %v", err)
+		}
+		k.use(s, t, dir)
+		s.Restart(t)
+		k.server, k.dir = s, dir
+	}
+	of := k.server
+	s := &ObjectStore{
+		Endpoint: of.Endpoint, Region: of.Region, Bucket: newBucket(), AccessKey: of.AccessKey, SecretKey: of.SecretKey, Domain: of.Domain, KMSKey: of.KMSKey,
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("hstest: log of the object store:\n%s", of.logs.tail(16<<10))
+		}
+		// Nobody asks for this bucket any more.
+		_ = os.RemoveAll(filepath.Join(k.dir, "data", s.Bucket))
+	})
+	if err := s.makeBucket(t); err != nil {
+		t.Fatalf("hstest: make a bucket: %v\n%s", err, of.logs.tail(8<<10))
+	}
 	return s
+}
+
+// end ends the server, if there is one.
+func (k *sharedStore) end() {
+	if k.server != nil {
+		_ = k.server.kill()
+		_ = os.RemoveAll(k.dir)
+	}
+}
+
+func newBucket() string { return "media-" + strings.ToLower(rand.Text()[:12]) }
+
+func (s *ObjectStore) makeBucket(t testing.TB) error {
+	return s.Client(t).MakeBucket(context.Background(), s.Bucket, minio.MakeBucketOptions{Region: s.Region})
 }
 
 func newObjectStore(t testing.TB) *ObjectStore {
@@ -105,7 +185,7 @@ func newObjectStore(t testing.TB) *ObjectStore {
 		t.Fatalf("hstest: %v", err)
 	}
 	return &ObjectStore{
-		Endpoint: address, Region: "eu-test-1", Bucket: "media-" + strings.ToLower(rand.Text()[:12]),
+		Endpoint: address, Region: "eu-test-1", Bucket: newBucket(),
 		AccessKey: "hstest-access", SecretKey: "hstest-secret-key",
 	}
 }
@@ -120,7 +200,7 @@ func (s *ObjectStore) begin(t testing.TB) {
 		}
 	})
 	s.Restart(t)
-	if err := s.Client(t).MakeBucket(context.Background(), s.Bucket, minio.MakeBucketOptions{Region: s.Region}); err != nil {
+	if err := s.makeBucket(t); err != nil {
 		t.Fatalf("hstest: make a bucket: %v\n%s", err, s.logs.tail(8<<10))
 	}
 }
@@ -128,6 +208,9 @@ func (s *ObjectStore) begin(t testing.TB) {
 // Kill9 ends the server at once, as a crash would.
 func (s *ObjectStore) Kill9(t testing.TB) {
 	t.Helper()
+	if s.command == nil {
+		t.Fatal("hstest: other tests use this object store: start one for the test")
+	}
 	if err := s.kill(); err != nil {
 		t.Fatalf("hstest: kill the object store: %v", err)
 	}

@@ -24,6 +24,8 @@ import (
 	"github.com/roomline/roomline/internal/hstest"
 )
 
+func TestMain(m *testing.M) { hstest.Main(m) }
+
 // place is a store under test, and how to see all that it keeps, also what is no object yet or any more.
 type place struct {
 	store Store
@@ -33,9 +35,16 @@ type place struct {
 
 // everywhere runs a test on each kind of store.
 func everywhere(t *testing.T, test func(t *testing.T, p place)) {
-	t.Run("Folder", func(t *testing.T) { test(t, folderPlace(t)) })
-	t.Run("MinIO", func(t *testing.T) { test(t, bucketPlace(t, hstest.MinIO(t), S3Config{})) })
-	t.Run("VersityGW", func(t *testing.T) { test(t, bucketPlace(t, hstest.VersityGW(t), S3Config{})) })
+	for name, newPlace := range map[string]func(*testing.T) place{
+		"Folder":    folderPlace,
+		"MinIO":     func(t *testing.T) place { return bucketPlace(t, hstest.MinIOBucket(t), S3Config{}) },
+		"VersityGW": func(t *testing.T) place { return bucketPlace(t, hstest.VersityGWBucket(t), S3Config{}) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, newPlace(t))
+		})
+	}
 }
 
 func folderPlace(t *testing.T) place {
@@ -172,6 +181,7 @@ func (p place) wantEmpty(t *testing.T) {
 }
 
 func TestObjectsComeBack(t *testing.T) {
+	t.Parallel()
 	everywhere(t, func(t *testing.T, p place) {
 		if err := p.store.Check(t.Context()); err != nil {
 			t.Fatal(err)
@@ -198,6 +208,7 @@ func TestObjectsComeBack(t *testing.T) {
 }
 
 func TestRanges(t *testing.T) {
+	t.Parallel()
 	everywhere(t, func(t *testing.T, p place) {
 		content := noiseBytes(t, 1, 1000)
 		put(t, p.store, key(1), content)
@@ -222,6 +233,7 @@ func TestRanges(t *testing.T) {
 }
 
 func TestHundredMebibytesStream(t *testing.T) {
+	t.Parallel()
 	const size = 100 << 20
 	want := sha256.New()
 	io.Copy(want, noise(7, size))
@@ -248,6 +260,7 @@ func TestHundredMebibytesStream(t *testing.T) {
 
 // REL-17, REL-18: what did not come whole is not there.
 func TestUploadThatFailsLeavesNothing(t *testing.T) {
+	t.Parallel()
 	broken := errors.New("the client has gone")
 	const size = 12 << 20
 	cases := []struct {
@@ -303,6 +316,7 @@ func (f *failsWithLast) Read(p []byte) (int, error) {
 }
 
 func TestCancelledUploadLeavesNothing(t *testing.T) {
+	t.Parallel()
 	everywhere(t, func(t *testing.T, p place) {
 		for _, announced := range []int64{12 << 20, -1} {
 			ctx, cancel := context.WithCancel(t.Context())
@@ -333,6 +347,7 @@ func (c *calls) Read(p []byte) (int, error) {
 }
 
 func TestReaderIsNotReadAfterPut(t *testing.T) {
+	t.Parallel()
 	everywhere(t, func(t *testing.T, p place) {
 		ctx, cancel := context.WithCancel(t.Context())
 		r := &watched{r: noise(1, 64<<20)}
@@ -364,6 +379,7 @@ func (w *watched) Read(p []byte) (int, error) {
 }
 
 func TestMissingObjects(t *testing.T) {
+	t.Parallel()
 	everywhere(t, func(t *testing.T, p place) {
 		put(t, p.store, key(1), []byte("here"))
 		for _, length := range []int64{-1, 0, 3} {
@@ -382,6 +398,7 @@ func TestMissingObjects(t *testing.T) {
 }
 
 func TestList(t *testing.T) {
+	t.Parallel()
 	everywhere(t, func(t *testing.T, p place) {
 		want := map[string]int64{}
 		for i := range 30 {
@@ -413,6 +430,7 @@ func TestList(t *testing.T) {
 
 // SEC-70: nothing but a key gets to a store.
 func TestWhatIsNoKeyIsRefused(t *testing.T) {
+	t.Parallel()
 	everywhere(t, func(t *testing.T, p place) {
 		for _, k := range []string{"", "/", "a/", "/a", "a//b", "..", "../a", "a/../b", "a/..", ".a", "a.d/b", "%2e%2e/a", "a\x00b", `a\b`, "naïve", "媒体", "a b", "a\n", "a\xff", strings.Repeat("a", 4096)} {
 			if err := p.store.Put(t.Context(), k, strings.NewReader("x"), 1); !errors.Is(err, ErrKey) {
@@ -436,6 +454,7 @@ func TestWhatIsNoKeyIsRefused(t *testing.T) {
 }
 
 func TestConcurrentPuts(t *testing.T) {
+	t.Parallel()
 	everywhere(t, func(t *testing.T, p place) {
 		var group sync.WaitGroup
 		for i := range 40 {
@@ -473,6 +492,7 @@ func TestConcurrentPuts(t *testing.T) {
 }
 
 func TestPresign(t *testing.T) {
+	t.Parallel()
 	everywhere(t, func(t *testing.T, p place) {
 		put(t, p.store, key(1), []byte("for everybody"))
 		u, err := p.store.Presign(t.Context(), key(1), time.Minute, "text/plain", `attachment; filename*=utf-8''na%C3%AFve.txt`)
@@ -508,6 +528,7 @@ func TestPresign(t *testing.T) {
 
 // More than one request may name are deleted, and nothing is left, counted in the store itself.
 func TestManyDeletionsLeaveNothing(t *testing.T) {
+	t.Parallel()
 	everywhere(t, func(t *testing.T, p place) {
 		const many = 2500
 		var group sync.WaitGroup

@@ -11,6 +11,7 @@ import (
 
 // Whoever reads from an exact has fewer bytes than were announced after any error, and so has a server.
 func TestLastBytesAreHeldBack(t *testing.T) {
+	t.Parallel()
 	broken := errors.New("broken")
 	const text = "these are twenty-six bytes"
 	for name, tc := range map[string]struct {
@@ -47,6 +48,7 @@ func TestLastBytesAreHeldBack(t *testing.T) {
 }
 
 func TestStoppedReaderIsNotRead(t *testing.T) {
+	t.Parallel()
 	r := strings.NewReader("something")
 	e := newExact(r, 9)
 	if _, err := e.Read(make([]byte, 4)); err != nil {

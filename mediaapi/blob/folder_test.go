@@ -22,6 +22,7 @@ func newFolder(t *testing.T, dir string) *Folder {
 
 // REL-18: an upload for which there is no space fails cleanly, and all goes on when there is space again.
 func TestFullDisk(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=4m"); err != nil {
 		t.Skipf("SKIPPED: the full disk is not tested, because this user may not mount a small one: %v", err)
@@ -52,6 +53,7 @@ func TestFullDisk(t *testing.T) {
 }
 
 func TestDeleteRemovesWhatACrashLeft(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	f := newFolder(t, dir)
 	put(t, f, "o/acme/k7f3q", []byte("whole"))
@@ -77,6 +79,7 @@ func TestDeleteRemovesWhatACrashLeft(t *testing.T) {
 
 // A folder that is gone is a disk that is not mounted: nothing is written where it would be, and nothing is said to be missing.
 func TestMissingFolderIsUnavailable(t *testing.T) {
+	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "mounted")
 	f := newFolder(t, dir)
 	put(t, f, key(1), []byte("here"))
@@ -102,6 +105,7 @@ func TestMissingFolderIsUnavailable(t *testing.T) {
 
 // A key may be the beginning of another: files and directories do not get into each other's way.
 func TestKeysBelowKeys(t *testing.T) {
+	t.Parallel()
 	f := newFolder(t, t.TempDir())
 	keys := []string{"a", "a/a", "a/a/a", "ab", "ab/ab", "ab/ab/ab", "d", "d/d"}
 	for _, k := range keys {
@@ -118,6 +122,7 @@ func TestKeysBelowKeys(t *testing.T) {
 }
 
 func TestFileThatWasCutIsNoShortObject(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	f := newFolder(t, dir)
 	put(t, f, key(1), noiseBytes(t, 1, 1<<20))

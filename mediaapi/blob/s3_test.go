@@ -20,16 +20,26 @@ import (
 	"github.com/roomline/roomline/internal/limits"
 )
 
+// servers are the kinds of S3 server: a bucket of one that others use, too.
+var servers = map[string]func(testing.TB) *hstest.ObjectStore{"MinIO": hstest.MinIOBucket, "VersityGW": hstest.VersityGWBucket}
+
 // eachServer runs a test on each kind of S3 server.
-func eachServer(t *testing.T, test func(t *testing.T, server *hstest.ObjectStore)) {
-	t.Run("MinIO", func(t *testing.T) { test(t, hstest.MinIO(t)) })
-	t.Run("VersityGW", func(t *testing.T) { test(t, hstest.VersityGW(t)) })
+func eachServer(t *testing.T, kinds map[string]func(testing.TB) *hstest.ObjectStore, test func(t *testing.T, server *hstest.ObjectStore)) {
+	for name, server := range kinds {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, server(t))
+		})
+	}
 }
+
+// hastyStall is how long a hasty store waits for a server that does nothing.
+const hastyStall = 3 * time.Second
 
 // hasty is a store that waits for nothing for long.
 func hasty(t *testing.T, c S3Config) *S3 {
 	t.Helper()
-	s, err := newS3(c, (&net.Dialer{}).DialContext, time.Second)
+	s, err := newS3(c, (&net.Dialer{}).DialContext, hastyStall)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +55,9 @@ func wantUnavailable(t *testing.T, what string, err error) {
 
 // REL-17
 func TestServerKilledDuringUpload(t *testing.T) {
-	eachServer(t, func(t *testing.T, server *hstest.ObjectStore) {
+	t.Parallel()
+	own := map[string]func(testing.TB) *hstest.ObjectStore{"MinIO": hstest.MinIO, "VersityGW": hstest.VersityGW}
+	eachServer(t, own, func(t *testing.T, server *hstest.ObjectStore) {
 		p := bucketPlace(t, server, S3Config{})
 		for _, announced := range []int64{32 << 20, -1} {
 			r := &calls{r: noise(1, 32<<20), after: 16 << 20, f: func() { server.Kill9(t) }}
@@ -70,7 +82,8 @@ func TestServerKilledDuringUpload(t *testing.T) {
 
 // The server has stored something, and its answer is lost: what can be repeated is, and what cannot is taken back.
 func TestLostAnswers(t *testing.T) {
-	eachServer(t, func(t *testing.T, server *hstest.ObjectStore) {
+	t.Parallel()
+	eachServer(t, servers, func(t *testing.T, server *hstest.ObjectStore) {
 		p := bucketPlace(t, server, S3Config{})
 		proxy := faultproxy.NewTCP(t, server.Endpoint)
 		s := newStore(t, bucketConfig(server, S3Config{Endpoint: proxy.Address()}))
@@ -102,7 +115,8 @@ func TestLostAnswers(t *testing.T) {
 }
 
 func TestWhatACrashLeftIsDeleted(t *testing.T) {
-	eachServer(t, func(t *testing.T, server *hstest.ObjectStore) {
+	t.Parallel()
+	eachServer(t, servers, func(t *testing.T, server *hstest.ObjectStore) {
 		p := bucketPlace(t, server, S3Config{})
 		core := minio.Core{Client: server.Client(t)}
 		for range 2 {
@@ -125,7 +139,8 @@ func TestWhatACrashLeftIsDeleted(t *testing.T) {
 }
 
 func TestVersionsAreDeleted(t *testing.T) {
-	eachServer(t, func(t *testing.T, server *hstest.ObjectStore) {
+	t.Parallel()
+	eachServer(t, servers, func(t *testing.T, server *hstest.ObjectStore) {
 		p := bucketPlace(t, server, S3Config{})
 		put(t, p.store, key(1), []byte("from before there were versions"))
 		if err := server.Client(t).EnableVersioning(t.Context(), server.Bucket); err != nil {
@@ -157,12 +172,13 @@ func TestVersionsAreDeleted(t *testing.T) {
 }
 
 func TestWrongConfiguration(t *testing.T) {
-	eachServer(t, func(t *testing.T, server *hstest.ObjectStore) {
+	t.Parallel()
+	eachServer(t, servers, func(t *testing.T, server *hstest.ObjectStore) {
 		right := bucketConfig(server, S3Config{})
 		secret, access, bucket := right, right, right
 		secret.SecretKey = "wrong-secret-key"
 		access.AccessKey = "nobody"
-		bucket.Bucket = "another-bucket"
+		bucket.Bucket = server.Bucket + "-2"
 		for name, c := range map[string]S3Config{"secret": secret, "access key": access, "bucket": bucket} {
 			s := newStore(t, c)
 			_, getErr := s.Get(t.Context(), key(1), 0, -1)
@@ -191,7 +207,8 @@ func TestWrongConfiguration(t *testing.T) {
 
 // REL-17: an answer that is torn off is an error, not a short object.
 func TestTruncatedDownload(t *testing.T) {
-	eachServer(t, func(t *testing.T, server *hstest.ObjectStore) {
+	t.Parallel()
+	eachServer(t, servers, func(t *testing.T, server *hstest.ObjectStore) {
 		proxy := faultproxy.NewTCP(t, server.Endpoint)
 		s := newStore(t, bucketConfig(server, S3Config{Endpoint: proxy.Address()}))
 		content := noiseBytes(t, 1, 1<<20)
@@ -217,7 +234,8 @@ func TestTruncatedDownload(t *testing.T) {
 }
 
 func TestServerThatHangsIsGivenUp(t *testing.T) {
-	eachServer(t, func(t *testing.T, server *hstest.ObjectStore) {
+	t.Parallel()
+	eachServer(t, servers, func(t *testing.T, server *hstest.ObjectStore) {
 		proxy := faultproxy.NewTCP(t, server.Endpoint)
 		s := hasty(t, bucketConfig(server, S3Config{Endpoint: proxy.Address()}))
 		put(t, s, key(1), noiseBytes(t, 1, 8<<20))
@@ -234,7 +252,7 @@ func TestServerThatHangsIsGivenUp(t *testing.T) {
 		wantUnavailable(t, "upload", s.Put(t.Context(), key(2), hang, 64<<20))
 		proxy.Heal()
 		// A reader that is slow is no server that hangs.
-		slow := io.MultiReader(noise(3, 1<<20), &calls{r: noise(4, 1<<20), after: 1, f: func() { time.Sleep(1500 * time.Millisecond) }})
+		slow := io.MultiReader(noise(3, 1<<20), &calls{r: noise(4, 1<<20), after: 1, f: func() { time.Sleep(hastyStall * 3 / 2) }})
 		if err := s.Put(t.Context(), key(2), slow, 2<<20); err != nil {
 			t.Errorf("a slow reader: %v", err)
 		}
@@ -242,7 +260,8 @@ func TestServerThatHangsIsGivenUp(t *testing.T) {
 }
 
 func TestLargestObjectsGoInParts(t *testing.T) {
-	eachServer(t, func(t *testing.T, server *hstest.ObjectStore) {
+	t.Parallel()
+	eachServer(t, servers, func(t *testing.T, server *hstest.ObjectStore) {
 		p := bucketPlace(t, server, S3Config{})
 		s := p.store.(*S3)
 		s.onePut, s.partSize = 5<<20, 5<<20
@@ -270,7 +289,8 @@ func TestLargestObjectsGoInParts(t *testing.T) {
 }
 
 func TestPrefixesShareABucket(t *testing.T) {
-	server := hstest.MinIO(t)
+	t.Parallel()
+	server := hstest.MinIOBucket(t)
 	all := newStore(t, bucketConfig(server, S3Config{}))
 	one, other := newStore(t, bucketConfig(server, S3Config{Prefix: "one"})), newStore(t, bucketConfig(server, S3Config{Prefix: "other/"}))
 	put(t, one, key(1), []byte("one"))
@@ -290,7 +310,8 @@ func TestPrefixesShareABucket(t *testing.T) {
 }
 
 func TestServerSideEncryption(t *testing.T) {
-	server := hstest.MinIO(t)
+	t.Parallel()
+	server := hstest.MinIOBucket(t)
 	for sse, want := range map[string]string{"S3": "AES256", "KMS:" + server.KMSKey: "aws:kms"} {
 		s := newStore(t, bucketConfig(server, S3Config{SSE: sse}))
 		for _, announced := range []int64{6 << 20, -1} {
@@ -312,6 +333,7 @@ func TestServerSideEncryption(t *testing.T) {
 }
 
 func TestTLSWithOwnAuthority(t *testing.T) {
+	t.Parallel()
 	server := hstest.MinIOWithTLS(t)
 	config := bucketConfig(server, S3Config{TLS: true})
 	wantUnavailable(t, "without the authority", newStore(t, config).Check(t.Context()))
@@ -335,7 +357,8 @@ func TestTLSWithOwnAuthority(t *testing.T) {
 }
 
 func TestHostStyle(t *testing.T) {
-	server := hstest.MinIO(t)
+	t.Parallel()
+	server := hstest.MinIOBucket(t)
 	config := bucketConfig(server, S3Config{})
 	_, port, _ := net.SplitHostPort(server.Endpoint)
 	config.PathStyle, config.Endpoint = false, server.Domain+":"+port
@@ -377,7 +400,7 @@ func (g *gate) Read(p []byte) (int, error) {
 }
 
 func TestUploadsOfUnknownSizeWaitForTheirTurn(t *testing.T) {
-	s := newStore(t, bucketConfig(hstest.MinIO(t), S3Config{}))
+	s := newStore(t, bucketConfig(hstest.MinIOBucket(t), S3Config{}))
 	const many = limits.UnsizedUploads + 4
 	open, reached := make(chan struct{}), make(chan struct{}, many)
 	var group sync.WaitGroup
@@ -409,7 +432,7 @@ func TestUploadsOfUnknownSizeWaitForTheirTurn(t *testing.T) {
 
 // 32 uploads at a time cost 100 MiB of memory at most, all together and however large they are.
 func TestUploadsCostLittleMemory(t *testing.T) {
-	s := newStore(t, bucketConfig(hstest.MinIO(t), S3Config{}))
+	s := newStore(t, bucketConfig(hstest.MinIOBucket(t), S3Config{}))
 	const uploads, size = 32, 16 << 20
 	var before, during runtime.MemStats
 	runtime.GC()

@@ -37,6 +37,7 @@ func addresses(d *hstest.ClamdDaemon) map[string]Clamd {
 }
 
 func TestFilesAreJudged(t *testing.T) {
+	t.Parallel()
 	d := hstest.Clamd(t)
 	broken := errors.New("broken")
 	for name, c := range addresses(d) {
@@ -70,6 +71,7 @@ func TestFilesAreJudged(t *testing.T) {
 }
 
 func TestDaemonThatIsAway(t *testing.T) {
+	t.Parallel()
 	d := hstest.Clamd(t)
 	d.Kill9(t)
 	all := addresses(d)
@@ -98,6 +100,7 @@ func (d *does) Read([]byte) (int, error) {
 }
 
 func TestDaemonKilledDuringScan(t *testing.T) {
+	t.Parallel()
 	d := hstest.Clamd(t)
 	for name, c := range addresses(d) {
 		r := io.MultiReader(harmless(1<<20), &does{func() { d.Kill9(t) }}, harmless(1000), strings.NewReader(hstest.EICAR()))
@@ -108,6 +111,7 @@ func TestDaemonKilledDuringScan(t *testing.T) {
 }
 
 func TestDaemonThatDoesNotAnswerIsGivenUp(t *testing.T) {
+	t.Parallel()
 	d := hstest.Clamd(t)
 	for name, c := range addresses(d) {
 		c.Timeout = time.Second
@@ -126,6 +130,7 @@ func TestDaemonThatDoesNotAnswerIsGivenUp(t *testing.T) {
 }
 
 func TestScanEndsWithItsContext(t *testing.T) {
+	t.Parallel()
 	d := hstest.Clamd(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	r := io.MultiReader(harmless(1000), &does{func() { d.Pause(t); cancel() }}, harmless(1000))
@@ -137,6 +142,7 @@ func TestScanEndsWithItsContext(t *testing.T) {
 
 // What is not understood is never clean.
 func TestStrangeAnswersAreNoVerdict(t *testing.T) {
+	t.Parallel()
 	for _, line := range []string{"\x00", "OK\x00", "stream: \x00", "stream: FOUND\x00", "stream:  FOUND\x00", "UNKNOWN COMMAND\x00", "stream: OK", "stream: OK and more\x00",
 		"stream: Can't allocate memory ERROR\x00", strings.Repeat("x", 1<<20)} {
 		l, err := net.Listen("tcp", "127.0.0.1:0")

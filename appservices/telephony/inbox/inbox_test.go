@@ -125,6 +125,7 @@ func get(t testing.TB, url, host string) (*http.Response, string) {
 }
 
 func TestWhatWouldBeSentIsKept(t *testing.T) {
+	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "inbox")
 	i := open(t, dir)
 	if handed := send(t, i, invitation(1, outbox.Email, "guest@example.org")); !handed.Delivered || handed.Reference == "" {
@@ -163,6 +164,7 @@ func TestWhatWouldBeSentIsKept(t *testing.T) {
 }
 
 func TestOthersCannotRead(t *testing.T) {
+	t.Parallel()
 	i := open(t, t.TempDir())
 	send(t, i, invitation(1, outbox.Email, "guest@example.org"))
 	url := serve(t, i)
@@ -187,6 +189,7 @@ func TestOthersCannotRead(t *testing.T) {
 
 // TestPageInABrowser opens the page on a desktop and a phone, sees a message come by itself, and opens a link.
 func TestPageInABrowser(t *testing.T) {
+	t.Parallel()
 	i := open(t, t.TempDir())
 	url := serve(t, i)
 	for n := range int64(5) {

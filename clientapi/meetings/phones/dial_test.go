@@ -50,6 +50,7 @@ func (s *side) spending(t *testing.T) gjson.Result {
 
 // TestSomebodyIsCalled: an invitee by the number of the invitation; it rings, is picked up, 1 is pressed, and the call is paid for.
 func TestSomebodyIsCalled(t *testing.T) {
+	t.Parallel()
 	s := start(t, options{limits: map[string]any{"price": "0.10", "prices": map[string]any{"3247": "0.30"}}})
 	invitee := s.invitee(t, "msisdn", callee[1:], "Berta")
 	if r := s.calls(t, s.host, map[string]any{"invitee_id": invitee}); r.Status != 403 || r.ErrCode() != "M_FORBIDDEN" {
@@ -118,6 +119,7 @@ func TestSomebodyIsCalled(t *testing.T) {
 
 // TestWhoIsNotCalled is LIM-11, one guard after the other.
 func TestWhoIsNotCalled(t *testing.T) {
+	t.Parallel()
 	s := start(t, options{limits: map[string]any{"deny_prefixes": []string{"324701"}, "per_member_per_hour": 4, "per_number_per_day": 2, "per_block_per_hour": 2}})
 	s.policy(t, map[string]any{"dial_out": true, "countries": []string{"BE", "NL"}})
 	if r := s.calls(t, s.host, map[string]any{"number": callee}); r.Status != 403 || r.JSON().Get(`org\.roomline\.reason`).String() != "no_meeting" {
@@ -182,6 +184,7 @@ func TestWhoIsNotCalled(t *testing.T) {
 
 // TestTheBudgetHolds: whatever is asked for at once on three processes, no more is set aside than may be spent, nor more calls are on than may be.
 func TestTheBudgetHolds(t *testing.T) {
+	t.Parallel()
 	limits := map[string]any{
 		"budget_per_day": "10", "price": "0.25", "minutes_per_call": 10, "concurrent": 1000, "per_member_per_hour": 1000, "per_block_per_hour": 1000, "minutes_per_day": 10000,
 	}
@@ -231,6 +234,7 @@ func TestTheBudgetHolds(t *testing.T) {
 
 // TestACallOutIsMadeOnce: whoever dies, nobody is called a second time, and what was set aside is given back.
 func TestACallOutIsMadeOnce(t *testing.T) {
+	t.Parallel()
 	s := start(t, options{processes: 3, limits: map[string]any{"minutes_per_call": 5, "concurrent": 100}})
 	s.policy(t, map[string]any{"dial_out": true, "countries": []string{"BE"}})
 	s.meets(t)
@@ -300,6 +304,7 @@ func TestACallOutIsMadeOnce(t *testing.T) {
 
 // TestACallOutIsHungUp: by who asked for it, a moderator, an administrator, and the clock; not by others.
 func TestACallOutIsHungUp(t *testing.T) {
+	t.Parallel()
 	s := start(t, options{})
 	s.policy(t, map[string]any{"dial_out": true, "countries": []string{"BE"}})
 	s.meets(t)

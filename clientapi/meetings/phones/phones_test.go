@@ -17,6 +17,7 @@ import (
 
 // TestAPhoneIsHeard: a phone is the first in a meeting, somebody comes by a client and hears it, sees its name and its hand, and sees it leave.
 func TestAPhoneIsHeard(t *testing.T) {
+	t.Parallel()
 	s := start(t, options{})
 	anna := s.member(t, "anna")
 	anna.MustDo(t, http.MethodPut, hstest.Path("profile", anna.ID, "displayname"), map[string]any{"displayname": "Anna"})
@@ -92,6 +93,7 @@ func TestAPhoneIsHeard(t *testing.T) {
 
 // TestTheSamePINIsTheSamePhone: whoever calls again takes over, as the same ghost, and stays out when somebody has put it out.
 func TestTheSamePINIsTheSamePhone(t *testing.T) {
+	t.Parallel()
 	s := start(t, options{})
 	anna := s.member(t, "anna")
 	pin := s.pin(t, anna)
@@ -129,6 +131,7 @@ func TestTheSamePINIsTheSamePhone(t *testing.T) {
 
 // TestWrongPINsAreAllTheSame: a PIN that never was, one that is over, one of an organisation whose trunk it is not.
 func TestWrongPINsAreAllTheSame(t *testing.T) {
+	t.Parallel()
 	s := start(t, options{})
 	anna, bert, carl := s.member(t, "anna"), s.member(t, "bert"), s.member(t, "carl")
 	expired, left, gone := s.pin(t, anna), s.pin(t, bert), s.pin(t, carl)
@@ -182,6 +185,7 @@ func TestWrongPINsAreAllTheSame(t *testing.T) {
 
 // TestGuessingPINsIsHopeless is LIM-11: of a thousand guesses at once over three processes no more are looked at than one caller has.
 func TestGuessingPINsIsHopeless(t *testing.T) {
+	t.Parallel()
 	s := start(t, options{processes: 3})
 	good := s.pin(t, s.host)
 	guess := func(from string, n int, pin func(i int) string) (wrong, tooMany, right int64) {
@@ -245,6 +249,7 @@ func TestGuessingPINsIsHopeless(t *testing.T) {
 
 // TestAPhoneGoesWithWhatItStandsOn: calls end with the invitation, the membership, the organisation, encryption, and the bridge.
 func TestAPhoneGoesWithWhatItStandsOn(t *testing.T) {
+	t.Parallel()
 	s := start(t, options{processes: 2})
 	b := s.bridge(0)
 	invited, _ := s.invitation(t, "anna@example.com")
@@ -311,6 +316,7 @@ func TestAPhoneGoesWithWhatItStandsOn(t *testing.T) {
 
 // TestPhonesWaitInTheLobby: those from outside and called ones, until somebody lets them in or sends them away.
 func TestPhonesWaitInTheLobby(t *testing.T) {
+	t.Parallel()
 	s := start(t, options{})
 	meeting := strings.TrimSuffix(s.path(""), "phone")
 	s.host.MustDo(t, http.MethodPost, meeting+"lobby", map[string]any{"who": "guests"})
@@ -358,6 +364,7 @@ func TestPhonesWaitInTheLobby(t *testing.T) {
 
 // TestWithoutAMediaServerNobodyCallsIn.
 func TestWithoutAMediaServerNobodyCallsIn(t *testing.T) {
+	t.Parallel()
 	s := start(t, options{deaf: true})
 	if answer := s.host.MustDo(t, http.MethodGet, s.path(""), nil); answer.Get("numbers.#").Int() != 0 || answer.Get("pin").Exists() {
 		t.Errorf("numbers: %s", answer)
@@ -369,6 +376,7 @@ func TestWithoutAMediaServerNobodyCallsIn(t *testing.T) {
 
 // TestOnThePhoneIsSeen: by a client in a call, and by one's own phone; and not any more when it is over.
 func TestOnThePhoneIsSeen(t *testing.T) {
+	t.Parallel()
 	s := start(t, options{processes: 2})
 	anna := s.member(t, "anna")
 	presence := func() string {

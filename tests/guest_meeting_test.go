@@ -7,9 +7,9 @@ import (
 	"github.com/roomline/roomline/internal/hstest"
 )
 
-// TestMeetingInABrowser runs guest/meeting.mjs, which says what is tested. ROOMLINE_SCREENSHOTS is where pictures of what people see are
-// kept; they are thrown away otherwise.
-func TestMeetingInABrowser(t *testing.T) {
+// meetingInABrowser runs guest/meeting.mjs, which says what is tested. ROOMLINE_SCREENSHOTS is where pictures of what people see are
+// kept.
+func meetingInABrowser(t *testing.T) {
 	lk := hstest.LiveKit(t)
 	runGuestPage(t, guestPage{
 		script: "meeting.mjs", configure: hstest.WithLiveKit(lk),

@@ -1,22 +1,18 @@
 package tests
 
 import (
-	"context"
 	"database/sql"
-	"encoding/json"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"os/exec"
 	"testing"
 	"time"
 
 	"github.com/roomline/roomline/internal/hstest"
 )
 
-// TestGuestPageInABrowser runs guest/page.mjs, which says what is tested. ROOMLINE_SCREENSHOTS is where pictures of what people see are
-// kept; they are thrown away otherwise.
-func TestGuestPageInABrowser(t *testing.T) {
+// guestPageInABrowser runs guest/page.mjs, which says what is tested. ROOMLINE_SCREENSHOTS is where pictures of what people see are
+// kept.
+func guestPageInABrowser(t *testing.T) {
 	runGuestPage(t, guestPage{script: "page.mjs"})
 }
 
@@ -34,7 +30,7 @@ type guestPage struct {
 
 // runGuestPage runs tests of the guest page in Node.js beside a server and a mail server.
 func runGuestPage(t *testing.T, page guestPage) {
-	node, chromium := program(t, "node", "nodejs npm"), program(t, "chromium", "chromium")
+	t.Helper()
 	installNodeModules(t, "guest", "axe-core")
 	mails := hstest.Mailpit(t, hstest.MailServerOptions{})
 	dep := hstest.Start(t, hstest.Options{Configure: func(process int, c map[string]any) {
@@ -51,21 +47,6 @@ func runGuestPage(t *testing.T, page guestPage) {
 	if resp, err := dep.Do(t.Context(), 0, "", http.MethodGet, "/i", nil); err != nil || resp.Status != http.StatusOK {
 		t.Fatalf("the page: %v %s", err, resp)
 	}
-	type account struct {
-		ID       string `json:"id"`
-		User     string `json:"user"`
-		Password string `json:"password"`
-		Token    string `json:"token"`
-	}
-	var accounts []account
-	for _, name := range []string{"alice", "bob"} {
-		u := dep.User(t, name)
-		accounts = append(accounts, account{ID: u.ID, User: name, Password: u.Password, Token: u.AccessToken})
-	}
-	text, err := json.Marshal(accounts)
-	if err != nil {
-		t.Fatal(err)
-	}
 	if page.control == nil {
 		page.control = guestControl(t, dep)
 	}
@@ -74,22 +55,8 @@ func runGuestPage(t *testing.T, page guestPage) {
 	if page.started != nil {
 		page.started(dep)
 	}
-	pictures := os.Getenv("ROOMLINE_SCREENSHOTS")
-	if pictures == "" {
-		pictures = t.TempDir()
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, node, "--test", "--test-reporter=spec", page.script)
-	cmd.Dir = "guest"
-	cmd.Env = append(os.Environ(), "ROOMLINE_URL="+dep.BaseURL(0), "ROOMLINE_ACCOUNTS="+string(text), "CONTROL_URL="+control.URL, "MAIL_URL=http://"+mails.API,
-		"SCREENSHOTS="+pictures, "CHROMIUM="+chromium)
-	cmd.Env = append(cmd.Env, page.env...)
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Fatalf("%s: %v\n%s", page.script, err, out)
-	}
-	t.Logf("%s:\n%s", page.script, out)
+	runScript(t, "guest", page.script, nodeTests, append(page.env, "ROOMLINE_URL="+dep.BaseURL(0), accountsOf(t, dep, "alice", "bob"),
+		"CONTROL_URL="+control.URL, "MAIL_URL=http://"+mails.API))
 }
 
 // guestControl lets time pass for invitations, which no client can.

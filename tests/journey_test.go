@@ -1,26 +1,22 @@
 package tests
 
 import (
-	"context"
 	"encoding/json"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/roomline/roomline/internal/hstest"
 )
 
-// TestGuestsComeInByTheirMessages runs hydrogen/journey.mjs, which says what is tested: on the server that make run starts, and on one that sends
-// through a real mail server and a real short message centre. ROOMLINE_SCREENSHOTS is where pictures of what people see are kept; they are thrown
-// away otherwise.
-func TestGuestsComeInByTheirMessages(t *testing.T) {
+// guestsComeInByTheirMessages runs hydrogen/journey.mjs, which says what is tested: on the server that make run starts, and on one that sends
+// through a real mail server and a real short message centre. ROOMLINE_SCREENSHOTS is where pictures of what people see are kept.
+func guestsComeInByTheirMessages(t *testing.T) {
 	installNodeModules(t, "hydrogen", "hydrogen-view-sdk")
 	installNodeModules(t, "jssdk", "matrix-js-sdk")
 	t.Run("trying out", func(t *testing.T) {
@@ -89,25 +85,16 @@ type traveller struct {
 
 func runJourney(t *testing.T, url string, travellers []traveller, more ...string) {
 	t.Helper()
-	node, chromium := program(t, "node", "nodejs npm"), program(t, "chromium", "chromium")
 	text, err := json.Marshal(travellers)
 	if err != nil {
 		t.Fatal(err)
 	}
-	pictures := os.Getenv("ROOMLINE_SCREENSHOTS")
-	if pictures == "" {
-		pictures = t.TempDir()
-	} else if pictures, err = os.MkdirTemp(pictures, filepath.Base(t.Name())+"-"); err != nil {
-		t.Fatal(err)
+	if pictures := os.Getenv("ROOMLINE_SCREENSHOTS"); pictures != "" {
+		own, err := os.MkdirTemp(pictures, filepath.Base(t.Name())+"-")
+		if err != nil {
+			t.Fatal(err)
+		}
+		more = append(more, "SCREENSHOTS="+own)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, node, "journey.mjs")
-	cmd.Dir = "hydrogen"
-	cmd.Env = append(append(os.Environ(), "ROOMLINE_URL="+url, "ROOMLINE_URLS="+url, "ROOMLINE_ACCOUNTS="+string(text), "SCREENSHOTS="+pictures, "CHROMIUM="+chromium), more...)
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Fatalf("journey: %v\n%s", err, out)
-	}
-	t.Logf("journey:\n%s", out)
+	runScript(t, "hydrogen", "journey.mjs", nil, append(more, "ROOMLINE_URL="+url, "ROOMLINE_URLS="+url, "ROOMLINE_ACCOUNTS="+string(text)))
 }

@@ -21,6 +21,7 @@ import (
 // TestJSSDKClientsEncrypt runs jssdk/encryption.test.mjs, which says what is tested, kills the processes that it names, and does
 // for carol, whose client is mautrix, what it asks for.
 func TestJSSDKClientsEncrypt(t *testing.T) {
+	t.Parallel()
 	dep := hstest.Start(t, hstest.Options{Processes: 2})
 	var kills, reads atomic.Int64
 	control := http.NewServeMux()

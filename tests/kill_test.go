@@ -13,6 +13,7 @@ import (
 
 // TestKilledProcessesLoseNothing kills server processes with SIGKILL while they are written to (REL-01, REL-02).
 func TestKilledProcessesLoseNothing(t *testing.T) {
+	t.Parallel()
 	for _, processes := range []int{1, 3} {
 		t.Run(fmt.Sprintf("%d processes", processes), func(t *testing.T) {
 			t.Parallel()

@@ -39,6 +39,7 @@ func presenceOf(answer gjson.Result, id string) string {
 }
 
 func TestALinkIsMadeAndRevokedOnEveryProcess(t *testing.T) {
+	t.Parallel()
 	d := hstest.Start(t, hstest.Options{Processes: 2})
 	a, b := d.Organisation(t, "Bakery", "bakery.test"), d.Organisation(t, "Mill", "mill.test")
 	anna, bert := a.User(t, "anna").On(0), b.User(t, "bert").On(1)
@@ -129,6 +130,7 @@ func TestALinkIsMadeAndRevokedOnEveryProcess(t *testing.T) {
 }
 
 func TestTheOperatorLinksOrganisationsAtTheMachine(t *testing.T) {
+	t.Parallel()
 	d := hstest.Start(t, hstest.Options{})
 	a, b := d.Organisation(t, "Bakery", "bakery.test"), d.Organisation(t, "Mill", "mill.test")
 	anna, bert := a.User(t, "anna"), b.User(t, "bert")
@@ -168,6 +170,7 @@ func TestTheOperatorLinksOrganisationsAtTheMachine(t *testing.T) {
 }
 
 func TestPicturesOfLinkedPeopleAreSeen(t *testing.T) {
+	t.Parallel()
 	d := hstest.Start(t, hstest.Options{})
 	a, b := d.Organisation(t, "Bakery", "bakery.test"), d.Organisation(t, "Mill", "mill.test")
 	anna, bert := a.User(t, "anna"), b.User(t, "bert")
@@ -195,6 +198,7 @@ func TestPicturesOfLinkedPeopleAreSeen(t *testing.T) {
 }
 
 func TestPeopleAreLookedUpAsAThirdPartyNetwork(t *testing.T) {
+	t.Parallel()
 	d := hstest.Start(t, hstest.Options{})
 	anna, bert := d.User(t, "anna"), d.User(t, "bert")
 	anna.MustDo(t, http.MethodPut, hstest.Path("profile", anna.ID, "displayname"), map[string]any{"displayname": "Anna Köhler"})

@@ -175,6 +175,7 @@ func (b *mautrixBridge) echo(ctx context.Context, room id.RoomID, to id.EventID,
 
 // TestMautrixBridgeEchoes has a bridge of mautrix in a room, with a ghost, and in an encrypted one, with the bot's device.
 func TestMautrixBridgeEchoes(t *testing.T) {
+	t.Parallel()
 	ctx := t.Context()
 	dep := hstest.Start(t, hstest.Options{Processes: 2})
 	acme := dep.Organisation(t, "Acme", "acme.test")

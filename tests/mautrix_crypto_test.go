@@ -124,6 +124,7 @@ func (u *cryptoUser) sendEncrypted(ctx context.Context, room id.RoomID, text str
 // TestMautrixClientsEncrypt lets two users with three devices write 200 encrypted messages through two processes, with a new
 // room key every 20.
 func TestMautrixClientsEncrypt(t *testing.T) {
+	t.Parallel()
 	ctx := t.Context()
 	dep := hstest.Start(t, hstest.Options{Processes: 2})
 	aliceAccount, bobAccount := dep.User(t, "alice"), dep.User(t, "bob")

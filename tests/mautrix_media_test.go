@@ -50,6 +50,7 @@ func gone(t *testing.T, uri id.ContentURI, users ...*cryptoUser) {
 
 // TestMautrixClientsShareFiles lets two users on two processes share files, in the open and encrypted, and delete them.
 func TestMautrixClientsShareFiles(t *testing.T) {
+	t.Parallel()
 	dep := hstest.Start(t, hstest.Options{Processes: 2, Configure: sharedMedia(t)})
 	alice, bob := newCryptoUser(t, dep, 0, dep.User(t, "alice")), newCryptoUser(t, dep, 1, dep.User(t, "bob"))
 	t.Run("in the open", func(t *testing.T) { mautrixPicture(t, alice, bob) })

@@ -145,6 +145,7 @@ func (u *mautrixUser) texts() []id.EventID {
 }
 
 func TestMautrixClientsChatThroughTwoProcesses(t *testing.T) {
+	t.Parallel()
 	dep := hstest.Start(t, hstest.Options{Processes: 2})
 	alice, bob := newMautrixUser(t, dep, 0, "alice"), newMautrixUser(t, dep, 1, "bob")
 	ctx := t.Context()
@@ -346,6 +347,7 @@ func mautrixEphemeral(t *testing.T, room id.RoomID, alice, bob *mautrixUser, las
 }
 
 func TestMautrixLogoutEndsTheSessionOnBothProcesses(t *testing.T) {
+	t.Parallel()
 	dep := hstest.Start(t, hstest.Options{Processes: 2})
 	account := dep.User(t, "carol").NewSession(t)
 	account.MustDo(t, http.MethodGet, hstest.Path("account", "whoami"), nil)

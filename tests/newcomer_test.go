@@ -27,6 +27,7 @@ import (
 // TestNewcomerStartsServerAndSignsIn does what the README tells first: roomline serve --dev in an empty folder, and then
 // what the summary says.
 func TestNewcomerStartsServerAndSignsIn(t *testing.T) {
+	t.Parallel()
 	t.Run("as this user", func(t *testing.T) { newcomer(t, nil) })
 	if os.Getuid() != 0 {
 		return // only root may become another user, and the run above was as an ordinary one

@@ -40,7 +40,7 @@ func times(enough, often int) int {
 }
 
 // patience is how long a test waits for something that comes at once unless the machine is busy.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // eventually waits until a condition holds.
 func eventually(t *testing.T, what string, condition func() bool) {

@@ -12,6 +12,7 @@ import (
 // TestACallRingsOnAllDevices: a call between two people by m.call events. Every device of the called one is told of it, and rings; the others are told which
 // one has answered, and how it ended.
 func TestACallRingsOnAllDevices(t *testing.T) {
+	t.Parallel()
 	d := hstest.Start(t, hstest.Options{Processes: 2})
 	alice, bob := d.User(t, "alice"), d.User(t, "bob").On(1)
 	tablet := bob.NewSession(t)

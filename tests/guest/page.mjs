@@ -144,7 +144,9 @@ test("an answer that was lost is asked for again, and there is one guest", async
     assert.equal(invitations.find(({ invitation_id }) => invitation_id === invitation.invitation_id).uses, 1);
 });
 
-test("pages for invitations that do not let one in", async () => {
+test("pages for invitations that do not let one in, and for a browser without scripts", async () => {
+    const without = await browser.page({ ...desktop, javaScriptEnabled: false });
+    await without.goto(`${homeserver}/i`); // says so after some seconds, in which scripts would have begun
     const page = await browser.page(desktop);
     const bad = async (name, address, title) => {
         await page.goto("about:blank");
@@ -179,6 +181,7 @@ test("pages for invitations that do not let one in", async () => {
     await page.goto("about:blank");
     await page.goto(early.link);
     await heading(page, "invites you to “Quarterly review”");
+    await without.getByText("This page needs a current browser").waitFor();
 });
 
 test("an invitation that ends while it is looked at", async () => {
@@ -203,15 +206,12 @@ test("without a network, and with it again", async () => {
     await heading(page, "invites you to");
 });
 
-test("a browser that is too old, and one without scripts", async () => {
+test("a browser that is too old", async () => {
     const old = await browser.page(desktop);
     await old.addInitScript(() => Object.defineProperty(Navigator.prototype, "locks", { value: undefined }));
     await old.goto(`${homeserver}/i#AAAAAAAAAAAAAAAAAAAAAA`);
     await heading(old, "This browser is too old");
     await inLanguages(old, "too-old", ["fr", "en"]);
-    const without = await browser.page({ ...desktop, javaScriptEnabled: false });
-    await without.goto(`${homeserver}/i`);
-    await without.getByText("This page needs a current browser").waitFor();
 });
 
 test("a session is in one tab at a time", async () => {

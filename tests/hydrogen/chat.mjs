@@ -1,6 +1,6 @@
 // Two people use Hydrogen, a whole web client by others, in a real browser. hydrogen_test.go starts the server and runs this;
 // the environment says where (ROOMLINE_URL), who (ROOMLINE_ACCOUNTS, as JSON), how to restart the server (RESTART_URL, a POST)
-// and where to put pictures of what people see (SCREENSHOTS, a folder).
+// and where to keep pictures of what people see (SCREENSHOTS, a folder, if they are wanted).
 
 import assert from "node:assert/strict";
 

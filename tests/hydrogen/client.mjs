@@ -1,5 +1,6 @@
 // Hydrogen, a whole web client by others, in a real browser: what the tests that use it have in common. The environment says where the server
-// is (ROOMLINE_URL), which browser to start (CHROMIUM) and where to put pictures of what people see (SCREENSHOTS, a folder).
+// is (ROOMLINE_URL), which browser to start (CHROMIUM) and where to keep pictures of what people see (SCREENSHOTS, a folder, if they are
+// wanted).
 
 import { createReadStream, existsSync } from "node:fs";
 import { createServer } from "node:http";
@@ -59,7 +60,7 @@ export async function sees(page, text) {
 }
 
 export async function picture(page, name) {
-    await page.screenshot({ path: path.join(pictures, name + ".png") });
+    if (pictures) await page.screenshot({ path: path.join(pictures, name + ".png") });
 }
 
 /** A browser profile of its own, signed in through the login page. */

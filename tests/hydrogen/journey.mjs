@@ -1,6 +1,6 @@
 // The journey of two guests: alice invites a mail address and a phone number with matrix-js-sdk, each guest opens the link of the message in a
 // browser, one on a phone and in French, and they write with bob, who reads in Hydrogen. journey_test.go starts the server and runs this; the environment
-// says where (ROOMLINE_URL, ROOMLINE_URLS), who (ROOMLINE_ACCOUNTS, as JSON), where to put pictures of what people see (SCREENSHOTS, a folder), and, where
+// says where (ROOMLINE_URL, ROOMLINE_URLS), who (ROOMLINE_ACCOUNTS, as JSON), where to keep pictures of what people see (SCREENSHOTS, a folder, if they are wanted), and, where
 // messages are sent and not kept in the development inbox, who tells the link of the message to an address (LINKS_URL).
 
 import assert from "node:assert/strict";

@@ -9,7 +9,7 @@ import {
 } from "matrix-js-sdk";
 import { accounts, silent, urls, waiting } from "./common.mjs";
 
-const eventually = waiting(30_000);
+const eventually = waiting(60_000);
 const each = 100;
 
 const clients = [];

@@ -15,7 +15,7 @@ import (
 	"github.com/roomline/roomline/internal/sfu"
 )
 
-// ROOMLINE_SCREENSHOTS is where pictures of what people see are kept; they are thrown away otherwise.
+// ROOMLINE_SCREENSHOTS is where pictures of what people see are kept.
 
 // TestElementCall runs calls.mjs, which says what is tested, with a LiveKit beside the server.
 func TestElementCall(t *testing.T) {
@@ -54,15 +54,11 @@ func runCalls(t *testing.T, dep *hstest.Deployment, script, control string, name
 	if err != nil {
 		t.Fatal(err)
 	}
-	pictures := os.Getenv("ROOMLINE_SCREENSHOTS")
-	if pictures == "" {
-		pictures = t.TempDir()
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, node, "--test", "--test-reporter=spec", script)
 	cmd.Env = append(os.Environ(), "ROOMLINE_URL="+dep.BaseURL(0), "ROOMLINE_ACCOUNTS="+string(text), "CONTROL_URL="+control,
-		"SCREENSHOTS="+pictures, "CHROMIUM="+chromium)
+		"SCREENSHOTS="+os.Getenv("ROOMLINE_SCREENSHOTS"), "CHROMIUM="+chromium)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%s: %v\n%s", script, err, out)

@@ -20,7 +20,7 @@ import (
 func TestMain(m *testing.M) { lksdk.SetLogger(logger.GetDiscardLogger()); hstest.Main(m) }
 
 // patience is how long a test waits for something that comes at once unless the machine is busy.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // eventually waits until a condition holds.
 func eventually(t *testing.T, what string, condition func() bool) {

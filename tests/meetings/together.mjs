@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import { after, afterEach, before, test } from "node:test";
 
-import { accounts, api, elementCall, eventually, failed, launch, makeRoom, picture, received, sees, serve, watchConnections } from "./common.mjs";
+import { accounts, api, elementCall, eventually, failed, launch, makeRoom, patience, picture, received, sees, serve, watchConnections } from "./common.mjs";
 
 const [alice] = accounts;
 let browser, site;
@@ -26,7 +26,7 @@ afterEach(async (context) => {
 async function guest(room, name) {
     const { link } = await api("POST", `/_roomline/client/v1/rooms/${encodeURIComponent(room)}/invitations`, { language: "en" }, alice.token);
     const context = await browser.newContext({ permissions: ["camera", "microphone"], viewport: { width: 1280, height: 800 }, locale: "en" });
-    context.setDefaultTimeout(30_000);
+    context.setDefaultTimeout(patience);
     await watchConnections(context);
     const page = await context.newPage();
     page.said = [];

@@ -378,7 +378,7 @@ async function guestOf(room) {
 
 const browser = await chromium.launch({
     executablePath: process.env.CHROMIUM,
-    args: ["--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream", "--autoplay-policy=no-user-gesture-required"],
+    args: ["--no-sandbox", "--disable-gpu", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream", "--autoplay-policy=no-user-gesture-required"],
 });
 try {
     await api(alice, "PUT", `/_matrix/client/v3/profile/${encodeURIComponent(alice.id)}/displayname`, { displayname: "Alice Martin" });
@@ -389,9 +389,10 @@ try {
     };
     for (const [name, part] of Object.entries(parts)) {
         if (process.env.PART && process.env.PART !== name) continue;
+        const from = Date.now();
         try {
             await part();
-            console.log("held:", name);
+            console.log(`held: ${name} (${Date.now() - from} ms)`);
         } catch (error) {
             problems.push(`${name}: ${error.stack}`);
             for (const [i, context] of browser.contexts().entries()) await picture(context.pages()[0], `failed-${name}-${i}`).catch(() => {});

@@ -21,7 +21,7 @@ const careless = createServer((request, response) => {
 await new Promise((listening) => careless.listen(Number(process.env.CANARY_PORT), "127.0.0.1", listening));
 const address = `http://127.0.0.1:${careless.address().port}`;
 
-const browser = await chromium.launch({ executablePath: process.env.CHROMIUM, args: ["--no-sandbox"] });
+const browser = await chromium.launch({ executablePath: process.env.CHROMIUM, args: ["--no-sandbox", "--disable-gpu"] });
 
 /** Opens a URL and says how a script was seen to run: at once, or when there was time for it, which is longer where one is expected. */
 async function open(url, canary, time) {

@@ -17,8 +17,15 @@ import (
 
 // ROOMLINE_SCREENSHOTS is where pictures of what people see are kept.
 
-// TestElementCall runs calls.mjs, which says what is tested, with a LiveKit beside the server.
-func TestElementCall(t *testing.T) {
+// TestInABrowser is what needs a browser, one after the other beside the other tests.
+func TestInABrowser(t *testing.T) {
+	t.Parallel()
+	t.Run("Element Call", elementCall)
+	t.Run("Element Call and the guest page", elementCallAndTheGuestPage)
+}
+
+// elementCall runs calls.mjs, which says what is tested, with a LiveKit beside the server.
+func elementCall(t *testing.T) {
 	live := hstest.LiveKit(t)
 	dep := hstest.Start(t, hstest.Options{Configure: func(process int, c map[string]any) {
 		hstest.WithLiveKit(live)(process, c)
@@ -28,8 +35,8 @@ func TestElementCall(t *testing.T) {
 	runCalls(t, dep, "calls.mjs", whatLiveKitSees(t, live), "alice", "bob", "carol", "dave", "eve")
 }
 
-// TestElementCallAndTheGuestPage runs together.mjs, with the LiveKit that the server runs itself.
-func TestElementCallAndTheGuestPage(t *testing.T) {
+// elementCallAndTheGuestPage runs together.mjs, with the LiveKit that the server runs itself.
+func elementCallAndTheGuestPage(t *testing.T) {
 	dep, _, _ := embedded(t)
 	runCalls(t, dep, "together.mjs", "", "alice")
 }

@@ -112,6 +112,7 @@ func meet(t *testing.T, people []*hstest.User, room string) {
 // TestEmbedded is a server with nothing beside it: people meet through its own listener, LiveKit is started again when it dies, and is gone
 // when the server is killed.
 func TestEmbedded(t *testing.T) {
+	t.Parallel()
 	dep, tlsAddress, roots := embedded(t)
 	alice, bob := dep.User(t, "alice"), dep.User(t, "bob")
 	room := alice.MustCreateRoom(t, map[string]any{"invite": []string{bob.ID}})
@@ -275,6 +276,7 @@ func children(t *testing.T, parent int) []int {
 
 // TestEmbeddedIsForOneProcess has two processes that would each run a LiveKit.
 func TestEmbeddedIsForOneProcess(t *testing.T) {
+	t.Parallel()
 	dep := hstest.Start(t, hstest.Options{Processes: 2, Configure: func(_ int, c map[string]any) {
 		udp, err := freeport.Claim()
 		if err != nil {

@@ -130,6 +130,7 @@ Content-Length: 0
 // TestPhonesByACarrier has SIPp as carrier and the server as it is installed: its own bridge, its own PINs, LiveKit. A phone comes in by a PIN, another one is
 // called; a member hears both, and puts them out.
 func TestPhonesByACarrier(t *testing.T) {
+	t.Parallel()
 	lk := hstest.LiveKit(t)
 	address, err := freeport.Address()
 	if err != nil {

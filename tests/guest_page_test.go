@@ -34,14 +34,14 @@ func runGuestPage(t *testing.T, page guestPage) {
 	installNodeModules(t, "guest", "axe-core")
 	mails := hstest.Mailpit(t, hstest.MailServerOptions{})
 	dep := hstest.Start(t, hstest.Options{Configure: func(process int, c map[string]any) {
-		if page.configure != nil {
-			page.configure(process, c)
-		}
 		listener := c["listeners"].([]any)[0].(map[string]any)
 		c["public_base_url"] = "http://" + listener["address"].(string)
 		c["telephony"] = map[string]any{
 			"mode":  "in_process",
 			"email": map[string]any{"smtp": map[string]any{"address": mails.SMTP, "tls": "none", "from": "invitations@hs.test"}},
+		}
+		if page.configure != nil {
+			page.configure(process, c)
 		}
 	}})
 	if resp, err := dep.Do(t.Context(), 0, "", http.MethodGet, "/i", nil); err != nil || resp.Status != http.StatusOK {

@@ -55,7 +55,7 @@ export function Phones({ client, room, here, moderates }: { readonly client: Mat
             {phone.numbers.length > 0 && phone.pin && (
                 <details>
                     <summary>{t("phone.in")}</summary>
-                    <p>{t("phone.in.text", { pin: phone.pin.replace(/(\d{3})(?=\d)/g, "$1 ") })}</p>
+                    <p>{t("phone.in.text", { pin: phone.pin.replace(/(\d{3})(?=\d{2})/g, "$1 ") })}</p>
                     <ul>{phone.numbers.map(({ number, country }) => <li key={number}><a href={`tel:${number}`}>{number}</a> <span className="muted">{country}</span></li>)}</ul>
                 </details>
             )}

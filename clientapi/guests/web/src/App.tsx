@@ -170,7 +170,7 @@ function CurrentScreen({ screen, onScreen, onRestart }: { readonly screen: Scree
                         onSignIn={() => signIn(true)} />
                 )
                 : (
-                    <InvitationProblem invitation={invitation} onRetry={onRestart} onProve={() => onScreen({ ...screen, proving: true })}
+                    <InvitationProblem link={link} invitation={invitation} onRetry={onRestart} onProve={() => onScreen({ ...screen, proving: true })}
                         onSignIn={() => signIn(invitation.state !== "member")} />
                 );
         }

@@ -6,6 +6,7 @@ import { BusyButton, Failure, Field } from "../parts/Field.tsx";
 import { Frame, Heading, Waiting } from "../parts/Frame.tsx";
 import { Icon } from "../parts/Icon.tsx";
 import type { Session } from "../session.ts";
+import { Coming } from "./Coming.tsx";
 import { type Invitation, type InvitationState, type Meeting, redeem, rememberedName, rememberName, sendCode } from "./invitation.ts";
 import { dropLink, type Link } from "./link.ts";
 
@@ -82,6 +83,7 @@ export function InvitationScreen({ link: opened, invitation, onRedeemed, onState
                 <Failure text={wrong?.where === "form" ? t(wrong.key, wrong.values) : undefined} />
                 <BusyButton busy={busy !== ""} className="wide">{t(invitation.proof ? "name.next" : "name.join")}</BusyButton>
             </form>
+            {invitation.answer !== undefined && <Coming link={link} answer={invitation.answer} />}
             <Facts invitation={invitation} />
         </Frame>
     );

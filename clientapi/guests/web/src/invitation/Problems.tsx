@@ -3,10 +3,13 @@ import { useEffect, useState } from "react";
 import { useTranslation } from "../i18n/index.tsx";
 import { Message } from "../parts/Frame.tsx";
 import type { Organisation } from "../session.ts";
+import { Coming } from "./Coming.tsx";
 import { MeetingTime } from "./InvitationScreen.tsx";
 import type { Invitation } from "./invitation.ts";
+import type { Link } from "./link.ts";
 
 interface InvitationProblemProps {
+    readonly link: Link;
     readonly invitation: Invitation;
     /** Opens the invitation anew. */
     onRetry(): void;
@@ -16,7 +19,7 @@ interface InvitationProblemProps {
 }
 
 /** An invitation that does not let one in, or not so. */
-export function InvitationProblem({ invitation, onRetry, onProve, onSignIn }: InvitationProblemProps) {
+export function InvitationProblem({ link, invitation, onRetry, onProve, onSignIn }: InvitationProblemProps) {
     const { t } = useTranslation();
     const { organisation } = invitation;
     const inviter = invitation.inviter ?? t("invitation.who");
@@ -35,7 +38,7 @@ export function InvitationProblem({ invitation, onRetry, onProve, onSignIn }: In
                 )
                 : <Message icon="key" title={t("used.title")} organisation={organisation}><p>{t("used.text", { inviter })}</p></Message>;
         case "early":
-            return <Early invitation={invitation} onRetry={onRetry} />;
+            return <Early link={link} invitation={invitation} onRetry={onRetry} />;
         case "member":
             return (
                 <Message icon="people" title={t("member.title")} organisation={organisation}
@@ -49,7 +52,7 @@ export function InvitationProblem({ invitation, onRetry, onProve, onSignIn }: In
 }
 
 /** The meeting has not begun: when it does the page goes on by itself. */
-function Early({ invitation, onRetry }: { readonly invitation: Invitation; onRetry(): void }) {
+function Early({ link, invitation, onRetry }: { readonly link: Link; readonly invitation: Invitation; onRetry(): void }) {
     const { t, date } = useTranslation();
     const opens = invitation.opensTs ?? invitation.meeting?.startTs ?? 0;
     const [now, setNow] = useState(Date.now);
@@ -69,6 +72,7 @@ function Early({ invitation, onRetry }: { readonly invitation: Invitation; onRet
             {invitation.meeting && <MeetingTime meeting={invitation.meeting} />}
             <p>{t("early.text", { date: date(opens) })}</p>
             {left < 86_400 && <p className="countdown" role="timer">{duration(left)}</p>}
+            {invitation.answer !== undefined && <Coming link={link} answer={invitation.answer} />}
         </Message>
     );
 }

@@ -12,6 +12,9 @@ export interface Meeting {
     readonly endTs?: number;
 }
 
+export const answers = ["accepted", "tentative", "declined"] as const;
+export type Answer = (typeof answers)[number];
+
 export interface Invitation {
     readonly state: InvitationState;
     readonly organisation?: Organisation;
@@ -27,6 +30,8 @@ export interface Invitation {
     readonly opensTs?: number;
     readonly expiresTs?: number;
     readonly encrypted: boolean;
+    /** Whether the addressee comes to the meeting, as said before; absent where nobody is asked. */
+    readonly answer?: Answer | "";
 }
 
 interface OpenAnswer {
@@ -42,6 +47,7 @@ interface OpenAnswer {
     opens_ts?: number;
     expires_ts?: number;
     encrypted?: boolean;
+    answer?: Answer | "";
 }
 
 /** Tells what a link is. It redeems nothing. */
@@ -63,6 +69,7 @@ export async function openInvitation(link: Link): Promise<Invitation> {
         opensTs: answer.opens_ts || undefined,
         expiresTs: answer.expires_ts || undefined,
         encrypted: answer.encrypted ?? false,
+        answer: answer.answer,
     };
 }
 
@@ -83,6 +90,11 @@ export async function sendCode(link: Link, language: string): Promise<Link> {
     const proving = { ...link, proof: { sid, clientSecret, sendAttempt } };
     keepLink(proving);
     return proving;
+}
+
+/** Tells the organiser of a meeting whether one comes. It redeems nothing. */
+export async function sayWhetherComing(link: Link, answer: Answer): Promise<void> {
+    await request("POST", "/_roomline/guest/v1/answer", { secret: link.secret, answer });
 }
 
 interface RedeemAnswer {

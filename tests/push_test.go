@@ -2,6 +2,7 @@ package tests
 
 import (
 	"database/sql"
+	"flag"
 	"fmt"
 	"io"
 	"maps"
@@ -490,6 +491,51 @@ func TestNotificationsAreListed(t *testing.T) {
 	bob.MustFail(t, 400, "M_INVALID_PARAM", http.MethodGet, path+"?limit=x", nil)
 }
 
+// Who has written in a thread has read it, also if nobody looked at the message before it was redacted.
+func TestSendingReadsAThreadWhateverBecomesOfTheMessage(t *testing.T) {
+	t.Parallel()
+	dep := hstest.Start(t, hstest.Options{Configure: func(_ int, config map[string]any) {
+		config["deletion"] = map[string]any{"text": "sender"}
+	}})
+	room, users := publicRoom(t, dep, 2)
+	alice, bob := users[0], users[1]
+	db, err := sql.Open("postgres", dep.DSN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	held, err := db.BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := held.Exec(`SELECT FROM push_progress FOR UPDATE`); err != nil { // push looks at nothing that comes now
+		t.Fatal(err)
+	}
+	root := alice.MustSendText(t, room, "root")
+	inThread := map[string]any{"msgtype": "m.text", "body": "reply", "m.relates_to": map[string]any{"rel_type": "m.thread", "event_id": root}}
+	alice.MustSend(t, room, "m.room.message", inThread)
+	reply := bob.MustSend(t, room, "m.room.message", inThread)
+	last := bob.MustDo(t, http.MethodPut, hstest.Path("rooms", room, "redact", reply, bob.TxnID()), map[string]any{}).Get("event_id").String()
+	if got := syncedCounts(t, bob, room); got != "main 0/0" {
+		t.Errorf("%s", got)
+	}
+	if err := held.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the looking at what was said", func() bool {
+		var come bool
+		err := db.QueryRow(`SELECT p.position >= e.position FROM push_progress p, events e WHERE e.event_id = $1`, last).Scan(&come)
+		return err == nil && come
+	})
+	dep.Kill9(t, 0)
+	dep.Restart(t, 0)
+	if got := syncedCounts(t, bob, room); got != "main 0/0" {
+		t.Errorf("in a process that has seen nothing of it: %s", got)
+	}
+}
+
+var seed = flag.Uint64("seed", 0, "seed of what is done at random; 0 takes the time")
+
 // said is an event as the model of unread counts has it.
 type said struct {
 	id, sender, thread string
@@ -551,9 +597,12 @@ func syncedCounts(t *testing.T, u *hstest.User, room string) string {
 // TestUnreadCountsAreAsTheModelSays has people write, reply in threads, redact and read on several devices and two processes.
 func TestUnreadCountsAreAsTheModelSays(t *testing.T) {
 	t.Parallel()
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
-	rnd := rand.New(rand.NewPCG(seed, 3))
+	number := *seed
+	if number == 0 {
+		number = uint64(time.Now().UnixNano())
+	}
+	t.Logf("-seed %d", number)
+	rnd := rand.New(rand.NewPCG(number, 3))
 	dep := hstest.Start(t, hstest.Options{Processes: 2, Configure: func(_ int, config map[string]any) {
 		config["deletion"] = map[string]any{"text": "sender"}
 	}})
@@ -625,7 +674,7 @@ func TestUnreadCountsAreAsTheModelSays(t *testing.T) {
 			for _, u := range users {
 				for process := range 2 {
 					want, got := m.counts(u.ID), ""
-					for end := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+					for end := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
 						if got = syncedCounts(t, devices[u.ID][process].On(process), room); got == want {
 							break
 						}

@@ -255,7 +255,8 @@ func redactsOf(e *store.Event) matrix.EventID {
 	return matrix.EventID(gjson.GetBytes(e.JSON, "content.redacts").String())
 }
 
-// threadsOf finds the threads of events, oldest first. Parents are among the events, known, or in the database.
+// threadsOf finds the threads of events, oldest first. Parents are among the events, known, or in the database, and so are the threads of events
+// that have been redacted, which say nothing of them any more.
 func threadsOf(ctx context.Context, st *store.Store, events []*store.Event, known func(room int64, id matrix.EventID) (thread, bool)) ([]thread, error) {
 	type key struct {
 		room int64
@@ -265,6 +266,9 @@ func threadsOf(ctx context.Context, st *store.Store, events []*store.Event, know
 	var missing []matrix.EventID
 	for _, e := range events {
 		parent, direct := relation(e)
+		if e.RedactedBy != "" {
+			missing = append(missing, e.EventID)
+		}
 		if parent != "" && !direct && !among[key{e.RoomNID, parent}] {
 			if _, ok := known(e.RoomNID, parent); !ok {
 				missing = append(missing, parent)
@@ -287,6 +291,7 @@ func threadsOf(ctx context.Context, st *store.Store, events []*store.Event, know
 		parent, direct := relation(e)
 		switch {
 		case parent == "":
+			threads[i] = found[key{e.RoomNID, e.EventID}] // where it was before it was redacted
 		case direct:
 			threads[i] = thread{parent, 1}
 		default:

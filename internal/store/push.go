@@ -134,7 +134,7 @@ type RoomThread struct {
 	Hops    int
 }
 
-// ListPushThreads returns the threads of the events that push has looked at, in no order.
+// ListPushThreads returns the threads of the events that push has looked at, or that were redacted before it did, in no order.
 func (s *Store) ListPushThreads(ctx context.Context, ids []matrix.EventID) ([]RoomThread, error) {
 	rows, err := s.query(ctx, `
 		SELECT e.room_nid, e.event_id, f.thread, f.hops

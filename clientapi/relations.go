@@ -130,7 +130,7 @@ func (r *reader) related(ctx context.Context, events ...*store.Event) (view.Rela
 // typeIgnored is the account data with the users whom its owner ignores.
 const typeIgnored = "m.ignored_user_list"
 
-// ignored lists the users whom a user ignores.
+// ignored lists the users whom a user ignores; nobody can be deaf to themselves.
 //
 // Spec: client-server v1.19 §ignoring-users
 func (s *Server) ignored(ctx context.Context, user matrix.UserID) ([]matrix.UserID, error) {
@@ -144,8 +144,8 @@ func (s *Server) ignored(ctx context.Context, user matrix.UserID) ([]matrix.User
 	var users []matrix.UserID
 	gjson.GetBytes(data.Body, "ignored_users").ForEach(func(id, _ gjson.Result) bool {
 		// What is no user id ignores nobody, and may be text that can't be compared in the database.
-		if user, err := matrix.ParseUserID(id.String()); err == nil {
-			users = append(users, user)
+		if other, err := matrix.ParseUserID(id.String()); err == nil && other != user {
+			users = append(users, other)
 		}
 		return true
 	})

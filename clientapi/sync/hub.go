@@ -253,7 +253,7 @@ func (u *user) setSetting(up *store.Update) {
 	u.settingsAt[up.Key] = up.Position
 	u.invites = u.invites.With(up.Key, up.Body)
 	if up.Key == ignoredUsers {
-		u.ignored = parseIgnored(up.Body)
+		u.ignored = parseIgnored(u.id, up.Body)
 	}
 }
 
@@ -538,14 +538,15 @@ func share(a, b *user) bool {
 	return false
 }
 
-// parseIgnored reads m.ignored_user_list. The result is not nil.
+// parseIgnored reads a user's m.ignored_user_list. Nobody can be deaf to themselves. The result is not nil.
 //
 // Spec: client-server v1.19 §ignoring-users
-func parseIgnored(body []byte) map[matrix.UserID]struct{} {
+func parseIgnored(user matrix.UserID, body []byte) map[matrix.UserID]struct{} {
 	ignored := make(map[matrix.UserID]struct{})
 	gjson.GetBytes(body, "ignored_users").ForEach(func(id, _ gjson.Result) bool {
 		ignored[matrix.UserID(id.String())] = struct{}{}
 		return true
 	})
+	delete(ignored, user)
 	return ignored
 }

@@ -332,6 +332,24 @@ func TestIgnoredUsersAreNotHeard(t *testing.T) {
 	}
 }
 
+// Who ignores themselves by mistake sees what they say on their other devices all the same, and has read what is before it.
+func TestNobodyIsDeafToThemselves(t *testing.T) {
+	t.Parallel()
+	p := startOne(t)
+	room := p.create(alice, roomserver.PresetPublic)
+	p.join(bob, room)
+	p.put(store.Update{Kind: store.KindAccountData, UserID: bob, Key: ignoredUsers, Body: []byte(`{"ignored_users":{"@bob:example.org":{}}}`)})
+	p.say(alice, room, "for bob")
+	before := p.get(bob)
+	c := p.slider(bob, list(1, `[]`, ""))
+	want(t, "unread", of(c.ask(), room).Get("notification_count").Int(), 1)
+	p.say(bob, room, "from bob")
+	want(t, "timeline", bodies(in(p.since(before, bob), "join", room)), "from bob")
+	told := of(c.ask(), room)
+	want(t, "sliding", texts(told), "from bob")
+	want(t, "unread after an answer", told.Get("notification_count").Raw, "0")
+}
+
 // Who is put out of a room, and then invited by somebody whose invitations are not told, learns that it is over.
 func TestLeftBeforeAnInvitationThatIsNotTold(t *testing.T) {
 	t.Parallel()

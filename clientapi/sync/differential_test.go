@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -108,12 +109,16 @@ func (sc *scenario) update(user matrix.UserID, room matrix.RoomID) {
 	switch rnd.IntN(7) {
 	case 0:
 		up.Kind, up.Key = store.KindReceipt, pick(rnd, "m.read|", "m.read|main", "m.read.private|")
-		up.Body = fmt.Appendf(nil, `{"event_id":"$e%d","ts":%d}`, rnd.IntN(9), ts)
-		if sent := sc.sent[room]; len(sent) > 0 && rnd.IntN(3) > 0 {
-			e, err := sc.p.store.GetEvent(context.Background(), nid, sent[rnd.IntN(len(sent))])
-			sc.p.must(err)
-			up.Body = fmt.Appendf(nil, `{"event_id":%q,"ts":%d,"position":%d}`, e.EventID, ts, e.Position)
+		if len(sc.sent[room]) == 0 {
+			return
 		}
+		event := sc.sent[room][rnd.IntN(len(sc.sent[room]))]
+		// As the API has it: of who is in the room, and forward only.
+		target, err := sc.p.store.GetMarkerTarget(context.Background(), room, user, up.Kind, up.Key, event)
+		if err != nil || target.Membership != memberJoin || target.MarkedPosition >= target.EventPosition {
+			return
+		}
+		up.Body = fmt.Appendf(nil, `{"event_id":%q,"ts":%d,"position":%d}`, event, ts, target.EventPosition)
 	case 1:
 		up.Kind, up.Body = store.KindTyping, fmt.Appendf(nil, `{"until":%d}`, int64(rnd.IntN(2))*(ts+3000))
 	case 2:
@@ -142,6 +147,12 @@ var someFilters = []string{
 	`{"room":{"timeline":{"limit":4,"contains_url":true},"ephemeral":{"types":["m.receipt"]},"state":{"types":["*topic"]}},"presence":{"types":[]}}`,
 	`{"room":{"timeline":{"limit":2,"not_senders":["@alice:example.org"],"types":["*_.room%*","m.room.m*"]},"state":{"lazy_load_members":true,"include_redundant_members":true}}}`,
 }
+
+var nextBatch = regexp.MustCompile(`^(\{"next_batch":"s\d+)_\d+`)
+
+// lookedAt is an answer as if the messages to the device had been looked at. A process that knows that there are none since it came to
+// know of the user does not look, so that the second position of the token depends on when that was.
+func lookedAt(answer string) string { return nextBatch.ReplaceAllString(answer, "$1") }
 
 // What the ring tells and what the database tells is the same, whichever process answers.
 func TestRingAndDatabaseTellTheSame(t *testing.T) {
@@ -191,7 +202,7 @@ func TestRingAndDatabaseTellTheSame(t *testing.T) {
 			t.Fatalf("%s: not JSON: %s", path, expected)
 		}
 		for name, other := range others {
-			if _, have := other.request(context.Background(), "GET", path, user, "", ""); have != expected {
+			if _, have := other.request(context.Background(), "GET", path, user, "", ""); lookedAt(have) != lookedAt(expected) {
 				t.Fatalf("%s of %s\nring:  %s\n%s: %s", path, user, expected, name, have)
 			}
 		}

@@ -1,6 +1,7 @@
 package clientapi_test
 
 import (
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"reflect"
@@ -182,6 +183,8 @@ func (m *model) threads(participated bool) []string {
 	return list
 }
 
+var seed = flag.Uint64("seed", 0, "seed of what is done at random; 0 takes another each time")
+
 // TestAggregationsAreWhatAModelComputes lets three people relate events to each other at random, while a fourth comes and goes in a
 // room that shows history to members only, and compares all that is told with a model.
 func TestAggregationsAreWhatAModelComputes(t *testing.T) {
@@ -190,9 +193,12 @@ func TestAggregationsAreWhatAModelComputes(t *testing.T) {
 	p := d.process()
 	second := d.process()
 	for _, visibility := range []string{"shared", "joined"} {
-		seed := rand.Uint64()
-		t.Logf("%s: seed %d", visibility, seed)
-		rnd := rand.New(rand.NewPCG(seed, 1))
+		number := *seed
+		if number == 0 {
+			number = rand.Uint64()
+		}
+		t.Logf("%s: -seed %d", visibility, number)
+		rnd := rand.New(rand.NewPCG(number, 1))
 		suffix := visibility
 		alice, bob, carol, guest := p.client("alice"+suffix), p.client("bob"+suffix), p.client("carol"+suffix), p.client("guest"+suffix)
 		id := alice.create(object{"preset": "public_chat", "initial_state": []object{

@@ -99,6 +99,16 @@ func (l *link) bind(c *SMPP, binding pdu.BindingType) error {
 	return l.conn.SetDeadline(time.Time{})
 }
 
+// ended reports whether nothing goes over the connection any more.
+func (l *link) ended() bool {
+	select {
+	case <-l.done:
+		return true
+	default:
+		return false
+	}
+}
+
 // frame reads the bytes of a PDU.
 func (l *link) frame() (pdu.Header, []byte, error) {
 	var head [16]byte

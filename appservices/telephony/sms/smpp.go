@@ -228,11 +228,11 @@ func (s *smpp) connected(ctx context.Context) (*link, error) {
 		switch {
 		case stopping:
 			return nil, &telephony.Later{Problem: "stopping"}
-		case l != nil:
+		case l != nil && !l.ended():
 			return l, nil
 		}
 		select {
-		case <-changed:
+		case <-changed: // also when the connection has ended and keep has not seen it yet
 		case <-ctx.Done():
 			return nil, &telephony.Later{Problem: "no_connection"}
 		}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -35,7 +36,7 @@ type connected struct {
 func connect(t *testing.T, centre *hstest.SMSCServer, change func(*Config)) *connected {
 	t.Helper()
 	cfg := Config{Sender: "Roomline", Log: slog.New(slog.DiscardHandler), SMPP: &SMPP{
-		Address: centre.Address, SystemID: centre.SystemID, Password: centre.Password, Timeout: 5 * time.Second,
+		Address: centre.Address, SystemID: centre.SystemID, Password: centre.Password, Timeout: 30 * time.Second,
 	}}
 	if change != nil {
 		change(&cfg)
@@ -114,6 +115,12 @@ func (c *connected) got(reference string) []outbox.Outcome {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return slices.DeleteFunc(slices.Clone(c.receipts), func(o outbox.Outcome) bool { return o.Reference != reference })
+}
+
+func (c *connected) count() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.receipts)
 }
 
 // numbered is an invitation to a number.
@@ -252,8 +259,8 @@ func TestReceiptThatIsNoEndIsNoNews(t *testing.T) {
 	centre.Await(t, "six answers", func(s hstest.SMSCSeen) bool { return len(s.ReceiptAnswers) == 6 })
 	handed := c.mustGive(numbered(4, "32470123456"))
 	centre.Receipts(t, 0, "EXPIRED")
-	if o := c.await(handed.Reference); o.State != outbox.Failed || o.Problem != "expired" || len(c.receipts) != 1 {
-		t.Errorf("%+v", c.receipts)
+	if o := c.await(handed.Reference); o.State != outbox.Failed || o.Problem != "expired" || c.count() != 1 {
+		t.Errorf("%+v, %d receipts", o, c.count())
 	}
 }
 
@@ -304,7 +311,9 @@ func TestReceiptIsTakenOnlyWhenTheServerHasIt(t *testing.T) {
 func TestAnswersOfTheCentre(t *testing.T) {
 	t.Parallel()
 	centre := hstest.SMSC(t)
-	c := connect(t, centre, nil)
+	var passed atomic.Int64
+	began := time.Now()
+	c := connect(t, centre, func(cfg *Config) { cfg.Now = func() time.Time { return began.Add(time.Duration(passed.Load())) } })
 	c.mustGive(numbered(1, "32470123456"))
 	for status, want := range map[string]string{"11": "smpp_invdstadr", "10": "smpp_invsrcadr", "101": "smpp_x_p_appn"} {
 		centre.Behave(t, `{"statuses":[`+status+`]}`)
@@ -331,7 +340,7 @@ func TestAnswersOfTheCentre(t *testing.T) {
 		if after := len(centre.Seen(t).Submits); after != before {
 			t.Errorf("%d messages were sent while throttled", after-before)
 		}
-		time.Sleep(1300 * time.Millisecond)
+		passed.Add(int64(1300 * time.Millisecond))
 	}
 	c.mustGive(numbered(4, "32470123456"))
 }
@@ -387,7 +396,7 @@ func TestCentreThatDoesNotAnswer(t *testing.T) {
 	t.Parallel()
 	centre := hstest.SMSC(t)
 	centre.Behave(t, `{"silent":true}`)
-	c := connect(t, centre, func(cfg *Config) { cfg.SMPP.Timeout = time.Second })
+	c := connect(t, centre, func(cfg *Config) { cfg.SMPP.Timeout = 4 * time.Second })
 	_, _, err := c.give(numbered(1, "32470123456"))
 	if l := later(err); l == nil || !l.Unknown || l.Problem != "no_answer" {
 		t.Errorf("%v", err)
@@ -453,7 +462,11 @@ func TestCentreThatIsAwayComesBack(t *testing.T) {
 	c := connect(t, centre, nil)
 	c.mustGive(numbered(1, "32470123456"))
 	centre.Kill9(t)
-	if _, told, err := c.give(numbered(2, "32470123456")); later(err) == nil || later(err).Unknown && told == 0 {
+	impatient, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	told := 0
+	_, err := c.Send(impatient, numbered(2, "32470123456"), func(string) error { told++; return nil })
+	if later(err) == nil || later(err).Unknown && told == 0 {
 		t.Errorf("%v, told %d times", err, told)
 	}
 	centre.Restart(t)

@@ -25,6 +25,7 @@ type process struct {
 
 	mu      sync.Mutex
 	changes map[matrix.UserID][]string // as the journal tells them
+	told    map[matrix.UserID]int      // how many of them the test has waited for
 }
 
 var processIDs = []string{"00000000-0000-0000-0000-000000000001", "00000000-0000-0000-0000-000000000002"}
@@ -35,7 +36,7 @@ func start(t *testing.T, n int, change func(*Config)) []*process {
 	dsn := storetest.DSN(t)
 	list := make([]*process, n)
 	for i := range list {
-		p := &process{t: t, changes: make(map[matrix.UserID][]string)}
+		p := &process{t: t, changes: make(map[matrix.UserID][]string), told: make(map[matrix.UserID]int)}
 		db := storetest.Open(t, dsn)
 		log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 		j, err := journal.New(t.Context(), journal.Config{
@@ -85,12 +86,13 @@ func (p *process) heard(id matrix.UserID) []string {
 	return append([]string(nil), p.changes[id]...)
 }
 
-// becomes waits until the user's presence is as wanted, for this process.
+// becomes waits until the user's presence is as wanted, for this process, at some time after what was waited for before.
 func (p *process) becomes(id matrix.UserID, want string) {
 	p.t.Helper()
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
 		heard := p.heard(id)
-		if len(heard) > 0 && heard[len(heard)-1] == want {
+		if n := slices.Index(heard[p.told[id]:], want); n >= 0 {
+			p.told[id] += n + 1
 			return
 		}
 		if time.Now().After(end) {
@@ -101,7 +103,7 @@ func (p *process) becomes(id matrix.UserID, want string) {
 
 func TestUserIsOnlineWhileADeviceIsThere(t *testing.T) {
 	t.Parallel()
-	ps := start(t, 2, func(*Config) {})
+	ps := start(t, 2, func(c *Config) { c.GoneAfter = 2 * time.Second })
 	done := ps[0].Connected(alice, "PHONE", Online)
 	ps[0].becomes(alice, Online)
 	ps[1].becomes(alice, Online)
@@ -145,7 +147,7 @@ func TestUserOfADeadProcessGoesOffline(t *testing.T) {
 
 func TestIdleUserIsUnavailable(t *testing.T) {
 	t.Parallel()
-	p := start(t, 1, func(c *Config) { c.IdleAfter = 300 * time.Millisecond })[0]
+	p := start(t, 1, func(c *Config) { c.IdleAfter, c.GoneAfter = 300*time.Millisecond, time.Hour })[0]
 	p.Connected(alice, "PHONE", Online)
 	p.becomes(alice, Online)
 	p.becomes(alice, Unavailable)
@@ -164,6 +166,7 @@ func TestChangesKeepTheirDistance(t *testing.T) {
 		p.Seen(alice, "PHONE", []string{Unavailable, ""}[n%2])
 		time.Sleep(p.cfg.Tick)
 	}
+	p.becomes(alice, Unavailable)
 	// What was asked for came at once, what was forgotten waits.
 	if heard := p.heard(alice); !slices.Equal(heard, []string{Online, Unavailable}) {
 		t.Errorf("changes during one pause: %v", heard)
@@ -197,6 +200,7 @@ func TestBusyUserStaysBusy(t *testing.T) {
 	t.Parallel()
 	ps := start(t, 2, func(c *Config) { c.IdleAfter, c.GoneAfter = 100*time.Millisecond, time.Minute })
 	ps[0].Seen(alice, "PHONE", BusyUnstable)
+	ps[0].becomes(alice, BusyUnstable)
 	ps[1].becomes(alice, BusyUnstable)
 	// The same device goes on at another process that does not know it, another device comes, and nobody touches either.
 	for range 10 {

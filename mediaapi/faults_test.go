@@ -137,22 +137,23 @@ func TestREL17BrokenObjectsAreNoFiles(t *testing.T) {
 	}
 }
 
-// slowly yields a file in pieces, and says when the first has been taken.
+// slowly yields all of a file but its last MiB, says when that has been taken, and waits before it goes on.
 type slowly struct {
-	file  []byte
-	began chan struct{}
-	once  sync.Once
-	pause time.Duration
+	file      []byte
+	began, on chan struct{}
+	once      sync.Once
 }
 
 func (s *slowly) Read(p []byte) (int, error) {
 	if len(s.file) == 0 {
 		return 0, io.EOF
 	}
+	if len(s.file) <= 1<<20 {
+		s.once.Do(func() { close(s.began) })
+		<-s.on
+	}
 	n := copy(p, s.file[:min(64<<10, len(s.file))])
 	s.file = s.file[n:]
-	s.once.Do(func() { close(s.began) })
-	time.Sleep(s.pause)
 	return n, nil
 }
 
@@ -178,7 +179,7 @@ func TestREL17KilledWhileUploading(t *testing.T) {
 				}
 			})
 		}
-		slow := &slowly{file: noise(9999, 12<<20), began: make(chan struct{}), pause: 5 * time.Millisecond}
+		slow := &slowly{file: noise(9999, 24<<20), began: make(chan struct{}), on: make(chan struct{})}
 		wait.Go(func() {
 			req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, d.BaseURL(0)+uploadEndpoint, slow)
 			if err != nil {
@@ -191,9 +192,17 @@ func TestREL17KilledWhileUploading(t *testing.T) {
 			}
 		})
 		<-slow.began
-		time.Sleep(400 * time.Millisecond)
+		for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+			mu.Lock()
+			n := len(acknowledged)
+			mu.Unlock()
+			if n >= 10 {
+				break
+			}
+		}
 		stop()
 		d.Kill9(t, 0)
+		close(slow.on)
 		wait.Wait()
 		d.Restart(t, 0)
 		mu.Lock()

@@ -521,7 +521,7 @@ func TestSameContentIsKeptOnce(t *testing.T) {
 func mustBePresumed(t testing.TB, d *hstest.Deployment, uri string) {
 	t.Helper()
 	id := uri[strings.LastIndex(uri, "/")+1:]
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		if number(t, d, "SELECT count(*) FROM media_links WHERE presumed AND media_id = $1", id) > 0 {
 			return
 		}

@@ -216,7 +216,7 @@ func TestRegistrationThroughTheAdminAPI(t *testing.T) {
 	as := actor{t, dep, asToken}
 	within := func(what string, ok func() bool) {
 		t.Helper()
-		for deadline := time.Now().Add(20 * time.Second); !ok(); time.Sleep(20 * time.Millisecond) {
+		for deadline := time.Now().Add(time.Minute); !ok(); time.Sleep(20 * time.Millisecond) {
 			if time.Now().After(deadline) {
 				t.Fatalf("%s: it does not come to pass", what)
 			}
@@ -393,7 +393,7 @@ func TestCommandsOfApplicationServices(t *testing.T) {
 		t.Fatalf("add: %d %s", code, out)
 	}
 	as := actor{t, dep, "as-token-of-cli"}
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for as.do(0, "", "GET", hstest.Path("account", "whoami"), nil).Status != 200 {
 		if time.Now().After(deadline) {
 			t.Fatal("the server does not know it")

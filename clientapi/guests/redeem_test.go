@@ -164,7 +164,7 @@ func TestAKilledProcessLosesNoGuest(t *testing.T) {
 	for i := range 12 {
 		secret, id := s.invite(t, invitation{})
 		body := map[string]any{"secret": secret, "name": "Anna", "attempt": newAttempt()}
-		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		asked := make(chan struct{})
 		go func() {
 			defer close(asked)

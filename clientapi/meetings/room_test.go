@@ -128,7 +128,7 @@ func TestRinging(t *testing.T) {
 		var n gjson.Result
 		select {
 		case n = <-pushed:
-		case <-time.After(20 * time.Second):
+		case <-time.After(time.Minute):
 			t.Fatal("phones are not told")
 		}
 		to := n.Get("devices.0.pushkey").String()

@@ -218,7 +218,7 @@ func connect(t *testing.T, r hstest.Response) (*participant, error) {
 				p.audio <- from.Identity()
 			},
 		},
-	})
+	}, lksdk.WithConnectTimeout(time.Minute))
 	if err == nil {
 		t.Cleanup(p.Disconnect)
 	}
@@ -264,7 +264,7 @@ func comes(t *testing.T, what string, from <-chan string) string {
 	select {
 	case got := <-from:
 		return got
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatalf("it did not come: %s", what)
 		return ""
 	}

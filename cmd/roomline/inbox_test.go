@@ -13,7 +13,7 @@ import (
 // kept is what the development inbox has for an address.
 func (r *running) kept(address string) (messages []struct{ Medium, Subject, Text, Link, Language, From string }) {
 	r.t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); len(messages) == 0 && time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); len(messages) == 0 && time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 		status, body := r.get("/_roomline/dev/inbox.json?address="+address, "")
 		var answer struct {
 			Messages []struct{ Medium, Subject, Text, Link, Language, From string }

@@ -38,7 +38,7 @@ func TestTryingMeetingsOut(t *testing.T) {
 			t.Fatalf("the example's room: %s", text)
 		}
 		var into struct{ URL, JWT string }
-		for deadline := time.Now().Add(30 * time.Second); into.JWT == ""; time.Sleep(50 * time.Millisecond) {
+		for deadline := time.Now().Add(time.Minute); into.JWT == ""; time.Sleep(50 * time.Millisecond) {
 			status, text := r.ask(http.MethodPost, "/_matrix/client/v1/rtc/livekit/get_token", token,
 				fmt.Sprintf(`{"room_id":%q,"slot_id":"m.call#ROOM","member":{"id":"a","claimed_device_id":%q}}`, room.ID, r.device(token)))
 			if status == http.StatusOK {

@@ -163,7 +163,7 @@ func (d *Deployment) Restart(t testing.TB, process int) {
 	if err := p.start(); err != nil {
 		t.Fatalf("hstest: start process %d: %v", process, err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	if err := p.waitReady(ctx, d.client); err != nil {
 		t.Fatalf("hstest: process %d did not become ready: %v\n%s", process, err, p.logs.tail(8<<10))
@@ -278,7 +278,7 @@ func newHTTPClient() *http.Client {
 		Transport: &http.Transport{
 			MaxIdleConnsPerHost: 512,
 			DisableCompression:  true,
-			DialContext:         (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
+			DialContext:         (&net.Dialer{Timeout: 30 * time.Second}).DialContext,
 		},
 		Timeout: 90 * time.Second,
 	}

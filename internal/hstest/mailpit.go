@@ -132,7 +132,7 @@ func (m *MailServer) ask(ctx context.Context, method, path string, body []byte) 
 
 func (m *MailServer) must(t testing.TB, method, path string, body []byte) []byte {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	answer, err := m.ask(ctx, method, path, body)
 	if err != nil {
@@ -204,7 +204,7 @@ func (m *MailServer) Part(t testing.TB, id, part string) string {
 // WaitForMail waits for a mail to an address, and returns the newest.
 func (m *MailServer) WaitForMail(t testing.TB, to string) ReceivedMail {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 		if mails := m.Mails(t, to); len(mails) > 0 {
 			return mails[0]
 		}

@@ -232,7 +232,7 @@ func (s *ObjectStore) Restart(t testing.TB) {
 // wait waits until a program that was started answers.
 func (p *program) wait(t testing.TB, ask func(context.Context) error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	for {
 		err := ask(ctx)

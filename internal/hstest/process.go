@@ -20,7 +20,7 @@ import (
 )
 
 // stopPatience is how long a process may take to stop in good order.
-const stopPatience = 30 * time.Second
+const stopPatience = time.Minute
 
 // process is one server process through all its lives.
 type process struct {

@@ -138,7 +138,7 @@ func (s *SMSCServer) Seen(t testing.TB) SMSCSeen {
 // Await waits until what has come in is as wanted.
 func (s *SMSCServer) Await(t testing.TB, what string, wanted func(SMSCSeen) bool) SMSCSeen {
 	t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		seen := s.Seen(t)
 		if wanted(seen) {

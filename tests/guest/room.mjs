@@ -254,6 +254,16 @@ async function longHistory(browser) {
         });
         await page.mouse.wheel(0, -600);
         await page.waitForTimeout(60);
+        await page.evaluate(() => new Promise((resolve) => { // until it has come to rest, on a busy machine as well
+            const scroller = document.querySelector(".rl-scroller");
+            let last = NaN, same = 0;
+            const look = () => {
+                same = scroller.scrollTop === last ? same + 1 : 0;
+                last = scroller.scrollTop;
+                if (same > 3) resolve(); else requestAnimationFrame(look);
+            };
+            look();
+        }));
         const after = await page.evaluate((key) => ({
             top: document.querySelector(`[data-key="${key}"]`)?.getBoundingClientRect().top, rows: document.querySelectorAll("[data-key]").length,
             beginning: document.querySelector(".rl-limit") && document.querySelector(".rl-scroller").scrollTop < 5,

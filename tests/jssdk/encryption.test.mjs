@@ -225,9 +225,11 @@ test("a second device is verified by emoji", async () => {
     second = await signIn(urls[1], accounts[0]);
     const crypto = second.getCrypto();
     assert.ok(!(await isSigned(second, second)), "a new device is not signed");
-    // The request goes to the devices that the SDK knows of by then.
-    await eventually("the first device being known", async () =>
-        (await crypto.getUserDeviceInfo([second.getUserId()], true)).get(second.getUserId())?.has(alice.deviceId));
+    // The request goes to the devices that the SDK knows of by then, and is ignored by a device that does not know whose it is.
+    for (const [one, other] of [[second, alice], [alice, second]]) {
+        await eventually(`${other.deviceId} being known to ${one.deviceId}`, async () =>
+            (await one.getCrypto().getUserDeviceInfo([one.getUserId()], true)).get(one.getUserId())?.has(other.deviceId));
+    }
     const theirs = accepted(alice);
     await compareEmoji(await crypto.requestOwnUserVerification(), await theirs());
     for (const client of [alice, second, bob]) {

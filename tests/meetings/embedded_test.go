@@ -76,7 +76,7 @@ func connect(t *testing.T, address, jwt string, heard chan<- string) *lksdk.Room
 				heard <- string(u.Payload)
 			}
 		},
-	}})
+	}}, lksdk.WithConnectTimeout(time.Minute))
 	if err != nil {
 		t.Fatalf("connect to %s: %v", address, err)
 	}

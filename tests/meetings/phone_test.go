@@ -226,7 +226,7 @@ func listen(t *testing.T, d *hstest.Deployment, u *hstest.User, room string) *ea
 			e.mu.Unlock()
 		}
 	}
-	joined, err := lksdk.ConnectToRoomWithToken(token.Get("url").String(), token.Get("jwt").String(), callbacks)
+	joined, err := lksdk.ConnectToRoomWithToken(token.Get("url").String(), token.Get("jwt").String(), callbacks, lksdk.WithConnectTimeout(time.Minute))
 	if err != nil {
 		t.Fatal(err)
 	}

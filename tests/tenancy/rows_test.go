@@ -82,12 +82,12 @@ func (d *deployment) columns(t *testing.T) map[string]map[string]bool {
 func (d *deployment) settled(t *testing.T) map[string][]string {
 	t.Helper()
 	last, since := d.rows(t), time.Now()
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); {
+	for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); {
 		time.Sleep(300 * time.Millisecond)
 		now := d.rows(t)
 		if fmt.Sprint(now) != fmt.Sprint(last) {
 			last, since = now, time.Now()
-		} else if time.Since(since) > time.Second {
+		} else if time.Since(since) > 2*time.Second {
 			return last
 		}
 	}

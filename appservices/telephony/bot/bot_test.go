@@ -82,7 +82,7 @@ func (w *world) invitations() int { return w.count(`SELECT count(*) FROM invitat
 // eventually waits until something holds.
 func (w *world) eventually(what string, holds func() bool) {
 	w.t.Helper()
-	for end := time.Now().Add(45 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		if holds() {
 			return
 		}
@@ -134,7 +134,7 @@ func said(t *testing.T, u *hstest.User, room string) (list []string) {
 func (w *world) awaitSaid(u *hstest.User, room, pattern string) string {
 	w.t.Helper()
 	form, last := regexp.MustCompile(pattern), ""
-	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		if list := said(w.t, u, room); len(list) > 0 {
 			if last = list[0]; form.MatchString(last) {
 				return last

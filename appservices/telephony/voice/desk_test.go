@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -229,6 +230,13 @@ func (d *desk) wait(what string, is func(call string, e phone.Event) bool) (call
 	return call, e
 }
 
+// told reports whether an event of a call has come.
+func (d *desk) told(is func(e phone.Event) bool) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.ContainsFunc(d.events, func(s said) bool { return is(s.event) })
+}
+
 func (d *desk) waitEnd(cause phone.Cause) {
 	d.t.Helper()
 	_, e := d.wait("the end of the call", func(_ string, e phone.Event) bool { return e.State == phone.Ended || e.State == phone.Failed })
@@ -245,7 +253,7 @@ func (d *desk) waitJoined() (call string) {
 
 func eventually(t testing.TB, what string, f func() bool) {
 	t.Helper()
-	const patience = 40 * time.Second
+	const patience = time.Minute
 	for until := time.Now().Add(patience); time.Now().Before(until); time.Sleep(20 * time.Millisecond) {
 		if f() {
 			return
@@ -340,7 +348,7 @@ func (d *desk) person(room, name string) *person {
 	}
 	callbacks.OnTrackMuted = func(lksdk.TrackPublication, lksdk.Participant) { p.muted.Store(true) }
 	callbacks.OnTrackUnmuted = func(lksdk.TrackPublication, lksdk.Participant) { p.muted.Store(false) }
-	if p.room, err = lksdk.ConnectToRoomWithToken(d.lk.PublicURL, jwt, callbacks); err != nil {
+	if p.room, err = lksdk.ConnectToRoomWithToken(d.lk.PublicURL, jwt, callbacks, lksdk.WithConnectTimeout(time.Minute)); err != nil {
 		d.t.Fatal(err)
 	}
 	d.t.Cleanup(p.room.Disconnect)

@@ -259,7 +259,7 @@ func (h *handset) calls(to, number string, headers ...sip.Header) int {
 	if err := h.open(nil); err != nil {
 		h.t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(h.t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(h.t.Context(), time.Minute)
 	defer cancel()
 	d, err := h.dialogs.WriteInvite(ctx, h.request(to, number, h.local.offer(h.codecs, h.secure), headers...))
 	if err != nil {
@@ -291,7 +291,7 @@ func (h *handset) calls(to, number string, headers ...sip.Header) int {
 // again offers the audio anew within the call, and returns the answer.
 func (h *handset) again(d direction) *description {
 	h.t.Helper()
-	ctx, cancel := context.WithTimeout(h.t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(h.t.Context(), time.Minute)
 	defer cancel()
 	h.local.version++
 	body := strings.Replace(string(h.local.offer([]*codec{h.codec}, h.secure)), "a=sendrecv", "a="+string(d), 1)
@@ -353,7 +353,7 @@ func (h *handset) forget() {
 
 func (h *handset) hangsUp() {
 	h.t.Helper()
-	ctx, cancel := context.WithTimeout(h.t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(h.t.Context(), time.Minute)
 	defer cancel()
 	var err error
 	if h.out != nil {

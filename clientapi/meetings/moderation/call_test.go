@@ -73,7 +73,7 @@ func (s *side) callWith(t *testing.T, u *hstest.User, url, jwt string) *caller {
 		}()
 	}
 	var err error
-	if c.call, err = lksdk.ConnectToRoomWithToken(url, jwt, callbacks, lksdk.WithAutoSubscribe(true)); err != nil {
+	if c.call, err = lksdk.ConnectToRoomWithToken(url, jwt, callbacks, lksdk.WithAutoSubscribe(true), lksdk.WithConnectTimeout(time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.call.Disconnect)

@@ -111,7 +111,7 @@ func (s *side) membership(t *testing.T, user string) (membership string) {
 
 func until(t *testing.T, what string, done func() bool) {
 	t.Helper()
-	for range 600 {
+	for range 1200 {
 		if done() {
 			return
 		}

@@ -264,7 +264,7 @@ func (b *bridge) order(t *testing.T, call string) string {
 // until asks again and again until something holds.
 func until(t *testing.T, what string, holds func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !holds(); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); !holds(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("it did not happen: %s", what)
 		}
@@ -301,7 +301,7 @@ func listens(t *testing.T, url, jwt string) (*lksdk.Room, <-chan string) {
 			}
 			audio <- from.Identity()
 		},
-	}})
+	}}, lksdk.WithConnectTimeout(time.Minute))
 	if err != nil {
 		t.Fatalf("connect to the SFU: %v", err)
 	}

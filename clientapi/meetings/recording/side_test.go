@@ -165,7 +165,7 @@ func (s *side) guest(t *testing.T) *hstest.User {
 
 func until(t *testing.T, what string, done func() bool) {
 	t.Helper()
-	for range 600 {
+	for range 1200 {
 		if done() {
 			return
 		}
@@ -221,7 +221,7 @@ func callWith(t *testing.T, u *hstest.User, url, jwt string) *caller {
 		}()
 	}
 	var err error
-	if c.call, err = lksdk.ConnectToRoomWithToken(url, jwt, callbacks, lksdk.WithAutoSubscribe(true)); err != nil {
+	if c.call, err = lksdk.ConnectToRoomWithToken(url, jwt, callbacks, lksdk.WithAutoSubscribe(true), lksdk.WithConnectTimeout(time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.call.Disconnect)

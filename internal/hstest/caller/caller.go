@@ -121,7 +121,7 @@ func Connect(url, jwt string) (*Caller, error) {
 				c.Data <- user.Payload
 			}
 		}},
-	})
+	}, lksdk.WithConnectTimeout(time.Minute))
 	if err != nil {
 		return nil, err
 	}

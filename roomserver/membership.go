@@ -80,6 +80,18 @@ func canonical(content map[string]any) ([]byte, error) {
 	return strictjson.Canonical(raw)
 }
 
+// mayComeIn refuses everybody who would come into a room that is blocked.
+func (s *Server) mayComeIn(ctx context.Context, room Info) error {
+	blocked, err := s.cfg.Store.IsBlocked(ctx, room.ID, room.OrganisationID)
+	if err != nil {
+		return fmt.Errorf("look up whether %s is blocked: %w", room.ID, err)
+	}
+	if blocked {
+		return matrix.Forbidden("this room has been blocked on this server")
+	}
+	return nil
+}
+
 // change appends a membership event, unless skip says that there is nothing to do. skip may also refuse.
 func (s *Server) change(ctx context.Context, room Info, m Membership, content map[string]any, skip func(v *view, present string) (bool, error)) error {
 	raw, err := canonical(content)
@@ -88,12 +100,8 @@ func (s *Server) change(ctx context.Context, room Info, m Membership, content ma
 	}
 	key := string(m.Target)
 	if content["membership"] != spec.Leave && content["membership"] != spec.Ban {
-		blocked, err := s.cfg.Store.IsBlocked(ctx, room.ID, room.OrganisationID)
-		if err != nil {
-			return fmt.Errorf("look up whether %s is blocked: %w", room.ID, err)
-		}
-		if blocked {
-			return matrix.Forbidden("this room has been blocked on this server")
+		if err := s.mayComeIn(ctx, room); err != nil {
+			return err
 		}
 	}
 	if content["membership"] != spec.Leave {

@@ -16,13 +16,17 @@ func actorOf(c *httpapi.Call) actor { return actor{c.Requester.Actor(), c.Client
 
 // audit notes an act in the transaction of the act.
 func (s *Server) audit(ctx context.Context, tx *store.Tx, org int64, a actor, action string, guest matrix.UserID, detail map[string]any) error {
-	e := store.AuditEntry{OrganisationID: org, TS: s.now(), Actor: a.name, IP: a.ip, Action: action, Target: string(guest)}
-	if detail != nil {
-		raw, err := json.Marshal(detail)
-		if err != nil {
-			return err
-		}
-		e.Detail = raw
+	e, err := s.entry(org, a, action, guest, detail)
+	if err != nil {
+		return err
 	}
 	return tx.AppendAudit(ctx, e)
+}
+
+func (s *Server) entry(org int64, a actor, action string, guest matrix.UserID, detail map[string]any) (e store.AuditEntry, err error) {
+	e = store.AuditEntry{OrganisationID: org, TS: s.now(), Actor: a.name, IP: a.ip, Action: action, Target: string(guest)}
+	if detail != nil {
+		e.Detail, err = json.Marshal(detail)
+	}
+	return e, err
 }

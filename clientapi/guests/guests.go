@@ -2,7 +2,7 @@
 // extend and remove them, and how they end. The page that they see is in web/.
 //
 // Invariants:
-//   - An invitation is used, and the guest's account and session are made, in one transaction (redeem.go): of those who redeem an invitation at
+//   - An invitation is used, and the guest's account and session are made, in one transaction (make.go): of those who redeem an invitation at
 //     the same time on any processes as many win as it allows. What the room is told follows the commit; a crash in between is mended when the
 //     page asks again.
 //   - Device and access token follow from the link's secret and from the page's attempt, by a key that only the server has: whoever repeats an
@@ -28,7 +28,9 @@ import (
 	"github.com/roomline/roomline/clientapi/auth"
 	"github.com/roomline/roomline/clientapi/invitations"
 	"github.com/roomline/roomline/clientapi/verify"
+	"github.com/roomline/roomline/internal/batch"
 	"github.com/roomline/roomline/internal/journal"
+	"github.com/roomline/roomline/internal/limits"
 	"github.com/roomline/roomline/internal/matrix"
 	"github.com/roomline/roomline/internal/store"
 	"github.com/roomline/roomline/roomserver"
@@ -60,8 +62,9 @@ type Config struct {
 
 // Server serves guests. It is safe for concurrent use.
 type Server struct {
-	cfg  Config
-	page *page
+	cfg    Config
+	page   *page
+	makers *batch.Queue[*comer]
 	// woken says that somebody may have to go.
 	woken chan struct{}
 
@@ -77,6 +80,7 @@ func New(cfg Config) (*Server, error) {
 		return nil, errors.New("guests: a field of Config is missing")
 	}
 	s := &Server{cfg: cfg, woken: make(chan struct{}, 1)}
+	s.makers = batch.New(limits.GuestBatch, s.makeAll)
 	if cfg.Page != nil {
 		allowed, err := connections(cfg.SFU)
 		if err != nil {

@@ -57,20 +57,9 @@ func (s *Server) insert(ctx context.Context, tx *store.Tx, g store.Guest, name s
 	case err != nil:
 		return err
 	}
-	made := store.NewGuest{
-		Guest: g, MarkKey: MarkKey, Device: store.Device{DeviceID: session.Device, DisplayName: session.DeviceName, LastSeenIP: session.Address},
-		Session: store.Session{AccessHash: session.AccessHash()},
-	}
-	var err error
-	if made.Name, err = json.Marshal(name); err != nil {
+	made, err := newGuest(g, name, session)
+	if err != nil {
 		return err
 	}
-	if made.Mark, err = markOf(g); err != nil {
-		return err
-	}
-	inserted, err := tx.InsertGuest(ctx, made)
-	if err == nil && !inserted {
-		return errRepeated
-	}
-	return err
+	return tx.InsertGuests(ctx, []store.NewGuest{made})
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/roomline/roomline/internal/limits"
 	"github.com/roomline/roomline/internal/matrix"
 	"github.com/roomline/roomline/internal/store"
+	"github.com/roomline/roomline/roomserver"
 )
 
 type codeRequest struct {
@@ -215,34 +216,20 @@ func (s *Server) come(ctx context.Context, a *attempt, chosen string) (any, erro
 		Address: inv.Address, Verified: a.proof != nil, Role: inv.Role, AttemptHash: a.hash, CreatedTS: s.now(), ExpiresTS: a.found.until,
 	}
 	a.session.User, a.session.Until = g.UserID, g.ExpiresTS
-	err = s.cfg.Store.Write(ctx, func(tx *store.Tx) error { return s.useFor(ctx, tx, a, g, name) })
+	err = s.make(ctx, a, g, name)
 	if errors.Is(err, errUsed) || errors.Is(err, errRepeated) {
 		return s.overtaken(ctx, a)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("redeem invitation %s: %w", inv.ID, err)
 	}
-	return s.enter(ctx, a, g, name)
-}
-
-// useFor uses the invitation and makes account and session, all or nothing. Using it comes first: others wait for its row.
-func (s *Server) useFor(ctx context.Context, tx *store.Tx, a *attempt, g store.Guest, name string) error {
-	_, used, err := tx.UseInvitation(ctx, g.InvitationID, g.CreatedTS)
+	mark, err := markOf(g)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if !used {
-		return errUsed
-	}
-	if err := s.use(ctx, tx, a.proof); err != nil {
-		return err
-	}
-	if err := s.insert(ctx, tx, g, name, &a.session); err != nil {
-		return err
-	}
-	return s.audit(ctx, tx, g.OrganisationID, actor{name: string(g.UserID), ip: a.session.Address}, "guest.create", g.UserID, map[string]any{
-		"invitation_id": g.InvitationID, "verified": g.Verified, "expires_ts": g.ExpiresTS,
-	})
+	inv.Uses++
+	inv.OpenedTS, inv.RedeemedTS = max(inv.OpenedTS, g.CreatedTS), max(inv.RedeemedTS, g.CreatedTS)
+	return s.enter(ctx, a, g, invitations.Comer{Profile: &roomserver.Profile{DisplayName: name, Guest: mark}, Judged: true})
 }
 
 // overtaken answers an attempt that came second: to the same attempt, which is answered again, or to another one.
@@ -352,14 +339,15 @@ func (s *Server) comeBack(ctx context.Context, a *attempt) (any, error) {
 }
 
 // enter makes the guest a member of the room, if that has not happened, and answers the page.
-func (s *Server) enter(ctx context.Context, a *attempt, g store.Guest, name string) (any, error) {
-	waiting, err := s.admit(ctx, a.found, g)
+func (s *Server) enter(ctx context.Context, a *attempt, g store.Guest, c invitations.Comer) (any, error) {
+	c.User = g.UserID
+	waiting, err := s.admit(ctx, a.found, g, c)
 	if err != nil {
 		return nil, err
 	}
 	return redeemResponse{
 		UserID: g.UserID, AccessToken: a.session.Token(), DeviceID: a.session.Device, RoomID: a.found.RoomID, ExpiresTS: g.ExpiresTS,
-		HomeServer: g.UserID.Domain(), BaseURL: s.cfg.BaseURL, DisplayName: name, Role: g.Role, Waiting: waiting,
+		HomeServer: g.UserID.Domain(), BaseURL: s.cfg.BaseURL, DisplayName: c.Profile.DisplayName, Role: g.Role, Waiting: waiting,
 	}, nil
 }
 
@@ -373,7 +361,11 @@ func (s *Server) enterAgain(ctx context.Context, a *attempt, g store.Guest) (any
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return nil, fmt.Errorf("load the name of %s: %w", g.UserID, err)
 	}
-	return s.enter(ctx, a, g, name)
+	mark, err := markOf(g)
+	if err != nil {
+		return nil, err
+	}
+	return s.enter(ctx, a, g, invitations.Comer{Profile: &roomserver.Profile{DisplayName: name, Guest: mark}})
 }
 
 // admitTries is how often somebody is let in whom the room refuses: another request may be doing the same.
@@ -381,12 +373,13 @@ const admitTries = 3
 
 // admit makes the guest a member, or lets the guest knock where the room has a lobby. Who cannot become one, because the inviter may not invite
 // any more, is no guest.
-func (s *Server) admit(ctx context.Context, f *found, g store.Guest) (waiting bool, err error) {
+func (s *Server) admit(ctx context.Context, f *found, g store.Guest, c invitations.Comer) (waiting bool, err error) {
 	var refusal error
 	for range admitTries {
-		if waiting, refusal = s.cfg.Invitations.Admit(ctx, f.Invitation, g.UserID); !refused(refusal) || tooMany(refusal) {
+		if waiting, refusal = s.cfg.Invitations.Admit(ctx, f.Invitation, c); !refused(refusal) || tooMany(refusal) {
 			return waiting, refusal
 		}
+		c.Judged = false
 		m, err := s.cfg.Store.GetMembership(ctx, f.RoomNID, g.UserID)
 		if err != nil && !errors.Is(err, store.ErrNotFound) {
 			return false, fmt.Errorf("look up a guest's membership: %w", err)

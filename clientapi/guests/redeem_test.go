@@ -120,6 +120,40 @@ func TestAsManyComeAsAreInvited(t *testing.T) {
 	}
 }
 
+func TestOneAttemptManyTimesIsOneGuest(t *testing.T) {
+	s := start(t, hstest.Options{Processes: 2})
+	secret, id := s.invite(t, invitation{uses: 5})
+	attempt := newAttempt()
+	var all sync.WaitGroup
+	var mu sync.Mutex
+	guests := make(map[string]int)
+	for i := range 20 {
+		all.Go(func() {
+			r, err := s.Do(context.Background(), i%2, "", "POST", redeemPath, map[string]any{"secret": secret, "name": "Anna", "attempt": attempt})
+			if err != nil || r.Status != 200 {
+				t.Errorf("redeem: %v %s", err, r)
+				return
+			}
+			s.Secret(r.JSON().Get("access_token").String(), "an access token")
+			mu.Lock()
+			defer mu.Unlock()
+			guests[r.JSON().Get("user_id").String()]++
+		})
+	}
+	all.Wait()
+	if len(guests) != 1 {
+		t.Errorf("one attempt made %v", guests)
+	}
+	if n := s.number(t, `SELECT uses FROM invitations WHERE invitation_id = $1`, id); n != 1 {
+		t.Errorf("%d uses are counted", n)
+	}
+	for _, action := range []string{"guest.create", "invitation.redeem"} {
+		if n := s.number(t, `SELECT count(*) FROM audit_log WHERE action = $1`, action); n != 1 {
+			t.Errorf("the audit log has %d × %s", n, action)
+		}
+	}
+}
+
 func TestALostAnswerIsGivenAgain(t *testing.T) {
 	t.Parallel()
 	s := start(t, hstest.Options{Processes: 2})

@@ -1,6 +1,7 @@
 package invitations
 
 import (
+	"bytes"
 	"context"
 	"crypto/ed25519"
 	"encoding/json"
@@ -8,6 +9,7 @@ import (
 	"fmt"
 
 	"github.com/matrix-org/gomatrixserverlib"
+	"github.com/tidwall/gjson"
 
 	"github.com/roomline/roomline/internal/httpapi"
 	"github.com/roomline/roomline/internal/limits"
@@ -18,52 +20,62 @@ import (
 	"github.com/roomline/roomline/roomserver/event"
 )
 
+// Comer is somebody who comes by an invitation.
+type Comer struct {
+	User matrix.UserID
+	// Profile is the user's, nil if it has to be looked up.
+	Profile *roomserver.Profile
+	// Judged says that Standing has just said Open.
+	Judged bool
+}
+
 // Admit makes the user a member of the room of an invitation whose use has been counted (store.UseInvitation): the inviter's third-party invite
 // is exchanged for an invite, and the user joins. Where the room has a lobby the user knocks instead, and waits. Asked again it does what is left.
-func (s *Server) Admit(ctx context.Context, i store.Invitation, user matrix.UserID) (waiting bool, err error) {
+func (s *Server) Admit(ctx context.Context, i store.Invitation, c Comer) (waiting bool, err error) {
 	room, err := s.cfg.Rooms.Room(ctx, i.RoomID)
 	if err != nil {
 		return false, err
 	}
-	m, err := s.cfg.Store.GetMembership(ctx, room.NID, user)
-	if err != nil && !errors.Is(err, store.ErrNotFound) {
-		return false, fmt.Errorf("load membership of %s: %w", i.RoomID, err)
-	}
-	switch m.Membership {
-	case "join":
-		return false, nil
-	case "invite":
-	case "leave", "ban":
-		// Whoever was removed, or has left, needs another invitation.
-		return false, refused(Used)
-	case "knock":
-		if waiting, err = s.wait(ctx, room, user); waiting || err != nil {
-			return waiting, err
+	was := ""
+	if !c.Judged {
+		m, err := s.cfg.Store.GetMembership(ctx, room.NID, c.User)
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return false, fmt.Errorf("load membership of %s: %w", i.RoomID, err)
 		}
-		if err := s.exchange(ctx, room, &i, user); err != nil {
+		switch was = m.Membership; was {
+		case "join":
+			return false, nil
+		case "leave", "ban":
+			// Whoever was removed, or has left, needs another invitation.
+			return false, refused(Used)
+		case "":
+			if err := s.holds(ctx, room, &i); err != nil {
+				return false, err
+			}
+		}
+	}
+	if was != "invite" {
+		if waiting, err = s.wait(ctx, room, c.User); err != nil {
 			return false, err
 		}
-	default:
+	}
+	if waiting {
+		if was == "" {
+			s.redeemed(context.WithoutCancel(ctx), &i, c.User)
+			s.Changed(context.WithoutCancel(ctx), i.ID)
+		}
+		return true, nil
+	}
+	if was == "knock" {
 		if err := s.holds(ctx, room, &i); err != nil {
 			return false, err
 		}
-		if waiting, err = s.wait(ctx, room, user); waiting || err != nil {
-			if waiting {
-				s.redeemed(context.WithoutCancel(ctx), &i, user)
-			}
-			return waiting, err
-		}
-		if err := s.exchange(ctx, room, &i, user); err != nil {
-			return false, err
-		}
 	}
-	if err := s.cfg.Rooms.Join(ctx, roomserver.Membership{Room: i.RoomID, Sender: user, Target: user}); err != nil {
-		return false, err
+	before, err := s.enter(ctx, &i, c)
+	if err == nil && (before == "" || before == "invite") {
+		s.redeemed(context.WithoutCancel(ctx), &i, c.User)
 	}
-	if m.Membership != "knock" {
-		s.redeemed(context.WithoutCancel(ctx), &i, user)
-	}
-	return false, nil
+	return false, err
 }
 
 // wait lets the user knock if the room has a lobby.
@@ -83,16 +95,29 @@ func (s *Server) holds(ctx context.Context, room roomserver.Info, i *store.Invit
 	return err
 }
 
-// exchange makes an invite of the third-party invite.
-func (s *Server) exchange(ctx context.Context, room roomserver.Info, i *store.Invitation, user matrix.UserID) error {
-	if err := s.holds(ctx, room, i); err != nil {
-		return err
-	}
-	signed, err := s.sign(i.ID, user)
+// enter invites by the third-party invite, joins, and says in the room how far the invitation has come.
+func (s *Server) enter(ctx context.Context, i *store.Invitation, c Comer) (before string, err error) {
+	signed, err := s.sign(i.ID, c.User)
 	if err != nil {
-		return err
+		return "", err
 	}
-	return s.cfg.Rooms.InviteBySignature(ctx, roomserver.Membership{Room: i.RoomID, Sender: i.Inviter, Target: user}, signed)
+	note, err := s.noteOf(i)
+	if err != nil {
+		return "", err
+	}
+	return s.cfg.Rooms.Enter(ctx, roomserver.Entry{
+		Room: i.RoomID, Inviter: i.Inviter, User: c.User, Token: i.ID, PublicKey: s.publicKey, Signed: signed, Profile: c.Profile,
+		Note: func(present []byte) []byte {
+			switch gjson.GetBytes(present, "state").String() {
+			case store.InvitationRevoked, store.InvitationExpired, store.InvitationMember:
+				return nil // it has ended since it was looked up
+			}
+			if bytes.Equal(present, note) {
+				return nil
+			}
+			return note
+		},
+	})
 }
 
 // sign is what whoever an invitation is for shows to the room: the token and their user id, signed with the identity key.
@@ -108,18 +133,16 @@ func (s *Server) sign(token string, user matrix.UserID) (json.RawMessage, error)
 	return gomatrixserverlib.SignJSON(string(s.cfg.ServerName), KeyID, s.cfg.Key, canonical)
 }
 
-// redeemed notes that somebody has come in.
+// redeemed tells of somebody who has come in, or waits to be let in.
 func (s *Server) redeemed(ctx context.Context, i *store.Invitation, user matrix.UserID) {
-	err := s.cfg.Store.Write(ctx, func(tx *store.Tx) error {
-		return s.audit(ctx, tx, &httpapi.Requester{User: user}, "invitation.redeem", i)
-	})
-	if err != nil {
-		s.cfg.Log.Error("note that an invitation was redeemed", "room", string(i.RoomID), "error", err)
-	}
 	if s.cfg.Redeemed != nil {
 		s.cfg.Redeemed(ctx, *i, user)
 	}
-	s.Changed(ctx, i.ID)
+}
+
+// RedeemEntry is what the audit log says of somebody who uses an invitation.
+func (s *Server) RedeemEntry(i *store.Invitation, user matrix.UserID, ip string) (store.AuditEntry, error) {
+	return s.auditEntry(i, string(user), ip, "invitation.redeem")
 }
 
 // signedRequest is third_party_signed of a join.

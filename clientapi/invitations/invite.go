@@ -426,17 +426,23 @@ func (s *Server) takeBack(ctx context.Context, i *store.Invitation) {
 
 // audit notes in the inviter's organisation what was done to an invitation. The address is not in it: the log is for ever.
 func (s *Server) audit(ctx context.Context, tx *store.Tx, who *httpapi.Requester, action string, i *store.Invitation) error {
-	e := store.AuditEntry{OrganisationID: i.OrganisationID, TS: s.now(), Actor: "server", IP: address(ctx), Action: action, Target: i.ID}
+	actor := "server"
 	if who != nil {
-		e.Actor = who.Actor()
+		actor = who.Actor()
 	}
+	e, err := s.auditEntry(i, actor, address(ctx), action)
+	if err != nil {
+		return err
+	}
+	return tx.AppendAudit(ctx, e)
+}
+
+func (s *Server) auditEntry(i *store.Invitation, actor, ip, action string) (store.AuditEntry, error) {
+	e := store.AuditEntry{OrganisationID: i.OrganisationID, TS: s.now(), Actor: actor, IP: ip, Action: action, Target: i.ID}
 	detail, err := json.Marshal(map[string]any{
 		"room_id": i.RoomID, "inviter": i.Inviter, "medium": i.Medium, "address": Mask(i.Medium, i.Address), "uses_allowed": i.UsesAllowed,
 		"expires_ts": i.ExpiresTS,
 	})
-	if err != nil {
-		return err
-	}
 	e.Detail = detail
-	return tx.AppendAudit(ctx, e)
+	return e, err
 }

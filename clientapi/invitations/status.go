@@ -126,22 +126,31 @@ const EventType = roomserver.InvitationType
 
 // tellRoom says in the room how far an invitation has come, if the inviter may.
 func (s *Server) tellRoom(ctx context.Context, i *store.Invitation) error {
-	content := map[string]any{"state": Progress(i, s.now()), "inviter": i.Inviter, "ts": since(i)}
-	if i.Medium != "" {
-		content["medium"], content["address"] = i.Medium, Mask(i.Medium, i.Address)
-	}
-	raw, err := json.Marshal(content)
+	raw, err := s.noteOf(i)
 	if err != nil {
 		return err
-	}
-	if raw, err = strictjson.Canonical(raw); err != nil {
-		return fmt.Errorf("tell a room of an invitation: %w", err)
 	}
 	_, err = s.cfg.Rooms.Send(ctx, roomserver.NewEvent{Room: i.RoomID, Sender: i.Inviter, Type: EventType, StateKey: &i.ID, Content: raw})
 	if isRefusal(err) {
 		return nil
 	}
 	return err
+}
+
+// noteOf is what a room is told of an invitation.
+func (s *Server) noteOf(i *store.Invitation) ([]byte, error) {
+	content := map[string]any{"state": Progress(i, s.now()), "inviter": i.Inviter, "ts": since(i)}
+	if i.Medium != "" {
+		content["medium"], content["address"] = i.Medium, Mask(i.Medium, i.Address)
+	}
+	raw, err := json.Marshal(content)
+	if err != nil {
+		return nil, err
+	}
+	if raw, err = strictjson.Canonical(raw); err != nil {
+		return nil, fmt.Errorf("tell a room of an invitation: %w", err)
+	}
+	return raw, nil
 }
 
 // Changed tells the room how far an invitation has come. If that fails the room knows it late: with the next change, or never.

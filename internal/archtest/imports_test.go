@@ -41,7 +41,7 @@ var layers = []layer{
 	{[]string{"roomserver"}, []string{"roomserver/event", "roomserver/signing", "roomserver/view", lower}},
 
 	// What everything stands on.
-	{[]string{"config", "internal/matrix", "internal/limits", "internal/child", "internal/outbound", "internal/seal", "internal/wake"}, nil},
+	{[]string{"config", "internal/matrix", "internal/limits", "internal/child", "internal/outbound", "internal/seal", "internal/wake", "internal/batch"}, nil},
 	{[]string{"internal/pgcluster"}, []string{"internal/child"}},
 	{[]string{"internal/people"}, []string{"internal/limits"}},
 	{[]string{"internal/strictjson"}, []string{"internal/matrix", "internal/limits"}},
@@ -51,7 +51,7 @@ var layers = []layer{
 }
 
 // lower stands for the packages of internal/ that a server is made of.
-const lower = "internal/{matrix,limits,strictjson,store,httpapi,journal,ratelimit,housekeeping,fedclient,outbound,people,seal,outbox,calendar,commands,phone,sfu,wake}"
+const lower = "internal/{matrix,limits,strictjson,store,httpapi,journal,ratelimit,housekeeping,fedclient,outbound,people,seal,outbox,calendar,commands,phone,sfu,wake,batch}"
 
 // standardOnly are the packages that import the standard library only.
 var standardOnly = []string{"internal/matrix", "internal/limits"}

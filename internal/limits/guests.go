@@ -14,6 +14,9 @@ const (
 	GuestAccountDataKeys  = 100
 	GuestAccountDataBytes = 1 << 20
 
+	// GuestBatch bounds the guests who are made in one transaction.
+	GuestBatch = 64
+
 	// VisitorLifetime is how long a guest stays whom nobody has invited, Visitors how many of them an organisation has at a time.
 	VisitorLifetime = 24 * time.Hour
 	Visitors        = 1000

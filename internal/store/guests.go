@@ -2,7 +2,10 @@ package store
 
 import (
 	"context"
+	"crypto/sha256"
 	"database/sql"
+
+	"github.com/lib/pq"
 
 	"github.com/roomline/roomline/internal/matrix"
 )
@@ -65,29 +68,79 @@ type NewGuest struct {
 	Session    Session
 }
 
-// InsertGuest makes a guest. It reports false when the attempt at the invitation has made one; the transaction is of no use then.
+// InsertGuests makes guests.
 //
 // Why one statement for six tables: guests come all at once, when a meeting begins. Nobody finds a guest by name, so that there are no person_keys.
-func (tx *Tx) InsertGuest(ctx context.Context, g NewGuest) (bool, error) {
+func (tx *Tx) InsertGuests(ctx context.Context, list []NewGuest) error {
+	var texts [10][]string
+	var bytes [4][][]byte
+	var numbers [3][]int64
+	verified := make([]bool, len(list))
+	for i, g := range list {
+		for j, v := range [...]string{
+			string(g.UserID), g.InvitationID, string(g.Inviter), g.Medium, g.Address, g.Role, g.MarkKey, string(g.Device.DeviceID),
+			g.Device.DisplayName, g.Device.LastSeenIP,
+		} {
+			texts[j] = append(texts[j], v)
+		}
+		for j, v := range [...][]byte{g.AttemptHash, g.Name, g.Mark, g.Session.AccessHash} {
+			bytes[j] = append(bytes[j], v)
+		}
+		for j, v := range [...]int64{g.OrganisationID, int64(g.CreatedTS), int64(g.ExpiresTS)} {
+			numbers[j] = append(numbers[j], v)
+		}
+		verified[i] = g.Verified
+	}
 	_, err := tx.exec(ctx, `
-		WITH account AS (
-			INSERT INTO users (user_id, organisation_id, role, guest, machine, created_ts) VALUES ($1, $2, '', true, false, $10)
+		WITH x AS (
+			SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[],
+				$11::bytea[], $12::bytea[], $13::bytea[], $14::bytea[], $15::bigint[], $16::bigint[], $17::bigint[], $18::boolean[])
+			AS x (user_id, invitation_id, inviter, medium, address, role, mark_key, device_id, device_name, ip,
+				attempt, name, mark, access, organisation_id, created_ts, expires_ts, verified)
+		), account AS (
+			INSERT INTO users (user_id, organisation_id, role, guest, machine, created_ts)
+			SELECT x.user_id, x.organisation_id, '', true, false, x.created_ts FROM x
 		), guest AS (
 			INSERT INTO guests (user_id, organisation_id, invitation_id, inviter, medium, address, verified, role, attempt_hash, created_ts, expires_ts)
-			VALUES ($1, $2, nullif($3, ''), $4, $5, $6, $7, $8, $9, $10, $11)
+			SELECT x.user_id, x.organisation_id, nullif(x.invitation_id, ''), x.inviter, x.medium, x.address, x.verified, x.role, nullif(x.attempt, ''),
+				x.created_ts, x.expires_ts FROM x
 		), profile AS (
-			INSERT INTO profiles (user_id, key, value) VALUES ($1, 'displayname', $12), ($1, $13, $14)
+			INSERT INTO profiles (user_id, key, value)
+			SELECT x.user_id, 'displayname', x.name FROM x UNION ALL SELECT x.user_id, x.mark_key, x.mark FROM x
 		), device AS (
-			INSERT INTO devices (user_id, device_id, display_name, created_ts, last_seen_ts, last_seen_ip) VALUES ($1, $15, $16, $10, $10, nullif($17, ''))
+			INSERT INTO devices (user_id, device_id, display_name, created_ts, last_seen_ts, last_seen_ip)
+			SELECT x.user_id, x.device_id, x.device_name, x.created_ts, x.created_ts, nullif(x.ip, '') FROM x
 		)
-		INSERT INTO sessions (user_id, device_id, created_ts, access_token_hash, access_expires_ts) VALUES ($1, $15, $10, $18, $11)`,
-		string(g.UserID), g.OrganisationID, g.InvitationID, string(g.Inviter), g.Medium, g.Address, g.Verified, g.Role, g.AttemptHash,
-		int64(g.CreatedTS), int64(g.ExpiresTS), g.Name, g.MarkKey, g.Mark, string(g.Device.DeviceID), g.Device.DisplayName, g.Device.LastSeenIP,
-		g.Session.AccessHash)
-	if IsUniqueViolation(err) {
-		return false, nil
+		INSERT INTO sessions (user_id, device_id, created_ts, access_token_hash, access_expires_ts)
+		SELECT x.user_id, x.device_id, x.created_ts, x.access, x.expires_ts FROM x`,
+		pq.Array(texts[0]), pq.Array(texts[1]), pq.Array(texts[2]), pq.Array(texts[3]), pq.Array(texts[4]), pq.Array(texts[5]), pq.Array(texts[6]),
+		pq.Array(texts[7]), pq.Array(texts[8]), pq.Array(texts[9]), pq.Array(bytes[0]), pq.Array(bytes[1]), pq.Array(bytes[2]), pq.Array(bytes[3]),
+		pq.Array(numbers[0]), pq.Array(numbers[1]), pq.Array(numbers[2]), pq.Array(verified))
+	return err
+}
+
+// GuestAttempt is an attempt at an invitation.
+type GuestAttempt struct {
+	InvitationID string
+	Hash         [sha256.Size]byte
+}
+
+// ListGuestAttempts returns those of the attempts that have made a guest.
+func (tx *Tx) ListGuestAttempts(ctx context.Context, attempts []GuestAttempt) ([]GuestAttempt, error) {
+	ids, hashes := make([]string, len(attempts)), make([][]byte, len(attempts))
+	for i := range attempts {
+		ids[i], hashes[i] = attempts[i].InvitationID, attempts[i].Hash[:]
 	}
-	return err == nil, err
+	rows, err := tx.query(ctx, `
+		SELECT g.invitation_id, g.attempt_hash FROM unnest($1::text[], $2::bytea[]) AS x (id, hash)
+		JOIN guests g ON g.invitation_id = x.id AND g.attempt_hash = x.hash`, pq.Array(ids), pq.Array(hashes))
+	return scanAll(rows, err, func(rows *sql.Rows) (GuestAttempt, error) {
+		var a GuestAttempt
+		var hash []byte
+		err := rows.Scan(&a.InvitationID, &hash)
+		copy(a.Hash[:], hash)
+		return a, err
+	})
 }
 
 // GetGuest returns a guest, or ErrNotFound.

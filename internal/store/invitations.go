@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql"
 
+	"github.com/lib/pq"
+
 	"github.com/roomline/roomline/internal/matrix"
 )
 
@@ -119,6 +121,32 @@ func (tx *Tx) UseInvitation(ctx context.Context, id string, now matrix.Timestamp
 		return Invitation{}, false, err
 	}
 	return list[0], true, nil
+}
+
+// LockInvitationUses says how often invitations can still be used whose links are open, and keeps everybody else from using them until the
+// transaction ends. Those that hold no more are not there.
+func (tx *Tx) LockInvitationUses(ctx context.Context, ids []string, now matrix.Timestamp) (map[string]int, error) {
+	rows, err := tx.query(ctx, `
+		SELECT i.invitation_id, i.uses_allowed - i.uses FROM invitations i
+		WHERE i.invitation_id = ANY ($1) AND i.opens_ts <= $2 AND `+invitationHolds("$2")+`
+		ORDER BY i.invitation_id FOR NO KEY UPDATE`, pq.Array(ids), int64(now))
+	left := make(map[string]int)
+	_, err = scanAll(rows, err, func(rows *sql.Rows) (struct{}, error) {
+		var id string
+		var n int
+		err := rows.Scan(&id, &n)
+		left[id] = n
+		return struct{}{}, err
+	})
+	return left, err
+}
+
+// UseInvitations counts a use for each time that an invitation is named. The caller has locked them.
+func (tx *Tx) UseInvitations(ctx context.Context, ids []string, now matrix.Timestamp) error {
+	_, err := tx.exec(ctx, `
+		UPDATE invitations i SET uses = i.uses + x.n, opened_ts = coalesce(i.opened_ts, $2), redeemed_ts = coalesce(i.redeemed_ts, $2)
+		FROM (SELECT id, count(*) AS n FROM unnest($1::text[]) AS id GROUP BY id) x WHERE i.invitation_id = x.id`, pq.Array(ids), int64(now))
+	return err
 }
 
 // MarkInvitationOpened notes that the link was opened. False: it had been before, or the invitation has ended.

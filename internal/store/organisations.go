@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"strconv"
 
+	"github.com/lib/pq"
+
 	"github.com/roomline/roomline/internal/matrix"
 )
 
@@ -352,6 +354,21 @@ func (tx *Tx) AdmitActive(ctx context.Context, org int64) error {
 		return ErrNotActive
 	}
 	return err
+}
+
+// AdmitAllActive is AdmitActive for several: it returns those that are neither suspended nor deleted.
+func (tx *Tx) AdmitAllActive(ctx context.Context, orgs []int64) (map[int64]bool, error) {
+	rows, err := tx.query(ctx, `
+		SELECT organisation_id FROM organisations WHERE organisation_id = ANY ($1) AND state = $2 ORDER BY organisation_id FOR SHARE`,
+		pq.Array(orgs), OrganisationActive)
+	active := make(map[int64]bool)
+	_, err = scanAll(rows, err, func(rows *sql.Rows) (struct{}, error) {
+		var id int64
+		err := rows.Scan(&id)
+		active[id] = true
+		return struct{}{}, err
+	})
+	return active, err
 }
 
 // CountPeople returns how many accounts an organisation has that are people's: neither closed, nor guests, nor machines.

@@ -121,6 +121,12 @@ func (r *Rules) Allow(p *Proto, membership string) (decided bool, err error) {
 	return true, r.common(p.RoomID, p.Sender, membership, p.Type, p.StateKey)
 }
 
+// MaySend reports whether a user with this membership may set state of a type that has no rule of its own.
+func (r *Rules) MaySend(user matrix.UserID, membership, eventType string) bool {
+	key := ""
+	return r.common(r.roomID, user, membership, eventType, &key) == nil
+}
+
 func (r *Rules) hasOwnRule(eventType string) bool {
 	switch eventType {
 	case typeCreate, typeMember, typePowerLevels:

@@ -27,8 +27,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/singleflight"
 
+	"github.com/roomline/roomline/internal/batch"
 	"github.com/roomline/roomline/internal/fedclient"
 	"github.com/roomline/roomline/internal/journal"
+	"github.com/roomline/roomline/internal/limits"
 	"github.com/roomline/roomline/internal/matrix"
 	"github.com/roomline/roomline/internal/sfu"
 	"github.com/roomline/roomline/internal/store"
@@ -89,7 +91,7 @@ type Server struct {
 	rules    rules
 	allowed  allowances
 	alive    alive
-	minter   minter
+	minters  *batch.Queue[*place]
 	making   singleflight.Group
 	restrict []Restriction
 	// delegate takes over the delayed event that ends a membership; nil takes over none.
@@ -108,6 +110,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	cfg.BaseURL = strings.TrimSuffix(cfg.BaseURL, "/")
 	s := &Server{cfg: cfg, bits: base64.RawStdEncoding.EncodeToString(cfg.Key)}
+	s.minters = batch.New(limits.CallBatch, s.giveAll)
 	s.live.init()
 	s.delegate = s.takeOver
 	if cfg.Metrics != nil && s.On() {

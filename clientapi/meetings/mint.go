@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"sync"
 	"time"
@@ -66,7 +67,7 @@ func (s *Server) Mint(ctx context.Context, r MintRequest) (Token, error) {
 				return Token{}, err
 			}
 		}
-		rights, err := s.minter.take(ctx, s, &place{MintRequest: r, alias: alias, identity: identity})
+		rights, err := s.take(ctx, &place{MintRequest: r, alias: alias, identity: identity})
 		if errors.Is(err, errNoRoom) {
 			s.alive.forget(alias)
 			continue
@@ -211,43 +212,15 @@ func (p *place) question() store.RTCQuestion {
 // errNoRoom says that the room of the SFU is not known any more.
 var errNoRoom = errors.New("meetings: the room of the SFU is not known")
 
-// minter gives places. Those who ask while it is busy are served together: a transaction costs as much for one as for many.
-type minter struct {
-	mu      sync.Mutex
-	busy    bool
-	waiting []*place
-}
-
-func (m *minter) take(ctx context.Context, s *Server, p *place) (Rights, error) {
+// take gives a place. Those who ask while others are given theirs are served together.
+func (s *Server) take(ctx context.Context, p *place) (Rights, error) {
 	p.done = make(chan struct{})
-	m.mu.Lock()
-	m.waiting = append(m.waiting, p)
-	if !m.busy {
-		m.busy = true
-		go m.work(s)
-	}
-	m.mu.Unlock()
+	s.minters.Put(p)
 	select {
 	case <-p.done:
 		return p.rights, p.err
 	case <-ctx.Done():
 		return Rights{}, ctx.Err()
-	}
-}
-
-func (m *minter) work(s *Server) {
-	for {
-		m.mu.Lock()
-		if len(m.waiting) == 0 {
-			m.busy = false
-			m.mu.Unlock()
-			return
-		}
-		n := min(len(m.waiting), limits.CallBatch)
-		batch := m.waiting[:n:n]
-		m.waiting = m.waiting[n:]
-		m.mu.Unlock()
-		s.giveAll(batch)
 	}
 }
 
@@ -268,26 +241,18 @@ func (s *Server) giveAll(batch []*place) {
 
 // give judges each of the batch and gives places to those who may have one. It may run several times.
 func (s *Server) give(ctx context.Context, tx *store.Tx, batch []*place) error {
-	var aliases []string
 	questions := make([]store.RTCQuestion, len(batch))
 	for i, p := range batch {
 		p.err, p.rights = nil, Rights{}
-		aliases = append(aliases, p.alias)
 		questions[i] = p.question()
 	}
-	known, err := tx.LockRTCRooms(ctx, aliases)
-	if err != nil {
-		return err
-	}
 	now := s.now()
-	facts, err := tx.GetRTCFacts(ctx, questions, now)
+	allowed, most := s.limitsFor(ctx, batch)
+	facts, err := tx.TakeRTCFacts(ctx, questions, most, now)
 	if err != nil {
 		return err
 	}
-	c := counting{s: s, tx: tx, now: now, rooms: map[string]bool{}, places: map[string]int{}, held: map[[2]string]bool{}, calls: map[int64]int{}}
-	for _, alias := range known {
-		c.rooms[alias] = true
-	}
+	c := counting{s: s, tx: tx, now: now, allowed: allowed, places: map[string]int{}, held: map[[2]string]bool{}, calls: map[int64]int{}}
 	var list []store.RTCParticipant
 	for i, p := range batch {
 		row, err := c.give(ctx, p, facts[i])
@@ -306,13 +271,38 @@ func (s *Server) give(ctx context.Context, tx *store.Tx, batch []*place) error {
 
 // counting is what a batch has given so far.
 type counting struct {
-	s      *Server
-	tx     *store.Tx
-	now    matrix.Timestamp
-	rooms  map[string]bool
-	places map[string]int
-	held   map[[2]string]bool
-	calls  map[int64]int
+	s   *Server
+	tx  *store.Tx
+	now matrix.Timestamp
+	// allowed are the limits by which places were counted.
+	allowed map[int64]Limits
+	places  map[string]int
+	held    map[[2]string]bool
+	calls   map[int64]int
+}
+
+// limitsFor are the limits of the organisations of a batch, and how many places have to be counted to heed them. A room that cannot be looked
+// up is no reason to refuse the others: its own places are counted to the end.
+func (s *Server) limitsFor(ctx context.Context, batch []*place) (allowed map[int64]Limits, most int) {
+	allowed = make(map[int64]Limits)
+	most = 1
+	for _, p := range batch {
+		room, err := s.cfg.Rooms.Room(ctx, p.Room)
+		if err != nil {
+			most = math.MaxInt32
+			continue
+		}
+		l, known := allowed[room.OrganisationID]
+		if !known {
+			if l, err = s.limitsOf(ctx, room.OrganisationID); err != nil {
+				most = math.MaxInt32
+				continue
+			}
+			allowed[room.OrganisationID] = l
+		}
+		most = max(most, l.MaxParticipants)
+	}
+	return allowed, most
 }
 
 // give judges one; an error is ours, what is wrong with the one is p.err. It returns what has to be stored, nil for nothing.
@@ -320,14 +310,18 @@ func (c *counting) give(ctx context.Context, p *place, f store.RTCFacts) (*store
 	if p.rights, p.err = c.s.decide(ctx, p.question(), f, false); p.err != nil {
 		return nil, nil
 	}
-	if !c.rooms[p.alias] {
+	if !f.There {
 		p.err = errNoRoom
 		return nil, nil
 	}
-	allowed, err := c.s.limitsOf(ctx, f.OrganisationID)
-	if err != nil {
-		return nil, err
+	allowed, known := c.allowed[f.OrganisationID]
+	if !known {
+		var err error
+		if allowed, err = c.s.limitsOf(ctx, f.OrganisationID); err != nil {
+			return nil, err
+		}
 	}
+	var err error
 	if p.err, err = c.count(ctx, p, f, allowed); p.err != nil || err != nil {
 		return nil, err
 	}

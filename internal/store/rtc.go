@@ -117,40 +117,41 @@ type RTCFacts struct {
 	Create, Levels, Meeting int64
 	// InCall says that the device is in a call of the room.
 	InCall bool
-	// Started and EndsTS are of the room of the SFU. Holds says that the identity has a place in it: it is there, or has a token.
-	Started, Holds bool
-	EndsTS         matrix.Timestamp
-	// Places is how many have a place in the room of the SFU.
+	// There, Started and EndsTS are of the room of the SFU. Holds says that the identity has a place in it: it is there, or has a token.
+	There, Started, Holds bool
+	EndsTS                matrix.Timestamp
+	// Places is how many have a place in the room of the SFU, as far as they were counted.
 	Places int
 	// HeldUntil and HeldRights are what was noted of the identity's last token, unless the stay has ended.
 	HeldUntil  matrix.Timestamp
 	HeldRights []byte
 }
 
-// GetRTCFacts returns what is known for each of the questions.
+// GetRTCFacts returns what is known for each of the questions, but for places, which are not counted.
 func (s *Store) GetRTCFacts(ctx context.Context, questions []RTCQuestion, now matrix.Timestamp) ([]RTCFacts, error) {
-	return getRTCFacts(ctx, s, questions, now)
+	return rtcFacts(ctx, s, `SELECT * FROM rtc_facts($1, $2, $3, $4, $5, $6, $7)`, questions, 0, now)
 }
 
-// GetRTCFacts returns what is known for each of the questions.
-func (tx *Tx) GetRTCFacts(ctx context.Context, questions []RTCQuestion, now matrix.Timestamp) ([]RTCFacts, error) {
-	return getRTCFacts(ctx, tx, questions, now)
+// TakeRTCFacts returns what is known for each of the questions, and keeps everybody else from giving places in these rooms of the SFU until the
+// transaction ends. Places are counted to no more than most.
+func (tx *Tx) TakeRTCFacts(ctx context.Context, questions []RTCQuestion, most int, now matrix.Timestamp) ([]RTCFacts, error) {
+	return rtcFacts(ctx, tx, `SELECT * FROM rtc_take($1, $2, $3, $4, $5, $6, $7)`, questions, most, now)
 }
 
-func getRTCFacts(ctx context.Context, q querier, questions []RTCQuestion, now matrix.Timestamp) ([]RTCFacts, error) {
+func rtcFacts(ctx context.Context, q querier, statement string, questions []RTCQuestion, most int, now matrix.Timestamp) ([]RTCFacts, error) {
 	columns := make([][]string, 5)
 	for _, one := range questions {
 		for i, v := range []string{string(one.Room), string(one.User), string(one.Device), one.Alias, one.Identity} {
 			columns[i] = append(columns[i], v)
 		}
 	}
-	rows, err := q.query(ctx, `SELECT * FROM rtc_facts($1, $2, $3, $4, $5, $6)`,
-		pq.Array(columns[0]), pq.Array(columns[1]), pq.Array(columns[2]), pq.Array(columns[3]), pq.Array(columns[4]), int64(now))
+	rows, err := q.query(ctx, statement,
+		pq.Array(columns[0]), pq.Array(columns[1]), pq.Array(columns[2]), pq.Array(columns[3]), pq.Array(columns[4]), int64(now), int64(most))
 	return scanAll(rows, err, func(rows *sql.Rows) (RTCFacts, error) {
 		var f RTCFacts
 		err := rows.Scan(&f.RoomNID, &f.OrganisationID, &f.RoomVersion, &f.Membership, &f.Known, &f.Machine, &f.Guest, &f.Suspended,
 			&f.Locked, &f.Deactivated, &f.GuestRole, &f.GuestExpiresTS, &f.GuestEndedTS, &f.SignedIn, &f.Create, &f.Levels, &f.Meeting,
-			&f.InCall, &f.Started, &f.EndsTS, &f.Holds, &f.Places, &f.HeldUntil, &f.HeldRights)
+			&f.InCall, &f.Started, &f.EndsTS, &f.Holds, &f.Places, &f.HeldUntil, &f.HeldRights, &f.There)
 		return f, err
 	})
 }

@@ -2205,6 +2205,7 @@ CREATE TABLE rtc_participants (
 );
 CREATE INDEX rtc_participants_user ON rtc_participants (user_id, device_id);
 CREATE INDEX rtc_participants_in ON rtc_participants (alias) WHERE joined_ts IS NOT NULL AND left_ts IS NULL;
+CREATE INDEX rtc_participants_present ON rtc_participants (user_id, device_id) WHERE joined_ts IS NOT NULL AND left_ts IS NULL;
 CREATE INDEX rtc_participants_restart ON rtc_participants (restart_ts) WHERE delay_id IS NOT NULL;
 CREATE INDEX rtc_participants_over ON rtc_participants (token_expires_ts) WHERE joined_ts IS NULL OR left_ts IS NOT NULL;
 CREATE INDEX rtc_participants_due ON rtc_participants (coalesce(left_ts, token_expires_ts))
@@ -2225,19 +2226,15 @@ CREATE TABLE rtc_orders (
 CREATE INDEX rtc_orders_next ON rtc_orders (next_ts);
 CREATE UNIQUE INDEX rtc_orders_once ON rtc_orders (alias, identity, action) WHERE attempts = 0;
 
--- The position of the event that is the present state of a room for a type with an empty state key.
-CREATE FUNCTION rtc_state(room bigint, typ text) RETURNS bigint LANGUAGE sql STABLE AS $$
-    SELECT s.event_position FROM room_state s WHERE s.room_nid = room AND s.type = typ AND s.state_key = '' ORDER BY s.since DESC LIMIT 1
-$$;
-
 -- What is known of the device of a user and the calls of a room, for each of the questions. A function, because planning this takes ten times as
 -- long as answering it.
-CREATE FUNCTION rtc_facts(room_ids text[], user_ids text[], device_ids text[], aliases text[], identities text[], now_ts bigint) RETURNS TABLE (
+-- Places are counted to no more than most: in a call of thousands that would take longer than all else.
+CREATE FUNCTION rtc_facts(room_ids text[], user_ids text[], device_ids text[], aliases text[], identities text[], now_ts bigint, most bigint) RETURNS TABLE (
     room_nid bigint, organisation_id bigint, room_version text, membership text,
     known boolean, machine boolean, guest boolean, suspended boolean, locked boolean, deactivated boolean,
     guest_role text, guest_expires_ts bigint, guest_ended_ts bigint, signed_in boolean,
     create_position bigint, levels_position bigint, meeting_position bigint, in_call boolean,
-    started boolean, ends_ts bigint, holds boolean, places bigint, held_until bigint, held_rights bytea
+    started boolean, ends_ts bigint, holds boolean, places bigint, held_until bigint, held_rights bytea, there boolean
 ) LANGUAGE plpgsql STABLE AS $$
 BEGIN
     RETURN QUERY
@@ -2246,15 +2243,20 @@ BEGIN
         coalesce(u.locked OR o.state <> 'active', false), u.deactivated_ts IS NOT NULL,
         coalesce(g.role, ''), coalesce(g.expires_ts, 0), coalesce(g.ended_ts, 0),
         EXISTS (SELECT FROM sessions s WHERE s.user_id = q.user_id AND s.device_id = q.device_id AND s.revoked_ts IS NULL),
-        coalesce(rtc_state(r.room_nid, 'm.room.create'), 0), coalesce(rtc_state(r.room_nid, 'm.room.power_levels'), 0),
-        coalesce(rtc_state(r.room_nid, 'org.roomline.meeting'), 0),
+        coalesce((SELECT s.event_position FROM room_state s WHERE s.room_nid = r.room_nid AND s.type = 'm.room.create' AND s.state_key = ''
+            ORDER BY s.since DESC LIMIT 1), 0),
+        coalesce((SELECT s.event_position FROM room_state s WHERE s.room_nid = r.room_nid AND s.type = 'm.room.power_levels' AND s.state_key = ''
+            ORDER BY s.since DESC LIMIT 1), 0),
+        coalesce((SELECT s.event_position FROM room_state s WHERE s.room_nid = r.room_nid AND s.type = 'org.roomline.meeting' AND s.state_key = ''
+            ORDER BY s.since DESC LIMIT 1), 0),
         EXISTS (SELECT FROM rtc_participants p JOIN rtc_rooms c ON c.alias = p.alias AND c.room_nid = r.room_nid
             WHERE p.user_id = q.user_id AND p.device_id = q.device_id AND p.joined_ts IS NOT NULL AND p.left_ts IS NULL),
         call.started_ts IS NOT NULL, coalesce(call.ends_ts, 0),
         -- Who has a place: who is there, or has a token that lets in. Whoever has left has none.
         coalesce(own.left_ts IS NULL AND (own.joined_ts IS NOT NULL OR own.token_expires_ts > now_ts), false),
         coalesce(taken.n, 0),
-        CASE WHEN own.left_ts IS NULL AND own.ended_ts IS NULL THEN coalesce(own.token_expires_ts, 0) ELSE 0 END, own.rights
+        CASE WHEN own.left_ts IS NULL AND own.ended_ts IS NULL THEN coalesce(own.token_expires_ts, 0) ELSE 0 END, own.rights,
+        call.alias IS NOT NULL
     FROM unnest(room_ids, user_ids, device_ids, aliases, identities) WITH ORDINALITY AS q (room_id, user_id, device_id, alias, identity, n)
     LEFT JOIN rooms r ON r.room_id = q.room_id
     LEFT JOIN memberships m ON m.room_nid = r.room_nid AND m.user_id = q.user_id
@@ -2264,10 +2266,26 @@ BEGIN
     LEFT JOIN rtc_rooms call ON call.alias = q.alias
     LEFT JOIN rtc_participants own ON own.alias = q.alias AND own.identity = q.identity
     LEFT JOIN (
-        SELECT p.alias, count(*) AS n FROM rtc_participants p
-        WHERE p.alias = ANY (aliases) AND p.left_ts IS NULL AND (p.joined_ts IS NOT NULL OR p.token_expires_ts > now_ts) GROUP BY p.alias
+        SELECT x.alias, (SELECT count(*) FROM (
+            SELECT FROM rtc_participants p
+            WHERE p.alias = x.alias AND p.left_ts IS NULL AND (p.joined_ts IS NOT NULL OR p.token_expires_ts > now_ts) LIMIT most
+        ) one) AS n FROM (SELECT DISTINCT unnest(aliases)) AS x (alias)
     ) taken ON taken.alias = q.alias
     ORDER BY q.n;
+END $$;
+
+-- rtc_take is rtc_facts for those who are given places by what it says: nobody else is in these rooms until the transaction ends. Rooms are locked in
+-- the order of their aliases.
+CREATE FUNCTION rtc_take(room_ids text[], user_ids text[], device_ids text[], aliases text[], identities text[], now_ts bigint, most bigint) RETURNS TABLE (
+    room_nid bigint, organisation_id bigint, room_version text, membership text,
+    known boolean, machine boolean, guest boolean, suspended boolean, locked boolean, deactivated boolean,
+    guest_role text, guest_expires_ts bigint, guest_ended_ts bigint, signed_in boolean,
+    create_position bigint, levels_position bigint, meeting_position bigint, in_call boolean,
+    started boolean, ends_ts bigint, holds boolean, places bigint, held_until bigint, held_rights bytea, there boolean
+) LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM FROM rtc_rooms c WHERE c.alias = ANY (aliases) ORDER BY c.alias FOR NO KEY UPDATE;
+    RETURN QUERY SELECT * FROM rtc_facts(room_ids, user_ids, device_ids, aliases, identities, now_ts, most);
 END $$;
 
 -- What the SFU has said: the same webhook is believed once.

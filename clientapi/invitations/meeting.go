@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/roomline/roomline/internal/httpapi"
 	"github.com/roomline/roomline/internal/matrix"
@@ -91,6 +92,7 @@ func (s *Server) Reschedule(ctx context.Context, who *httpapi.Requester, i store
 		return false, err
 	}
 	at.into(&i, &policy)
+	m.Changed = changedTime(i.Meeting, &m)
 	if i.Meeting, err = json.Marshal(m); err != nil {
 		return false, err
 	}
@@ -127,6 +129,20 @@ func (s *Server) Reschedule(ctx context.Context, who *httpapi.Requester, i store
 	}
 	s.Changed(ctx, i.ID)
 	return true, nil
+}
+
+// changedTime is the time of a series that a change moved or cancelled, nil if it changed anything else.
+func changedTime(before []byte, m *outbox.Meeting) *outbox.Exception {
+	var old outbox.Meeting
+	if json.Unmarshal(before, &old) != nil || old.Title != m.Title || old.StartTS != m.StartTS || old.EndTS != m.EndTS || old.Timezone != m.Timezone ||
+		old.Recurrence != m.Recurrence {
+		return nil
+	}
+	fresh := slices.DeleteFunc(slices.Clone(m.Exceptions), func(x outbox.Exception) bool { return slices.Contains(old.Exceptions, x) })
+	if len(fresh) != 1 {
+		return nil
+	}
+	return &fresh[0]
 }
 
 // NewLink makes a link to pass on that holds as long as a meeting.

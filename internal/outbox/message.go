@@ -108,6 +108,8 @@ type Meeting struct {
 	Recurrence string `json:"recurrence,omitempty"`
 	// Exceptions are times of the recurrence that are not as the rule has them.
 	Exceptions []Exception `json:"exceptions,omitempty"`
+	// Changed is the one of Exceptions that the last change made; nil where all of the meeting was changed.
+	Changed *Exception `json:"changed,omitempty"`
 	// Phone is how the addressee calls in. It is in messages only, and not stored with the meeting.
 	Phone []DialIn `json:"phone,omitempty"`
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/nyaruka/phonenumbers"
 
+	"github.com/roomline/roomline/internal/matrix"
 	"github.com/roomline/roomline/internal/outbox"
 )
 
@@ -117,13 +118,9 @@ func (l *letter) invitation(lang *words, m *outbox.Message, location *time.Locat
 		}
 	}
 	if meeting := inv.Meeting; meeting != nil {
-		title, start := Name(meeting.Title), meeting.StartTS.Time().In(location)
+		title := Name(meeting.Title)
 		l.add(lang.meeting, title)
-		when, more := lang.span(start, meeting.EndTS.Time().In(location)), zoneOf(start)
-		if often := lang.recurrence(meeting.Recurrence); often != "" {
-			more = often + ", " + more
-		}
-		l.Rows = append(l.Rows, row{lang.when, strings.ToUpper(when[0][:1]) + when[0][1:], when[1:], more})
+		start := l.times(lang, meeting, m.Kind, location)
 		if m.Kind == outbox.Invitation {
 			l.phone(lang, meeting.Phone)
 		}
@@ -142,6 +139,33 @@ func (l *letter) invitation(lang *words, m *outbox.Message, location *time.Locat
 	l.add(lang.from, inviter)
 	l.add(lang.room, room)
 	return nil
+}
+
+// times says when a meeting is, or which of its times has changed, and to when. It returns what the subject names.
+func (l *letter) times(lang *words, m *outbox.Meeting, kind outbox.Kind, location *time.Location) time.Time {
+	in := func(ts matrix.Timestamp) time.Time { return ts.Time().In(location) }
+	add := func(label, more string, lines []string) {
+		l.Rows = append(l.Rows, row{label, strings.ToUpper(lines[0][:1]) + lines[0][1:], lines[1:], more})
+	}
+	start, label := in(m.StartTS), lang.when
+	named := start
+	if x := m.Changed; x != nil && kind == outbox.Invitation {
+		original := in(x.StartTS)
+		if x.Cancelled() {
+			named = original
+			add(lang.dropped, "", []string{lang.both(original)})
+		} else {
+			named = in(x.NewStartTS)
+			add(lang.when, fmt.Sprintf(lang.insteadOf, lang.both(original)), lang.span(named, in(x.NewEndTS)))
+		}
+		label = lang.repeats
+	}
+	more := zoneOf(start)
+	if often := lang.recurrence(m.Recurrence); often != "" {
+		more = often + ", " + more
+	}
+	add(label, more, lang.span(start, in(m.EndTS)))
+	return named
 }
 
 // phone says how to call in: the numbers, and what to type.

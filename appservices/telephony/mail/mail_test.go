@@ -216,6 +216,42 @@ func TestNewcomersAreNotToldOfAChange(t *testing.T) {
 	}
 }
 
+// TestOneTimeOfASeriesChanges: the mail says which, and to when, and how often the meeting is otherwise.
+func TestOneTimeOfASeriesChanges(t *testing.T) {
+	for language, want := range map[string][4]string{
+		"en": {"Wednesday 16 December 2026", "instead of Tuesday 15 December 2026, 14:00", "Does not take place", "every 2 weeks"},
+		"fr": {"ercredi 16 décembre 2026", "au lieu du mardi 15 décembre 2026, 14:00", "N’a pas lieu", "toutes les 2 semaines"},
+		"nl": {"oensdag 16 december 2026", "in plaats van dinsdag 15 december 2026, 14:00", "Gaat niet door", "elke 2 weken"},
+		"de": {"Mittwoch, 16. Dezember 2026", "statt Dienstag, 15. Dezember 2026, 14:00", "Entfällt", "alle 2 Wochen"},
+	} {
+		m := message("changed", language, "guest@example.org")
+		meeting := m.Invitation.Meeting
+		second := meeting.StartTS.Add(14 * 24 * time.Hour)
+		moved := outbox.Exception{StartTS: second, NewStartTS: second.Add(26 * time.Hour), NewEndTS: second.Add(27 * time.Hour)}
+		meeting.Exceptions, meeting.Changed = []outbox.Exception{moved}, &moved
+		written, err := writer(t).Write(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, text := range []string{want[0], "16:00–17:00", want[1], want[3]} {
+			if !strings.Contains(written.Text, text) || !strings.Contains(written.HTML, text) {
+				t.Errorf("%s: nothing of %q:\n%s", language, text, written.Text)
+			}
+		}
+		if !strings.Contains(written.Subject, "16") {
+			t.Errorf("%s: the subject is %q", language, written.Subject)
+		}
+		dropped := outbox.Exception{StartTS: second}
+		meeting.Exceptions, meeting.Changed = []outbox.Exception{dropped}, &dropped
+		if written, err = writer(t).Write(m); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(written.Text, want[2]) || !strings.Contains(written.Subject, "15") {
+			t.Errorf("%s: of a time that is not %q: %s", language, written.Subject, written.Text)
+		}
+	}
+}
+
 // TestMeetingsSayHowToCallIn: in the mail and in the calendar, with the addressee's own PIN, in each language; nothing of it in what takes a meeting back.
 func TestMeetingsSayHowToCallIn(t *testing.T) {
 	for language, label := range map[string]string{"en": "By phone", "fr": "Par téléphone", "nl": "Per telefoon", "de": "Per Telefon"} {

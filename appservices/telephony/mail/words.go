@@ -12,7 +12,9 @@ type words struct {
 
 	// Labels of the names, and what stands between label and name in plain text.
 	from, room, organisation, meeting, when, repeats string
-	colon                                            string
+	// insteadOf comes after a time that was moved, and has the one before as %s; dropped is the label of a time that does not take place.
+	insteadOf, dropped string
+	colon              string
 
 	invitation   letterWords
 	meetingNew   letterWords
@@ -66,7 +68,7 @@ var languages = map[string]*words{
 			day:    dayMonthYear, clock: "%s",
 			every: map[string][2]string{"DAILY": {"every day", "every %d days"}, "WEEKLY": {"every week", "every %d weeks"}, "MONTHLY": {"every month", "every %d months"}, "YEARLY": {"every year", "every %d years"}},
 		},
-		from: "Invited by", room: "Conversation", organisation: "Organisation", meeting: "Meeting", when: "When", repeats: "Repeats", colon: ": ",
+		from: "Invited by", room: "Conversation", organisation: "Organisation", meeting: "Meeting", when: "When", repeats: "Repeats", insteadOf: "instead of %s", dropped: "Does not take place", colon: ": ",
 		invitation: letterWords{
 			subject: "Invitation", heading: "You are invited to a conversation",
 			lead: "You can take part right away in your browser. You need no account and nothing to install.", button: "Join the conversation",
@@ -119,7 +121,7 @@ var languages = map[string]*words{
 			}, clock: "%s",
 			every: map[string][2]string{"DAILY": {"tous les jours", "tous les %d jours"}, "WEEKLY": {"toutes les semaines", "toutes les %d semaines"}, "MONTHLY": {"tous les mois", "tous les %d mois"}, "YEARLY": {"tous les ans", "tous les %d ans"}},
 		},
-		from: "De la part de", room: "Conversation", organisation: "Organisation", meeting: "Réunion", when: "Quand", repeats: "Se répète", colon: "\u00a0: ",
+		from: "De la part de", room: "Conversation", organisation: "Organisation", meeting: "Réunion", when: "Quand", repeats: "Se répète", insteadOf: "au lieu du %s", dropped: "N’a pas lieu", colon: "\u00a0: ",
 		invitation: letterWords{
 			subject: "Invitation", heading: "Vous avez reçu une invitation à une conversation",
 			lead: "Vous pouvez y participer tout de suite dans votre navigateur, sans compte et sans rien installer.", button: "Rejoindre la conversation",
@@ -167,7 +169,7 @@ var languages = map[string]*words{
 			day:    dayMonthYear, clock: "%s",
 			every: map[string][2]string{"DAILY": {"elke dag", "elke %d dagen"}, "WEEKLY": {"elke week", "elke %d weken"}, "MONTHLY": {"elke maand", "elke %d maanden"}, "YEARLY": {"elk jaar", "elke %d jaar"}},
 		},
-		from: "Uitgenodigd door", room: "Gesprek", organisation: "Organisatie", meeting: "Vergadering", when: "Wanneer", repeats: "Herhaling", colon: ": ",
+		from: "Uitgenodigd door", room: "Gesprek", organisation: "Organisatie", meeting: "Vergadering", when: "Wanneer", repeats: "Herhaling", insteadOf: "in plaats van %s", dropped: "Gaat niet door", colon: ": ",
 		invitation: letterWords{
 			subject: "Uitnodiging", heading: "U bent uitgenodigd voor een gesprek",
 			lead: "U kunt meteen deelnemen in uw browser. U hebt geen account nodig en hoeft niets te installeren.", button: "Deelnemen aan het gesprek",
@@ -221,7 +223,7 @@ var languages = map[string]*words{
 			}, clock: "%s\u00a0Uhr",
 			every: map[string][2]string{"DAILY": {"täglich", "alle %d Tage"}, "WEEKLY": {"wöchentlich", "alle %d Wochen"}, "MONTHLY": {"monatlich", "alle %d Monate"}, "YEARLY": {"jährlich", "alle %d Jahre"}},
 		},
-		from: "Eingeladen von", room: "Unterhaltung", organisation: "Organisation", meeting: "Besprechung", when: "Wann", repeats: "Wiederholung", colon: ": ",
+		from: "Eingeladen von", room: "Unterhaltung", organisation: "Organisation", meeting: "Besprechung", when: "Wann", repeats: "Wiederholung", insteadOf: "statt %s", dropped: "Entfällt", colon: ": ",
 		invitation: letterWords{
 			subject: "Einladung", heading: "Sie sind zu einer Unterhaltung eingeladen",
 			lead: "Sie können sofort in Ihrem Browser teilnehmen. Sie brauchen kein Konto und müssen nichts installieren.", button: "An der Unterhaltung teilnehmen",

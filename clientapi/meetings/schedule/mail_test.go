@@ -80,6 +80,13 @@ func TestCalendarsFollowAMeeting(t *testing.T) {
 	if len(cancelled) != 2 || value(cancelled[0], "EXDATE") != "20300408T090000" || value(cancelled[0], "SEQUENCE") != "2" {
 		t.Errorf("of the time that was cancelled the mail says %v", cancelled)
 	}
+	told := mails.Mails(t, "anna@example.com") // the newest first
+	if !strings.Contains(told[1].Text, "2 April 2030") || !strings.Contains(told[1].Subject, "2 April 2030") || !strings.Contains(told[1].Text, "instead of Monday 1 April 2030") {
+		t.Errorf("the mail about the time that was moved says %q: %s", told[1].Subject, told[1].Text)
+	}
+	if !strings.Contains(told[0].Text, "Does not take place") || !strings.Contains(told[0].Subject, "8 April 2030") {
+		t.Errorf("the mail about the time that was cancelled says %q: %s", told[0].Subject, told[0].Text)
+	}
 	alice.MustDo(t, http.MethodDelete, one, nil)
 	last := calendarsTo(t, mails, "anna@example.com", 4)[3]
 	if e := last.Events(); len(e) != 1 || value(e[0], "STATUS") != "CANCELLED" || value(e[0], "UID") != uid || value(e[0], "SEQUENCE") != "3" {

@@ -182,7 +182,7 @@ func TestLongMessageIsOneOnThePhone(t *testing.T) {
 	centre.Behave(t, `{"receipts":"on request"}`)
 	c := connect(t, centre, func(cfg *Config) { cfg.Unicode = true })
 	m := long(0x1ab, "32470123456")
-	text, _ := render(m, true)
+	text, _ := render(m, now, true)
 	handed := c.mustGive(m)
 	seen := centre.Seen(t)
 	if handed.Parts != 3 || len(seen.Texts) != 1 || seen.Texts[0].Text != text || seen.Texts[0].Coding != 8 {

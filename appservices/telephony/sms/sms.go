@@ -86,7 +86,7 @@ func (t *Transport) Run(ctx context.Context) error { return t.network.run(ctx) }
 
 // Send implements telephony.Transport.
 func (t *Transport) Send(ctx context.Context, m *outbox.Message, sending func(reference string) error) (telephony.Handed, error) {
-	text, err := render(m, t.cfg.Unicode)
+	text, err := render(m, t.cfg.Now(), t.cfg.Unicode)
 	if err != nil {
 		t.cfg.Log.Error("sms: a message can't be written", "message", m.ID, "error", err)
 		return telephony.Handed{}, &telephony.Refusal{Problem: "no_text"}

@@ -31,8 +31,8 @@ type words struct {
 	code     string
 	purposes map[string]string
 	private  string
-	// when is a layout of package time.
-	when string
+	// when is a layout of package time, whenNotNow one with the year.
+	when, whenNotNow string
 }
 
 var languages = map[string]words{
@@ -51,7 +51,7 @@ var languages = map[string]words{
 			"login": " to sign in", "guest": " to join",
 		},
 		private: "Do not pass it on.",
-		when:    "2 Jan 15:04 MST",
+		when:    "2 Jan 15:04 MST", whenNotNow: "2 Jan 2006 15:04 MST",
 	},
 	"fr": {
 		invitation:         "Invitation de %[2]s. Touchez pour participer, sans compte :\n",
@@ -68,7 +68,7 @@ var languages = map[string]words{
 			"register": " d'inscription", "login": " de connexion", "guest": " pour participer",
 		},
 		private: "Ne le communiquez à personne.",
-		when:    "02/01 15:04 MST",
+		when:    "02/01 15:04 MST", whenNotNow: "02/01/2006 15:04 MST",
 	},
 	"nl": {
 		invitation:         "Uitnodiging van %[2]s. Tik om deel te nemen, zonder account:\n",
@@ -85,7 +85,7 @@ var languages = map[string]words{
 			"register": " om u te registreren", "login": " om aan te melden", "guest": " om deel te nemen",
 		},
 		private: "Geef hem aan niemand door.",
-		when:    "02/01 15:04 MST",
+		when:    "02/01 15:04 MST", whenNotNow: "02/01/2006 15:04 MST",
 	},
 	"de": {
 		invitation:         "Einladung von %[2]s. Tippen zum Teilnehmen, ohne Konto:\n",
@@ -102,15 +102,15 @@ var languages = map[string]words{
 			"register": ", um sich zu registrieren", "login": " zum Anmelden", "guest": " zum Teilnehmen",
 		},
 		private: "Geben Sie ihn niemandem weiter.",
-		when:    "02.01. 15:04 MST",
+		when:    "02.01. 15:04 MST", whenNotNow: "02.01.2006 15:04 MST",
 	},
 }
 
-// Render is the text of a message. Names are written in letters of the GSM alphabet.
-func Render(m *outbox.Message) (string, error) { return render(m, false) }
+// Render is the text of a message that is sent now. Names are written in letters of the GSM alphabet.
+func Render(m *outbox.Message) (string, error) { return render(m, time.Now(), false) }
 
 // render may leave names as they are written.
-func render(m *outbox.Message, asWritten bool) (string, error) {
+func render(m *outbox.Message, now time.Time, asWritten bool) (string, error) {
 	w, ok := languages[m.Language]
 	if !ok {
 		w = languages["en"]
@@ -123,10 +123,10 @@ func render(m *outbox.Message, asWritten bool) (string, error) {
 		if !isLink(link) {
 			return "", errors.New("the link is none")
 		}
-		text := func(who string) string { return w.invitationText(m.Invitation, who) + link }
+		text := func(who string) string { return w.invitationText(m.Invitation, now, who) + link }
 		return withPhone(shortest(text, m, asWritten), m.Invitation.Meeting), nil
 	case m.Kind == outbox.Cancellation && m.Invitation != nil:
-		return shortest(func(who string) string { return w.cancellationText(m.Invitation, who) }, m, asWritten), nil
+		return shortest(func(who string) string { return w.cancellationText(m.Invitation, now, who) }, m, asWritten), nil
 	}
 	return "", fmt.Errorf("a message of kind %q has nothing to say", m.Kind)
 }
@@ -143,8 +143,8 @@ func withPhone(text string, m *outbox.Meeting) string {
 	return full
 }
 
-func (w words) invitationText(i *outbox.InvitationText, who string) string {
-	when, changed := w.time(i.Meeting), ""
+func (w words) invitationText(i *outbox.InvitationText, now time.Time, who string) string {
+	when, changed := w.time(i.Meeting, now), ""
 	if i.Meeting != nil && i.Meeting.Sequence > 0 && !i.First {
 		changed = w.changed
 	}
@@ -159,8 +159,8 @@ func (w words) invitationText(i *outbox.InvitationText, who string) string {
 	return w.invitationOfNobody
 }
 
-func (w words) cancellationText(i *outbox.InvitationText, who string) string {
-	when := w.time(i.Meeting)
+func (w words) cancellationText(i *outbox.InvitationText, now time.Time, who string) string {
+	when := w.time(i.Meeting, now)
 	switch {
 	case when != "" && who != "":
 		return fmt.Sprintf(w.cancelled, when, who)
@@ -170,8 +170,9 @@ func (w words) cancellationText(i *outbox.InvitationText, who string) string {
 	return w.withdrawn
 }
 
-// time is when a meeting begins, where it is. The zone stands there: who gets the message may be elsewhere.
-func (w words) time(m *outbox.Meeting) string {
+// time is when a meeting begins, where it is, with the year if that is another one now. The zone stands there: who gets the message may be
+// elsewhere.
+func (w words) time(m *outbox.Meeting, now time.Time) string {
 	if m == nil {
 		return ""
 	}
@@ -179,7 +180,14 @@ func (w words) time(m *outbox.Meeting) string {
 	if err != nil {
 		zone = time.UTC
 	}
-	return time.UnixMilli(int64(m.StartTS)).In(zone).Format(w.when)
+	start := m.StartTS.Time().In(zone)
+	if m.Changed != nil && !m.Changed.Cancelled() {
+		start = m.Changed.NewStartTS.Time().In(zone)
+	}
+	if start.Year() != now.In(zone).Year() {
+		return start.Format(w.whenNotNow)
+	}
+	return start.Format(w.when)
 }
 
 // codeText ends with a line that binds the code to the host, so that phones offer it there and nowhere else (Origin-bound one-time codes

@@ -3,6 +3,7 @@ package sms
 import (
 	"strings"
 	"testing"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -22,9 +23,12 @@ func invitation(language, inviter, brand string) *outbox.Message {
 	}
 }
 
+// now is in the year of the meetings below.
+var now = time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
+
 func mustRender(t *testing.T, m *outbox.Message) string {
 	t.Helper()
-	text, err := Render(m)
+	text, err := render(m, now, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,7 +88,7 @@ func TestHostileNamesDoNothing(t *testing.T) {
 	} {
 		for _, asWritten := range []bool{false, true} {
 			m := invitation("en", name, name)
-			text, err := render(m, asWritten)
+			text, err := render(m, now, asWritten)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -168,11 +172,30 @@ func TestWhatIsNoMessageIsNotWritten(t *testing.T) {
 
 func TestNamesMayStayAsTheyAreWritten(t *testing.T) {
 	t.Parallel()
-	text, err := render(invitation("en", "Иван Петров", ""), true)
+	text, err := render(invitation("en", "Иван Петров", ""), now, true)
 	if err != nil || !strings.Contains(text, "Иван Петров") {
 		t.Errorf("%q %v", text, err)
 	}
 	if text := mustRender(t, invitation("en", "Иван Петров", "")); !strings.Contains(text, "Ivan Petrov") {
 		t.Errorf("%q", text)
+	}
+}
+
+func TestTheYearIsSaidWhereItIsAnotherOne(t *testing.T) {
+	t.Parallel()
+	for language, want := range map[string]string{"en": "1 Dec 2026 14:00 CET", "fr": "01/12/2026 14:00 CET", "nl": "01/12/2026 14:00 CET", "de": "01.12.2026 14:00 CET"} {
+		m := invitation(language, "Anna", "")
+		m.Invitation.Meeting = &outbox.Meeting{StartTS: 1796130000000, Timezone: "Europe/Brussels"}
+		before, err := render(m, now.AddDate(-1, 0, 0), false)
+		if err != nil || !strings.Contains(before, want) {
+			t.Errorf("a year before: %q, %v", before, err)
+		}
+		if text := mustRender(t, m); strings.Contains(text, "2026") {
+			t.Errorf("in the same year: %q", text)
+		}
+		m.Kind = outbox.Cancellation
+		if before, err = render(m, now.AddDate(-1, 0, 0), false); err != nil || !strings.Contains(before, want) {
+			t.Errorf("cancelled: %q, %v", before, err)
+		}
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -52,6 +54,36 @@ func (s *source) load(fs *flag.FlagSet) (*config.Config, error) {
 		return nil, err
 	}
 	return c, c.Validate()
+}
+
+// addressNote is, in the data of serve --dev, where clients reach it: for commands that make links.
+const addressNote = "url"
+
+func noteAddress(cfg *config.Config) error {
+	if err := os.WriteFile(filepath.Join(cfg.DataDir, addressNote), []byte(cfg.PublicBaseURL+"\n"), 0o600); err != nil {
+		return fmt.Errorf("note where the server is reached: %w", err)
+	}
+	return nil
+}
+
+// findServer says in the configuration of --dev where the server is reached: where the caller says, or else where it has noted.
+func (s *source) findServer(cfg *config.Config) error {
+	if !cfg.Dev || cfg.PublicBaseURL != "" {
+		return nil
+	}
+	cfg.PublicBaseURL = reachableURL(cfg.Listeners[0])
+	if s.listen != "" {
+		return nil
+	}
+	note, err := os.ReadFile(filepath.Join(cfg.DataDir, addressNote))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("where the server is reached: %w", err)
+	}
+	cfg.PublicBaseURL = strings.TrimSpace(string(note))
+	return nil
 }
 
 func newLogger(cfg config.Log, w io.Writer) (*slog.Logger, error) {

@@ -60,6 +60,11 @@ func TestInvitationsAreInTheDevelopmentInbox(t *testing.T) {
 	if status, page := r.get("/_roomline/dev/inbox", ""); status != http.StatusOK || !strings.Contains(page, "Development inbox") {
 		t.Errorf("the page: %d", status)
 	}
+	// The server listens on a port that nobody has told the command.
+	code, out, errs := r.command("", "meeting", "create", "--as", "@alice:localhost", "--title", "Budget", "--start", "2030-01-02T10:00", "--end", "2030-01-02T11:00", "--link")
+	if code != 0 || !strings.Contains(out, "\n"+r.url+"/i#") {
+		t.Errorf("meeting create: %d %s%s", code, out, errs)
+	}
 	r.end()
 	again := start(t, developmentConfig(dir))
 	defer again.end()

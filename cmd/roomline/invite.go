@@ -19,7 +19,7 @@ func invite(c *call) error {
 	fs := c.flags()
 	var from source
 	from.register(fs)
-	fs.StringVar(&from.listen, "listen", "127.0.0.1:8008", "with --dev: the `ADDRESS` that the server listens on")
+	fs.StringVar(&from.listen, "listen", "", "with --dev: the `ADDRESS` that the server listens on, if it is another one than it has noted")
 	var n invitations.Request
 	room := fs.String("room", "", "the `ROOM`: its id or an alias")
 	as := fs.String("as", "", "the `USER` who invites, a member of the room who may")
@@ -62,8 +62,8 @@ func invite(c *call) error {
 	if err != nil {
 		return err
 	}
-	if cfg.Dev && cfg.PublicBaseURL == "" {
-		cfg.PublicBaseURL = reachableURL(cfg.Listeners[0])
+	if err := from.findServer(cfg); err != nil {
+		return err
 	}
 	return c.withApp(cfg, func(ctx context.Context, a *app) error {
 		return c.inviteAs(ctx, a, matrix.UserID("@"+localpart+":"+string(domain)), *room, n)

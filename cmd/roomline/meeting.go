@@ -33,7 +33,7 @@ func createMeeting(c *call) error {
 	fs := c.flags()
 	var from source
 	from.register(fs)
-	fs.StringVar(&from.listen, "listen", "127.0.0.1:8008", "with --dev: the `ADDRESS` that the server listens on")
+	fs.StringVar(&from.listen, "listen", "", "with --dev: the `ADDRESS` that the server listens on, if it is another one than it has noted")
 	var r schedule.Request
 	as := fs.String("as", "", "the `USER` who arranges it")
 	fs.StringVar(&r.Title, "title", "", "what it is called")
@@ -61,8 +61,8 @@ func createMeeting(c *call) error {
 	if err != nil {
 		return err
 	}
-	if cfg.Dev && cfg.PublicBaseURL == "" {
-		cfg.PublicBaseURL = reachableURL(cfg.Listeners[0])
+	if err := from.findServer(cfg); err != nil {
+		return err
 	}
 	return c.withApp(cfg, func(ctx context.Context, a *app) error {
 		who, err := a.asUser(ctx, matrix.UserID("@"+localpart+":"+string(domain)))

@@ -93,6 +93,9 @@ func runServer(ctx context.Context, cfg *config.Config, log *slog.Logger, out io
 		if example, err = a.seed(ctx, cfg.DataDir); err != nil {
 			return fmt.Errorf("make the example organisation: %w", err)
 		}
+		if err := noteAddress(cfg); err != nil {
+			return err
+		}
 	}
 	web.serve(a, health)
 	stopTelephony, err := a.startTelephony()

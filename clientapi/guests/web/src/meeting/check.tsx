@@ -5,7 +5,7 @@ import { useEffect, useId, useRef, useState } from "react";
 import type { Room } from "matrix-js-sdk";
 
 import type { Session } from "../session.ts";
-import { type Choices, type DeviceProblem, deviceProblem, keepChoices, loadChoices, useDevices, watchLevel } from "./devices.ts";
+import { type Choices, type Devices, type DeviceProblem, deviceProblem, keepChoices, loadChoices, useDevices, watchLevel } from "./devices.ts";
 import { Icon } from "./icons.tsx";
 import { recordingOf } from "./info.ts";
 import { type MeetingKey, useWords } from "./words.ts";
@@ -165,7 +165,7 @@ interface DeviceProps {
     readonly kind: MediaDeviceKind;
     readonly label: "microphone" | "camera" | "sound";
     readonly unnamed: MeetingKey;
-    readonly devices: readonly MediaDeviceInfo[];
+    readonly devices: Devices;
     readonly value?: string;
     onChoose(deviceId: string): void;
 }
@@ -174,14 +174,15 @@ interface DeviceProps {
 export function Device({ kind, label, unnamed, devices, value, onChoose }: DeviceProps) {
     const t = useWords();
     const id = useId();
-    if (kind === "audiooutput" && (!("setSinkId" in HTMLMediaElement.prototype) || devices.length === 0)) return null;
-    const known = devices.some(({ deviceId }) => deviceId === value);
+    const { list, none } = devices;
+    if (kind === "audiooutput" && (!("setSinkId" in HTMLMediaElement.prototype) || none)) return null;
+    const known = list.some(({ deviceId }) => deviceId === value);
     return (
         <div className="field">
             <label htmlFor={id}>{t(label)}</label>
-            <select id={id} className="input" value={known ? value : ""} disabled={devices.length === 0} onChange={({ target }) => onChoose(target.value)}>
-                {!known && <option value="">{t(devices.length === 0 ? "devices.none" : "sound.default")}</option>}
-                {devices.map(({ deviceId, label: name }, i) => <option key={deviceId} value={deviceId}>{name || t(unnamed, { number: i + 1 })}</option>)}
+            <select id={id} className="input" value={known ? value : ""} disabled={list.length === 0} onChange={({ target }) => onChoose(target.value)}>
+                {!known && <option value="">{none ? t("devices.none") : list.length === 0 ? "…" : t("sound.default")}</option>}
+                {list.map(({ deviceId, label: name }, i) => <option key={deviceId} value={deviceId}>{name || t(unnamed, { number: i + 1 })}</option>)}
             </select>
         </div>
     );

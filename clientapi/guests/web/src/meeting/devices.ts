@@ -41,9 +41,21 @@ export function deviceProblem(error: unknown): DeviceProblem {
     }
 }
 
+/** The devices of a kind that can be chosen; none says that there is no such device, rather than that it is not known yet. */
+export interface Devices {
+    readonly list: readonly MediaDeviceInfo[];
+    readonly none: boolean;
+}
+
+/** Until one is allowed, browsers say that there are devices, and neither which nor what they are called. */
+export function devicesOf(kind: MediaDeviceKind, all: readonly MediaDeviceInfo[] | undefined): Devices {
+    const known = all?.filter((one) => one.kind === kind);
+    return { list: known?.filter(({ deviceId }) => deviceId !== "") ?? [], none: known?.length === 0 };
+}
+
 /** The devices that there are. They have names once one of them was allowed. */
-export function useDevices(again: unknown): Record<MediaDeviceKind, readonly MediaDeviceInfo[]> {
-    const [devices, setDevices] = useState<readonly MediaDeviceInfo[]>([]);
+export function useDevices(again: unknown): Record<MediaDeviceKind, Devices> {
+    const [devices, setDevices] = useState<readonly MediaDeviceInfo[]>();
     useEffect(() => {
         let over = false;
         const look = () => void navigator.mediaDevices.enumerateDevices().then((all) => !over && setDevices(all), () => {});
@@ -54,8 +66,7 @@ export function useDevices(again: unknown): Record<MediaDeviceKind, readonly Med
             navigator.mediaDevices.removeEventListener("devicechange", look);
         };
     }, [again]);
-    const of = (kind: MediaDeviceKind) => devices.filter((one) => one.kind === kind && one.deviceId !== "");
-    return { audioinput: of("audioinput"), videoinput: of("videoinput"), audiooutput: of("audiooutput") };
+    return { audioinput: devicesOf("audioinput", devices), videoinput: devicesOf("videoinput", devices), audiooutput: devicesOf("audiooutput", devices) };
 }
 
 /** How loud a microphone is, 0 to 1, some times a second. */

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
+import { devicesOf } from "./devices.ts";
 import { clock, gap, grid } from "./layout.ts";
 import { ownAddress } from "./sfu.ts";
 
@@ -25,4 +26,12 @@ test("time in a meeting", () => {
 test("our own way to the SFU has the name that the page was opened with; another has its own", () => {
     assert.equal(ownAddress("wss://chat.example.org/_roomline/livekit/", "http://127.0.0.1:8008"), "ws://127.0.0.1:8008/_roomline/livekit/");
     assert.equal(ownAddress("wss://sfu.example.org", "https://chat.example.org"), "wss://sfu.example.org");
+});
+
+test("that there is no camera is said when that is known, and not while the browser tells nothing yet", () => {
+    const all = [{ kind: "videoinput", deviceId: "", label: "" }, { kind: "audioinput", deviceId: "a", label: "Desk" }] as MediaDeviceInfo[];
+    assert.deepEqual(devicesOf("videoinput", undefined), { list: [], none: false }, "nobody has answered");
+    assert.deepEqual(devicesOf("videoinput", all), { list: [], none: false }, "there is one that has no name before it is allowed");
+    assert.deepEqual(devicesOf("videoinput", [all[1]!]), { list: [], none: true });
+    assert.deepEqual(devicesOf("audioinput", all), { list: [all[1]], none: false });
 });

@@ -13,7 +13,7 @@ import { signInWithToken, takeLoginToken } from "./member/signin.ts";
 import { Waiting } from "./parts/Frame.tsx";
 import { LanguageChooser } from "./parts/language.ts";
 import { keepSession, loadSessions, type Organisation, type Session } from "./session.ts";
-import { preloadSession, SessionView } from "./SessionView.tsx";
+import { preloadCryptography, preloadSession, SessionView } from "./SessionView.tsx";
 
 type Screen =
     | { is: "waiting" }
@@ -63,6 +63,7 @@ async function begin(): Promise<Screen> {
 async function openLink(link: Link): Promise<Screen> {
     try {
         const invitation = await openInvitation(link);
+        if (invitation.encrypted && invitation.state === "open") preloadCryptography();
         const session = link.tried ? await tryAgain(link, invitation) : undefined;
         return session ? { is: "session", session } : { is: "invitation", link, invitation };
     } catch (error) {

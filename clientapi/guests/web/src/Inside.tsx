@@ -10,7 +10,7 @@ import { Rooms } from "./member/Rooms.tsx";
 import { Icon } from "./parts/Icon.tsx";
 import { Lobby } from "./room/Lobby.tsx";
 import RoomView from "./room/RoomView.tsx";
-import { keepSession, type Session } from "./session.ts";
+import { expiryOf, keepSession, type Session } from "./session.ts";
 
 const PlanDialog = lazy(() => import("./plan/PlanDialog.tsx"));
 
@@ -38,7 +38,7 @@ export default function Inside({ running, session, onOut, onSignOut }: InsidePro
             <>
                 <RoomView key={guest.roomId} client={client} session={session} roomId={guest.roomId} organisation={guest.organisation}
                     onEnded={onOut} onSignOut={onSignOut} />
-                <Expiry client={client} session={session} roomId={guest.roomId} />
+                <Expiry client={client} session={session} />
             </>
         );
     }
@@ -121,21 +121,20 @@ const openRoom = (state: unknown): string | undefined => (state as { room?: stri
 const warnBefore = 30 * 60_000; // ms
 
 /** Says in time that a guest's access ends. Whoever invited may extend it, and then the member event says so. */
-function Expiry({ client, session, roomId }: { readonly client: MatrixClient; readonly session: Session; readonly roomId: string }) {
+function Expiry({ client, session }: { readonly client: MatrixClient; readonly session: Session }) {
     const { t, ago } = useTranslation();
     const [ends, setEnds] = useState<number>();
     const [closed, setClosed] = useState(false);
     const [now, setNow] = useState(Date.now);
     useEffect(() => {
         const look = () => {
-            const mark = client.getRoom(roomId)?.getMember(session.userId)?.events.member?.getContent()["org.roomline.guest"] as { expires_ts?: number } | undefined;
-            setEnds(mark?.expires_ts ?? session.guest?.expiresTs);
+            setEnds(expiryOf(client, session));
             setNow(Date.now());
         };
         look();
         const timer = setInterval(look, 20_000);
         return () => clearInterval(timer);
-    }, [client, session, roomId]);
+    }, [client, session]);
     const soon = ends !== undefined && ends > now && ends - now < warnBefore && !closed;
     return (
         <div role="status">

@@ -1,4 +1,4 @@
-import { lazy, Suspense, useCallback, useEffect, useRef, useState } from "react";
+import { useCallback, useEffect, useRef, useState } from "react";
 
 import { isUnreachable } from "./api.ts";
 import type { Running } from "./client.ts";
@@ -7,16 +7,21 @@ import { type EndedHow, Offline, OtherTab, ServerProblem } from "./invitation/Pr
 import { holdSession } from "./lock.ts";
 import { Dialog } from "./parts/Dialog.tsx";
 import { Waiting } from "./parts/Frame.tsx";
+import { loaded } from "./parts/loaded.tsx";
 import { forgetSession, keepSession, type Session } from "./session.ts";
 
 const loadClient = () => import("./client.ts");
-const loadInside = () => import("./Inside.tsx");
-const Inside = lazy(loadInside);
+const Inside = loaded(() => import("./Inside.tsx"));
 
 /** Fetches what a session needs while somebody still reads the invitation. */
 export function preloadSession(): void {
     void loadClient().catch(() => {});
-    void loadInside().catch(() => {});
+    Inside.preload();
+}
+
+/** Fetches what a session in an encrypted room needs besides. */
+export function preloadCryptography(): void {
+    void loadClient().then((client) => client.preloadCryptography()).catch(() => {});
 }
 
 interface SessionViewProps {
@@ -64,7 +69,7 @@ export function SessionView({ session: given, onGone }: SessionViewProps) {
             if (!hold.held) return show({ is: "elsewhere" });
             stop = hold.release;
             const running = await (await loadClient()).start(session, {
-                ended: () => void end(session.guest ? "expired" : "ended", running),
+                ended: (early) => void end(!session.guest ? "ended" : early ? "removed" : "expired", running),
                 encrypted: () => {
                     const encrypted: Session = { ...session, guest: { ...session.guest!, encrypted: true } };
                     keepSession(encrypted);
@@ -110,9 +115,8 @@ export function SessionView({ session: given, onGone }: SessionViewProps) {
         case "running":
             return (
                 <>
-                    <Suspense fallback={<Waiting text={t("room.opening")} organisation={organisation} />}>
-                        <Inside running={phase.running} session={session} onOut={(how) => void signOut(how)} onSignOut={() => setLeaving(true)} />
-                    </Suspense>
+                    <Inside fallback={<Waiting text={t("room.opening")} organisation={organisation} />} running={phase.running} session={session}
+                        onOut={(how) => void signOut(how)} onSignOut={() => setLeaving(true)} />
                     {leaving && (
                         <Dialog title={t("signout.title")} onClose={() => setLeaving(false)}>
                             <p>{t(session.guest ? "signout.guest" : "signout.text")}</p>

@@ -3,7 +3,8 @@
 import { ClientEvent, createClient, HttpApiEvent, type MatrixClient, type MatrixEvent, PendingEventOrdering, RoomStateEvent, SyncState } from "matrix-js-sdk";
 import { logger } from "matrix-js-sdk/lib/logger.js";
 
-import { keepSession, type Session, storePrefix } from "./session.ts";
+import { transportOf } from "./meeting/presence.ts";
+import { expiryOf, keepSession, type Session, storePrefix } from "./session.ts";
 
 export interface Running {
     readonly client: MatrixClient;
@@ -18,10 +19,15 @@ export interface Running {
 }
 
 interface Events {
-    /** The server no longer knows the session. */
-    ended(): void;
+    /** The server no longer knows the session; early says that a guest's time was not over. */
+    ended(early: boolean): void;
     /** The room is encrypted, and the client was started without cryptography. */
     encrypted(): void;
+}
+
+/** Fetches cryptography, so that it is there when a client starts. */
+export async function preloadCryptography(): Promise<void> {
+    await (await import("@matrix-org/matrix-sdk-crypto-wasm")).initAsync();
 }
 
 /** Starts a session's client. */
@@ -31,7 +37,7 @@ export async function start(session: Session, events: Events): Promise<Running> 
     const prefix = storePrefix(session);
     client.once(HttpApiEvent.SessionLoggedOut, () => {
         client.stopClient();
-        events.ended();
+        events.ended(Date.now() + clocks < (expiryOf(client, session) ?? 0));
     });
     // A member may be written to in any room; a guest is in one, and most of those are not encrypted.
     if (session.guest?.encrypted === false) {
@@ -47,6 +53,8 @@ export async function start(session: Session, events: Events): Promise<Running> 
         };
         client.on(ClientEvent.Sync, onSync);
     });
+    if (session.guest?.meeting) void import("./meeting/meeting.tsx").catch(() => {}); // where the guest is led at once
+    void transportOf(client); // what the room's head needs to know, beside the first sync
     await client.startClient({
         lazyLoadMembers: true, initialSyncLimit: 30, threadSupport: false, pendingEventOrdering: PendingEventOrdering.Detached,
     });
@@ -60,6 +68,8 @@ export async function start(session: Session, events: Events): Promise<Running> 
         },
     };
 }
+
+const clocks = 2000; // ms by which the browser's may be behind the server's
 
 function newClient(session: Session): MatrixClient {
     let kept = session;

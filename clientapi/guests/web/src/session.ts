@@ -1,5 +1,7 @@
 // What the browser keeps of accounts that are signed in. A token is here and in requests' headers, and nowhere else.
 
+import type { MatrixClient } from "matrix-js-sdk";
+
 /** What a guest's session knows of the invitation that made it. */
 export interface GuestSession {
     readonly roomId: string;
@@ -87,4 +89,10 @@ function deleteDatabase(name: string): Promise<void> {
         const request = indexedDB.deleteDatabase(name);
         request.onsuccess = request.onerror = request.onblocked = () => done();
     });
+}
+
+/** When a guest's access ends. Whoever invited may have extended it, and then the member event says so. */
+export function expiryOf(client: MatrixClient, { guest, userId }: Session): number | undefined {
+    const mark = guest && client.getRoom(guest.roomId)?.getMember(userId)?.events.member?.getContent()["org.roomline.guest"] as { expires_ts?: number } | undefined;
+    return mark?.expires_ts ?? guest?.expiresTs;
 }

@@ -2,7 +2,7 @@
 
 import { type MatrixClient, type MatrixEvent, type Room, RoomStateEvent } from "matrix-js-sdk";
 import { type CallMembership, MatrixRTCSession } from "matrix-js-sdk/lib/matrixrtc/index.js";
-import { useEffect, useState } from "react";
+import { useLayoutEffect, useState } from "react";
 
 import { Refused, request } from "../api.ts";
 
@@ -77,7 +77,7 @@ const none: Call = { possible: false, others: [] };
 /** The call of a room, as its head shows it. */
 export function useCall(client: MatrixClient, room: Room, observes: boolean): Call {
     const [call, setCall] = useState(none);
-    useEffect(() => {
+    useLayoutEffect(() => {
         const me = `${client.getSafeUserId()}:${client.getDeviceId()}`;
         let possible = false, over = false;
         const look = (memberships: readonly CallMembership[]) => {

@@ -7,6 +7,7 @@ import { EventStatus, MatrixEventEvent, RoomEvent, type MatrixClient, type Matri
 
 import { useTranslation } from "../i18n/index.tsx";
 import { meetingOfTab, useCall } from "../meeting/presence.ts";
+import { loaded } from "../parts/loaded.tsx";
 import { keepSession, storePrefix, type Organisation, type Session } from "../session.ts";
 import { Composer, replyRelation, type Mode } from "./composer.tsx";
 import { RoomContext, type RoomScope } from "./context.ts";
@@ -26,8 +27,7 @@ import { useUploads } from "./uploads.ts";
 
 const EmojiPicker = lazy(() => import("./emojipicker.tsx"));
 const Viewer = lazy(() => import("./viewer.tsx"));
-const loadMeeting = () => import("../meeting/meeting.tsx");
-const MeetingView = lazy(loadMeeting);
+const MeetingView = loaded(() => import("../meeting/meeting.tsx"));
 
 export interface RoomViewProps {
     /** Started; the room may not have come by sync yet. Its crypto is there if a room of the session is encrypted. */
@@ -174,10 +174,9 @@ function OpenRoom({ client, session, room, onBack, onInvite, onEnded, onSignOut 
                     {meeting.open && (
                         <main id="main" tabIndex={-1} className="rl-stage">
                             <MeetingGuard failed={t("room.meet.failed")} retry={t("app.retry")} leave={meeting.close} leaveLabel={t("app.close")}>
-                                <Suspense fallback={<p className="rl-waiting" role="status"><span className="spinner" />{t("room.meet.opening")}</p>}>
-                                    <MeetingView client={client} room={room} session={session} observes={observes} others={meeting.call.others} panel={meeting.panel} unread={meeting.unread}
-                                        setPanel={meeting.setPanel} onInvite={onInvite} onClose={meeting.close} />
-                                </Suspense>
+                                <MeetingView fallback={<p className="rl-waiting" role="status"><span className="spinner" />{t("room.meet.opening")}</p>}
+                                    client={client} room={room} session={session} observes={observes} others={meeting.call.others} panel={meeting.panel} unread={meeting.unread}
+                                    setPanel={meeting.setPanel} onInvite={onInvite} onClose={meeting.close} />
                             </MeetingGuard>
                         </main>
                     )}
@@ -245,9 +244,9 @@ type Panel = "chat" | "people";
 function useMeeting(client: MatrixClient, room: Room, observes: boolean) {
     const call = useCall(client, room, observes);
     const [open, setOpen] = useState(() => meetingOfTab() === room.roomId);
-    const likely = call.possible && call.others.length > 0;
+    const likely = call.others.length > 0;
     useEffect(() => {
-        if (likely) void loadMeeting().catch(() => {}); // before somebody presses the button
+        if (likely) MeetingView.preload(); // before somebody presses the button
     }, [likely]);
     const [panel, setPanel] = useState<Panel>();
     const [unread, setUnread] = useState(0);

@@ -1,6 +1,6 @@
 // How components follow what the SDK knows.
 
-import { useEffect, useReducer, useRef, useState } from "react";
+import { useEffect, useLayoutEffect, useReducer, useRef, useState } from "react";
 import {
     ClientEvent, MatrixEventEvent, RelationsEvent, RoomEvent, RoomMemberEvent, RoomStateEvent, SyncState,
     type MatrixClient, type MatrixEvent, type Relations, type Room, type RoomMember,
@@ -30,7 +30,7 @@ export function useRedraw(): [number, () => void] {
 /** The room, when the client has it. */
 export function useRoom(client: MatrixClient, roomId: string): Room | null {
     const [room, setRoom] = useState(() => client.getRoom(roomId));
-    useEffect(() => {
+    useLayoutEffect(() => {
         const look = () => setRoom(client.getRoom(roomId));
         look();
         client.on(ClientEvent.Room, look);

@@ -107,6 +107,8 @@ type Config struct {
 	MayChangeThreePIDs func(ctx context.Context, org int64, user matrix.UserID) (bool, error)
 	// PublicProfiles lets anybody look up profiles, without an access token.
 	PublicProfiles bool
+	// DirectoryOfRooms lets the user directory have of the own organisation only those whom one shares a room with, or who are in published ones.
+	DirectoryOfRooms bool
 }
 
 // Server serves the client-server API.

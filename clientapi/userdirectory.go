@@ -43,7 +43,7 @@ type foundUser struct {
 
 // searchUserDirectory finds people of the requester's organisation, of linked ones, and those with whom the requester is in a room: by the
 // words of their names, e-mail addresses, phone numbers in any notation, and the digits of a keypad. A term that begins with @ is the
-// beginning of a user id. Results have what the requester may see of each.
+// beginning of a user id. Results have what the requester may see of each. With DirectoryOfRooms not everybody of the organisation is found.
 //
 // Spec: client-server v1.19 §user-directory, POST /_matrix/client/v3/user_directory/search
 func (s *Server) searchUserDirectory(ctx context.Context, c *httpapi.Call, req *userSearchRequest) (any, error) {
@@ -119,6 +119,9 @@ func (s *Server) findUsers(ctx context.Context, who *httpapi.Requester, search u
 		return nil, fmt.Errorf("look up linked organisations: %w", err)
 	}
 	q.Links = links
+	if s.cfg.DirectoryOfRooms {
+		q.MetOf = limits.Candidates
+	}
 	var found []store.FoundPerson
 	if term := strings.TrimSpace(search.term); strings.HasPrefix(term, "@") {
 		if len(term) > 1 {
@@ -163,6 +166,8 @@ func (s *Server) searchContacts(ctx context.Context, q store.PeopleQuery, contac
 	if err != nil {
 		return nil, err
 	}
+	// Whose address one knows one has met.
+	q.MetOf = 0
 	if q.Query = people.AddressQuery(contacts, region); q.Query.Empty() {
 		return nil, nil
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/roomline/roomline/clientapi"
 	"github.com/roomline/roomline/clientapi/auth"
 	"github.com/roomline/roomline/internal/matrix"
 	"github.com/roomline/roomline/internal/store"
@@ -87,6 +88,39 @@ func TestPeopleAreFound(t *testing.T) {
 		bob.refused(400, bad.code, "POST", "/user_directory/search", bad.body)
 	}
 	bob.people(strings.Repeat("a b c d ", 60)) // many words are as good as a few
+}
+
+func TestOnlyThoseInOnesRoomsAreFoundWhereStrangersRegister(t *testing.T) {
+	t.Parallel()
+	d := newDeployment(t)
+	d.configure = func(cfg *clientapi.Config) { cfg.DirectoryOfRooms = true }
+	p := d.process()
+	p.tidy()
+	host, alice, bob, carol := p.client("one.host"), p.client("one.alice"), p.client("one.bob"), p.client("one.carol")
+	find := func(c *client, want ...string) {
+		t.Helper()
+		for _, term := range []string{"one", "@one"} {
+			same(t, c.user+" searches "+term, c.people(term), append([]string{}, want...))
+		}
+	}
+	for _, c := range []*client{host, alice, bob, carol} {
+		find(c)
+	}
+	// A room makes people known to each other, and a published one makes them known to all.
+	shared := alice.create(object{"preset": "public_chat"})
+	bob.join(shared)
+	find(alice, bob.user)
+	find(bob, alice.user)
+	find(carol)
+	published := host.create(object{"visibility": "public", "preset": "public_chat"})
+	eventually(t, "who is in a published room is found", func() bool { return len(carol.people("one")) == 1 })
+	find(carol, host.user)
+	find(alice, bob.user, host.user)
+	find(host)
+	host.ok("PUT", "/directory/list/room/"+esc(published), object{"visibility": "private"})
+	find(carol)
+	bob.leave(shared)
+	find(alice)
 }
 
 func TestPeopleOfOtherOrganisationsAreFoundThroughRooms(t *testing.T) {

@@ -62,6 +62,10 @@ type Config struct {
 	// PublicProfiles lets anybody look up display names and avatars, without an access token.
 	PublicProfiles bool `yaml:"public_profiles"`
 
+	// UserDirectory is whom a search for people finds of one's own organisation: "organisation" is everybody, "rooms" those with whom one
+	// shares a room and those in published rooms, as on a server where anybody may register.
+	UserDirectory string `yaml:"user_directory"`
+
 	// Accounts is what holds for the accounts of organisations that have not decided otherwise in their policy "accounts".
 	Accounts Accounts `yaml:"accounts"`
 
@@ -609,6 +613,7 @@ func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 func Defaults() *Config {
 	return &Config{
 		Database:       Database{PoolSize: 16},
+		UserDirectory:  DirectoryOrganisation,
 		Registration:   Registration{Mode: RegistrationOff},
 		RateLimits:     RateLimits{Enabled: true},
 		Accounts:       Accounts{EraseMedia: true},

@@ -155,7 +155,16 @@ func (c *Config) checkMedia(l *complaints) {
 	}
 }
 
+// What UserDirectory may be.
+const (
+	DirectoryOrganisation = "organisation"
+	DirectoryRooms        = "rooms"
+)
+
 func (c *Config) checkNames(l *complaints) {
+	if c.UserDirectory != DirectoryOrganisation && c.UserDirectory != DirectoryRooms {
+		l.add("user_directory", "must be %s or %s, not %q", DirectoryOrganisation, DirectoryRooms, c.UserDirectory)
+	}
 	if c.ServerName == "" {
 		l.add("server_name", "is missing: the domain of this server's users, such as example.org")
 	} else if !isServerName(c.ServerName) {

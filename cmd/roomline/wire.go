@@ -255,7 +255,8 @@ func newApp(ctx context.Context, cfg *config.Config, st *store.Store, sealKey [3
 		MayPreview: a.media.MayPreview,
 		Limiter:    a.limiter, MaxDelay: cfg.DelayedEvents.MaxDelay, MaxScheduled: cfg.DelayedEvents.MaxScheduled,
 		WellKnown: a.wellKnown(), ServerNotices: clientapi.ServerNoticesConfig(cfg.ServerNotices), PublicProfiles: cfg.PublicProfiles,
-		PrivateContacts: a.contacts.Find, MayDeactivate: a.people.MayDeactivate, Invitations: a.invitations,
+		DirectoryOfRooms: cfg.UserDirectory == config.DirectoryRooms,
+		PrivateContacts:  a.contacts.Find, MayDeactivate: a.people.MayDeactivate, Invitations: a.invitations,
 		Verifier: a.verifier, MayChangeThreePIDs: a.people.MayChangeThreePIDs, DefaultRoomVersion: cfg.DefaultRoomVersion,
 	})
 	return a, err

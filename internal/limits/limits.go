@@ -282,6 +282,9 @@ const (
 	// Acquaintances bounds the members of other organisations' rooms that a search for users looks at.
 	Acquaintances = 10_000
 
+	// Candidates bounds those of whom a search for users looks whether the one who asks has met them.
+	Candidates = 2000
+
 	// MutualRooms bounds a page of the rooms that two users share.
 	MutualRooms = 100
 

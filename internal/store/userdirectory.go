@@ -18,8 +18,14 @@ type PeopleQuery struct {
 	// Links are what linked organisations give: whoever is not shown by e-mail is not found by it.
 	Links []OrganisationSharing
 	Query people.Query
+	// MetOf, if not 0, leaves out those of the own organisation with whom By shares no room and who are in no published one. So many of those
+	// who are found otherwise are looked at.
+	MetOf int
 	Limit int
 }
+
+// candidates is how many are looked at.
+func (q *PeopleQuery) candidates() int { return max(q.MetOf, q.Limit) }
 
 // FoundPerson is somebody whom a search has found.
 type FoundPerson struct {
@@ -113,6 +119,13 @@ const (
 				SELECT FROM unnest($2::smallint[], $3::smallint[], $4::text[], $5::text[]) AS a (term, kind, low, high)
 				JOIN person_keys x ON x.user_id = w.user_id AND x.kind = a.kind AND x.key >= a.low AND x.key < a.high
 				WHERE a.term = t.term AND d.allowed >> a.kind & 1 = 1))`
+	// met says whether $1 shares a room with user w.user_id, or might find the user in a published one.
+	met = `EXISTS (
+			SELECT FROM memberships theirs WHERE theirs.user_id = w.user_id AND theirs.membership = 'join' AND (
+				EXISTS (SELECT FROM memberships mine WHERE mine.user_id = $1 AND mine.room_nid = theirs.room_nid AND mine.membership = 'join')
+				OR EXISTS (
+					SELECT FROM published_rooms p JOIN users me ON me.user_id = $1 AND me.organisation_id = p.organisation_id
+					WHERE p.room_nid = theirs.room_nid AND p.listed AND p.public)))`
 	// firstKey looks at a person once, whatever the number of keys in the range.
 	firstKey = `NOT EXISTS (SELECT FROM person_keys y WHERE y.user_id = w.user_id AND y.kind = d.kind AND y.key >= d.low AND y.key < w.key)`
 )
@@ -143,14 +156,20 @@ func (s *Store) SearchPeople(ctx context.Context, q PeopleQuery) ([]FoundPerson,
 		FROM unnest($6::bigint[], $7::smallint[], $8::text[], $9::text[], $10::int[]) AS d (org, kind, low, high, allowed)
 		CROSS JOIN LATERAL (
 			SELECT w.user_id, w.kind, w.key
-			FROM person_keys w JOIN users u USING (user_id)
-			WHERE w.organisation_id = d.org AND w.kind = d.kind AND w.key >= d.low AND w.key < d.high
-				AND `+firstKey+` AND `+otherTerms+` AND `+findable+` AND u.organisation_id = d.org
+			FROM (
+				SELECT w.user_id, w.kind, w.key
+				FROM person_keys w JOIN users u USING (user_id)
+				WHERE w.organisation_id = d.org AND w.kind = d.kind AND w.key >= d.low AND w.key < d.high
+					AND `+firstKey+` AND `+otherTerms+` AND `+findable+` AND u.organisation_id = d.org
+				ORDER BY w.key, w.user_id LIMIT $12
+			) w
+			WHERE NOT $13 OR d.org <> $14 OR `+met+`
 			ORDER BY w.key, w.user_id LIMIT $11
 		) found
 		ORDER BY found.kind, found.key, found.user_id`,
 		string(q.By), pq.Array(others.terms), pq.Array(others.kinds), pq.Array(nonNil(others.lows)), pq.Array(nonNil(others.highs)),
-		pq.Array(orgs), pq.Array(driving.kinds), pq.Array(driving.lows), pq.Array(driving.highs), pq.Array(allowed), q.Limit)
+		pq.Array(orgs), pq.Array(driving.kinds), pq.Array(driving.lows), pq.Array(driving.highs), pq.Array(allowed), q.Limit,
+		q.candidates(), q.MetOf > 0, q.Organisation)
 	return scanAll(rows, err, scanFound)
 }
 
@@ -199,10 +218,16 @@ func (s *Store) SearchUserIDs(ctx context.Context, q PeopleQuery, prefix string)
 		}
 	}
 	rows, err := s.query(ctx, `
-		SELECT u.user_id, 1, u.user_id FROM users u
-		WHERE `+findable+` AND u.organisation_id = ANY ($2) AND u.user_id >= $3 AND u.user_id < $4 AND EXISTS (
-			SELECT FROM person_keys w WHERE w.user_id = u.user_id)
-		ORDER BY u.user_id LIMIT $5`, string(q.By), pq.Array(orgs), prefix, above(prefix), q.Limit)
+		SELECT w.user_id, 1, w.user_id
+		FROM (
+			SELECT u.user_id, u.organisation_id FROM users u
+			WHERE `+findable+` AND u.organisation_id = ANY ($2) AND u.user_id >= $3 AND u.user_id < $4 AND EXISTS (
+				SELECT FROM person_keys w WHERE w.user_id = u.user_id)
+			ORDER BY u.user_id LIMIT $6
+		) w
+		WHERE NOT $7 OR w.organisation_id <> $8 OR `+met+`
+		ORDER BY w.user_id LIMIT $5`,
+		string(q.By), pq.Array(orgs), prefix, above(prefix), q.Limit, q.candidates(), q.MetOf > 0, q.Organisation)
 	return scanAll(rows, err, scanFound)
 }
 

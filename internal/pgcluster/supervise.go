@@ -162,7 +162,9 @@ func (c *Cluster) settings() []string {
 		"log_destination=stderr",
 	}
 	if c.opts.UnsafeFast {
-		return append(s, "fsync=off", "full_page_writes=off", "autovacuum=off")
+		// Minimal: what a new database or index is made of is not written to the log as well.
+		return append(s, "fsync=off", "full_page_writes=off", "autovacuum=off", "wal_level=minimal", "max_wal_senders=0", "wal_init_zero=off",
+			"max_wal_size=512MB")
 	}
 	return append(s, "fsync=on", "full_page_writes=on", "synchronous_commit=on")
 }

@@ -530,7 +530,7 @@ func TestPresign(t *testing.T) {
 func TestManyDeletionsLeaveNothing(t *testing.T) {
 	t.Parallel()
 	everywhere(t, func(t *testing.T, p place) {
-		const many = 2500
+		const many = 1100
 		var group sync.WaitGroup
 		keys := make([]string, many)
 		for i := range keys {

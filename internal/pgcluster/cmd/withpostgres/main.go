@@ -2,8 +2,9 @@
 //
 //	withpostgres [-durable] COMMAND ARGUMENTS...
 //
-// The command finds the server's URL in ROOMLINE_TEST_DATABASE_URL. The server runs without fsync, which only tests may,
-// unless -durable is given (benchmarks). It is gone when the command has ended; the exit code is the command's.
+// The command finds the server's URL in ROOMLINE_TEST_DATABASE_URL. The server runs without fsync and in memory if there is
+// enough, which only tests may, unless -durable is given (benchmarks). It is gone when the command has ended; the exit code is
+// the command's.
 package main
 
 import (
@@ -39,7 +40,12 @@ func run(durable bool, command []string) (code int, err error) {
 	// Ctrl-C reaches the command too, as it is in the same process group; we wait for it and tidy up.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	dir, err := os.MkdirTemp("", "roomline-withpostgres-")
+	parent := ""
+	if !durable {
+		sweep(shm)
+		parent = inMemory(shm)
+	}
+	dir, err := os.MkdirTemp(parent, prefix)
 	if err != nil {
 		return 1, err
 	}

@@ -63,6 +63,85 @@ func TestAMessageIsStoredAsInABatch(t *testing.T) {
 	}
 }
 
+// A batch is written as if all were as expected. When it is not, what was written is taken back, and each unit has what it would have by
+// itself.
+func TestABatchInWhichNotAllIsAsExpected(t *testing.T) {
+	t.Parallel()
+	dsn := storetest.DSN(t)
+	st := storetest.Open(t, dsn)
+	conn, err := st.OpenJournal(10 * time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	unit := func(nid int64, head, id matrix.EventID, txn string) store.Unit {
+		return store.Unit{
+			RoomNID: nid, RoomID: "!r:x", Head: head, Txn: &store.Txn{User: "@a:x", Device: "D", Scope: "send", ID: txn, EventID: id},
+			Events: []store.NewEvent{{EventID: id, Type: "m.room.message", Sender: "@a:x", Depth: 2, JSON: []byte("{}")}},
+		}
+	}
+	var begin []store.Unit
+	for nid, name := range map[int64]string{1: "a", 2: "b", 3: "c", 4: "d"} {
+		u := unit(nid, matrix.EventID("$"+name), matrix.EventID("$"+name), "begin "+name)
+		u.Create = &store.NewRoom{RoomID: matrix.RoomID("!" + name + ":x"), Version: "12", OrganisationID: 1}
+		begin = append(begin, u)
+	}
+	if _, err := conn.Append(1, begin); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		name   string
+		units  []store.Unit
+		want   []store.Outcome
+		heads  string
+		stored string
+	}{
+		{
+			"all as expected",
+			[]store.Unit{unit(3, "$c", "$c1", "c1"), unit(1, "$a", "$a1", "a1"), unit(3, "$c1", "$c2", "c2")},
+			[]store.Outcome{store.OutcomeStored, store.OutcomeStored, store.OutcomeStored},
+			"($a1) ($b) ($c2) ($d)", "($a1) ($c1) ($c2)",
+		},
+		{
+			"a room has moved",
+			[]store.Unit{unit(3, "$c2", "$c3", "c3"), unit(1, "$a", "$a2", "a2"), unit(2, "$b", "$b1", "b1")},
+			[]store.Outcome{store.OutcomeStored, store.OutcomeMoved, store.OutcomeStored},
+			"($a1) ($b1) ($c3) ($d)", "($a1) ($b1) ($c1) ($c2) ($c3)",
+		},
+		{
+			"a transaction is known",
+			[]store.Unit{unit(3, "$c3", "$c4", "c4"), unit(1, "$a1", "$a2", "a1"), unit(4, "$d", "$d1", "d1")},
+			[]store.Outcome{store.OutcomeStored, store.OutcomeTxn, store.OutcomeStored},
+			"($a1) ($b1) ($c4) ($d1)", "($a1) ($b1) ($c1) ($c2) ($c3) ($c4) ($d1)",
+		},
+		{
+			"sent again, with one more",
+			[]store.Unit{unit(3, "$c3", "$c4", "c4"), unit(2, "$b1", "$b2", "b2")},
+			[]store.Outcome{store.OutcomeAlready, store.OutcomeStored},
+			"($a1) ($b2) ($c4) ($d1)", "($a1) ($b1) ($b2) ($c1) ($c2) ($c3) ($c4) ($d1)",
+		},
+	} {
+		results, err := conn.Append(7, test.units)
+		if err != nil {
+			t.Fatalf("%s: %v", test.name, err)
+		}
+		for i, want := range test.want {
+			if results[i].Outcome != want {
+				t.Errorf("%s: unit %d is %q, want %q", test.name, i, results[i].Outcome, want)
+			}
+		}
+		if got := rows(t, dsn, `SELECT head_event_id FROM rooms`); got != test.heads {
+			t.Errorf("%s: heads are %s, want %s", test.name, got, test.heads)
+		}
+		if got := rows(t, dsn, `SELECT event_id FROM events WHERE event_id ~ '[0-9]'`); got != test.stored {
+			t.Errorf("%s: events are %s, want %s", test.name, got, test.stored)
+		}
+		if got := rows(t, dsn, `SELECT event_id FROM transactions WHERE event_id ~ '[0-9]'`); got != test.stored {
+			t.Errorf("%s: transactions are %s, want %s", test.name, got, test.stored)
+		}
+	}
+}
+
 // A transaction whose scope names no room is made in another room at the same time, which no head of a room can tell.
 func TestAMessageWhoseTransactionIsBeingMadeElsewhere(t *testing.T) {
 	t.Parallel()

@@ -1,6 +1,7 @@
 package push
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"math"
@@ -200,8 +201,14 @@ func membershipOf(e *store.Event) string {
 // Spec: client-server v1.19 §receiving-notifications
 const maxHops = 3
 
+// relatesTo is in the JSON of every event that relates to another one, as canonical JSON has it.
+var relatesTo = []byte(`"m.relates_to":`)
+
 // relation returns the event that e relates to, and whether e is in a thread by itself.
 func relation(e *store.Event) (parent matrix.EventID, thread bool) {
+	if !bytes.Contains(e.JSON, relatesTo) {
+		return "", false
+	}
 	rel := gjson.GetBytes(e.JSON, `content.m\.relates_to`)
 	return matrix.EventID(rel.Get("event_id").String()), rel.Get("rel_type").String() == "m.thread"
 }
@@ -236,7 +243,7 @@ func newFact(e *store.Event, in thread, rs *roomState) *fact {
 			f.Mask |= uint32(rule.bit)
 		}
 	}
-	users := gjson.GetBytes(e.JSON, `content.m\.mentions.user_ids`)
+	users := s.property(mentioned)
 	if users.IsArray() {
 		users.ForEach(func(_, user gjson.Result) bool {
 			if user.Type == gjson.String && len(user.String()) <= limits.Identifier {
@@ -247,6 +254,9 @@ func newFact(e *store.Event, in thread, rs *roomState) *fact {
 	}
 	return f
 }
+
+// mentioned is where an event names whom it mentions.
+var mentioned = []string{"content", "m.mentions", "user_ids"}
 
 func redactsOf(e *store.Event) matrix.EventID {
 	if id := gjson.GetBytes(e.JSON, "redacts").String(); id != "" {
@@ -261,6 +271,10 @@ func threadsOf(ctx context.Context, st *store.Store, events []*store.Event, know
 	type key struct {
 		room int64
 		id   matrix.EventID
+	}
+	threads := make([]thread, len(events))
+	if !slices.ContainsFunc(events, func(e *store.Event) bool { return bytes.Contains(e.JSON, relatesTo) }) {
+		return threads, nil
 	}
 	among := make(map[key]bool, len(events))
 	var missing []matrix.EventID
@@ -286,7 +300,6 @@ func threadsOf(ctx context.Context, st *store.Store, events []*store.Event, know
 			found[key{t.RoomNID, t.EventID}] = thread{t.Thread, t.Hops}
 		}
 	}
-	threads := make([]thread, len(events))
 	for i, e := range events {
 		parent, direct := relation(e)
 		switch {

@@ -114,6 +114,10 @@ func main() {
 		fmt.Fprintln(os.Stderr, serveEcho(os.Args[2]))
 		os.Exit(1)
 	}
+	if len(os.Args) == 4 && os.Args[1] == proxyCommand {
+		fmt.Fprintln(os.Stderr, serveProxy(os.Args[2], os.Args[3]))
+		os.Exit(1)
+	}
 	only := flag.String("run", "", "measure only rows whose name matches this regular expression")
 	slice := flag.Duration("slice", 2*time.Second, "how long a rate is measured at a time")
 	binary := flag.String("roomline", "", "the roomline binary to measure (default: built from this tree)")

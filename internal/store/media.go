@@ -52,11 +52,11 @@ func scanMediaRow(scan func(...any) error) (m Media, err error) {
 	return m, err
 }
 
+const getMedia = `SELECT ` + mediaColumns + ` FROM ` + mediaTables + ` WHERE m.server_name = $1 AND m.media_id = $2`
+
 // GetMedia returns the media, or ErrNotFound.
 func (s *Store) GetMedia(ctx context.Context, uri matrix.ContentURI) (Media, error) {
-	return scanMediaRow(s.queryRow(ctx, `
-		SELECT `+mediaColumns+` FROM `+mediaTables+` WHERE m.server_name = $1 AND m.media_id = $2`,
-		string(uri.Server), uri.MediaID).Scan)
+	return scanMediaRow(row{s.getMedia.QueryRowContext(ctx, string(uri.Server), uri.MediaID)}.Scan)
 }
 
 // ListMedia returns those of the media that exist, in no order.

@@ -50,6 +50,8 @@ type Store struct {
 	db     *sql.DB
 	dsn    string
 	leases leases
+	// getMedia is the statement of GetMedia, which is planned once for each connection: that takes longer than answering it.
+	getMedia *sql.Stmt
 }
 
 // Options of a Store. The zero value is right for production.
@@ -97,6 +99,10 @@ func (s *Store) prepare(ctx context.Context, opts Options) error {
 	}
 	if err := s.migrate(ctx); err != nil {
 		return err
+	}
+	var err error
+	if s.getMedia, err = s.db.PrepareContext(ctx, getMedia); err != nil {
+		return fmt.Errorf("prepare a statement: %w", wrap(err))
 	}
 	if opts.ServerName == "" {
 		return nil

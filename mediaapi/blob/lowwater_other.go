@@ -1,0 +1,6 @@
+//go:build !linux
+
+package blob
+
+// wakeAt does nothing: it only saves time.
+func (c *getConn) wakeAt(int) {}

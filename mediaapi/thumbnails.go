@@ -143,7 +143,8 @@ func (s *Server) makeOnce(ctx context.Context, m *store.Media, req thumbnail.Req
 	if err := s.cfg.Store.BeginThumbnail(ctx, t.ObjectKey, t.OrganisationID, s.now()); err != nil {
 		return store.Thumbnail{}, fmt.Errorf("begin a thumbnail: %w", err)
 	}
-	if err := s.cfg.Blobs.PutBytes(ctx, t.ObjectKey, picture.Data, hash); err != nil {
+	noted := func() error { return nil }
+	if err := s.cfg.Blobs.PutBytes(ctx, t.ObjectKey, picture.Data, hash, noted); err != nil {
 		return store.Thumbnail{}, errors.Join(err, s.cfg.Store.AbortObject(ctx, t.ObjectKey, s.now()))
 	}
 	if err := s.cfg.Store.FinishThumbnail(ctx, t, s.now()); err != nil {

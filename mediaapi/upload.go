@@ -202,11 +202,16 @@ func (s *Server) take(ctx context.Context, in incoming) error {
 		Key: newKey(in.media.OrganisationID), OrganisationID: in.media.OrganisationID, UserID: in.media.UserID, Size: max(in.size, 0),
 		Quota: in.rules.quota,
 	}
-	if err := s.cfg.Store.BeginObject(ctx, object, s.now()); err != nil {
-		return s.quotaError(err)
+	var unnoted error
+	note := func() error {
+		unnoted = s.cfg.Store.BeginObject(ctx, object, s.now())
+		return unnoted
 	}
 	reader := &counted{ctx: ctx, s: s, body: in.body, sums: newChecksums(), most: in.rules.maxUpload, object: object, charged: object.Size}
-	err := s.write(ctx, object.Key, reader, in.size)
+	err := s.write(ctx, object.Key, reader, in.size, note)
+	if unnoted != nil {
+		return s.quotaError(unnoted)
+	}
 	if err == nil {
 		sum := reader.sums.sha256()
 		err = s.cfg.Store.FinishObject(ctx, store.Uploaded{
@@ -238,26 +243,41 @@ var (
 	smallBuffers = sync.Pool{New: func() any { return new([limits.SmallUpload]byte) }}
 )
 
-// write writes an object: a small one from memory, so that it is hashed once, and else as it comes.
-func (s *Server) write(ctx context.Context, key string, r *counted, size int64) error {
-	if size < 0 || size > limits.SmallUpload {
-		return s.putJudged(ctx, key, r, size)
+// write writes an object that is noted in the database: a small one from memory, so that it is hashed once and is on its way while it is
+// noted, and else as it comes. When write returns, note has been called and is over.
+func (s *Server) write(ctx context.Context, key string, r *counted, size int64, note func() error) error {
+	if size >= 0 && size <= limits.SmallUpload {
+		select {
+		case smallUploads <- struct{}{}:
+			defer func() { <-smallUploads }()
+			return s.writeSmall(ctx, key, r, size, note)
+		default:
+		}
 	}
-	select {
-	case smallUploads <- struct{}{}:
-		defer func() { <-smallUploads }()
-	default:
-		return s.putJudged(ctx, key, r, size)
-	}
-	buffer := smallBuffers.Get().(*[limits.SmallUpload]byte)
-	content := buffer[:size]
-	if err := readExactly(r, content); err != nil {
-		smallBuffers.Put(buffer)
+	if err := note(); err != nil {
 		return err
 	}
-	err := s.putBytesJudged(ctx, key, content, r.sums.sha256())
+	return s.putJudged(ctx, key, r, size)
+}
+
+func (s *Server) writeSmall(ctx context.Context, key string, r *counted, size int64, note func() error) error {
+	result := make(chan error, 1)
+	go func() { result <- note() }()
+	noted := sync.OnceValue(func() error { return <-result })
+	buffer := smallBuffers.Get().(*[limits.SmallUpload]byte)
+	content := buffer[:size]
+	err := readExactly(r, content)
 	if err == nil {
-		smallBuffers.Put(buffer) // after an error a request may still be reading it
+		err = s.putBytesJudged(ctx, key, content, r.sums.sha256(), noted)
+		if err != nil {
+			buffer = nil // a request may still be reading it
+		}
+	}
+	if buffer != nil {
+		smallBuffers.Put(buffer)
+	}
+	if unnoted := noted(); unnoted != nil {
+		return unnoted
 	}
 	return err
 }
@@ -285,13 +305,13 @@ func readExactly(r io.Reader, p []byte) error {
 }
 
 // putBytesJudged writes what is in memory, while the scanner, if there is one, judges it.
-func (s *Server) putBytesJudged(ctx context.Context, key string, content []byte, sum [sha256.Size]byte) error {
+func (s *Server) putBytesJudged(ctx context.Context, key string, content []byte, sum [sha256.Size]byte, noted func() error) error {
 	if s.cfg.Scanner == nil {
-		return s.cfg.Blobs.PutBytes(ctx, key, content, sum)
+		return s.cfg.Blobs.PutBytes(ctx, key, content, sum, noted)
 	}
 	verdict := make(chan error, 1)
 	go func() { verdict <- s.judge(ctx, bytes.NewReader(content)) }()
-	err := s.cfg.Blobs.PutBytes(ctx, key, content, sum)
+	err := s.cfg.Blobs.PutBytes(ctx, key, content, sum, noted)
 	judged := <-verdict
 	if err != nil {
 		return err

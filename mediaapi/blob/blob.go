@@ -27,9 +27,10 @@ type Store interface {
 	// r is not read any more when Put has returned. An error of r is in the chain of the error.
 	Put(ctx context.Context, key string, r io.Reader, size int64) error
 
-	// PutBytes is Put for content that is in memory, and whose SHA-256 is known: it is not hashed again. After an error content may still
-	// be read by a request that is being given up.
-	PutBytes(ctx context.Context, key string, content []byte, sum [sha256.Size]byte) error
+	// PutBytes is Put for content that is in memory, and whose SHA-256 is known: it is not hashed again. noted is waited for before the
+	// last of the content leaves, and its error ends it: there is no object before it has returned nil. After an error content may
+	// still be read by a request that is being given up.
+	PutBytes(ctx context.Context, key string, content []byte, sum [sha256.Size]byte, noted func() error) error
 
 	// Get returns length bytes from offset, or fewer where the object ends; length -1 is all to the end. The error is ErrNotFound when
 	// there is no object. A reader that ends without an error has yielded everything.

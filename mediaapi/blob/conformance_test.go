@@ -207,6 +207,36 @@ func TestObjectsComeBack(t *testing.T) {
 	})
 }
 
+func TestContentWaitsUntilItIsNoted(t *testing.T) {
+	everywhere(t, func(t *testing.T, p place) {
+		refused := errors.New("refused")
+		for _, size := range []int64{0, 1, 2, 1000, 1 << 20} {
+			content := noiseBytes(t, 1, size)
+			sum := sha256.Sum256(content)
+			asked := 0
+			err := p.store.PutBytes(t.Context(), key(1), content, sum, func() error { asked++; return refused })
+			if !errors.Is(err, refused) || isUnavailable(err) || asked != 1 {
+				t.Errorf("%d bytes that are not noted: got error %v, asked %d times", size, err, asked)
+			}
+			p.wantEmpty(t)
+			noted := func() error {
+				time.Sleep(50 * time.Millisecond)
+				p.wantEmpty(t)
+				return nil
+			}
+			if err := p.store.PutBytes(t.Context(), key(1), content, sum, sync.OnceValue(noted)); err != nil {
+				t.Fatal(err)
+			}
+			if !bytes.Equal(get(t, p.store, key(1), 0, -1), content) {
+				t.Errorf("%d bytes did not come back", size)
+			}
+			if err := p.store.Delete(t.Context(), key(1)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}
+
 func TestRanges(t *testing.T) {
 	t.Parallel()
 	everywhere(t, func(t *testing.T, p place) {

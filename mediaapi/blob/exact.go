@@ -1,6 +1,7 @@
 package blob
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -95,3 +96,28 @@ func (e *exact) fill(p []byte) (n int, err error) {
 	}
 	return n, err
 }
+
+// held yields content, and the end of it, the last byte or io.EOF, when noted has returned nil.
+type held struct {
+	content *bytes.Reader
+	noted   func() error
+	failure func(error)
+}
+
+func newHeld(content []byte, noted func() error) *held {
+	return &held{content: bytes.NewReader(content), noted: noted, failure: func(error) {}}
+}
+
+func (h *held) Read(p []byte) (int, error) {
+	if left := h.content.Len(); left > 1 {
+		return h.content.Read(p[:min(len(p), left-1)])
+	}
+	if err := h.noted(); err != nil {
+		h.failure(err)
+		return 0, err
+	}
+	return h.content.Read(p)
+}
+
+// Seek lets a request that failed be sent again.
+func (h *held) Seek(offset int64, whence int) (int64, error) { return h.content.Seek(offset, whence) }

@@ -1,7 +1,6 @@
 package blob
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -83,8 +82,8 @@ func (f *Folder) Put(ctx context.Context, key string, r io.Reader, size int64) e
 }
 
 // PutBytes implements Store.
-func (f *Folder) PutBytes(ctx context.Context, key string, content []byte, _ [sha256.Size]byte) error {
-	return f.Put(ctx, key, bytes.NewReader(content), int64(len(content)))
+func (f *Folder) PutBytes(ctx context.Context, key string, content []byte, _ [sha256.Size]byte, noted func() error) error {
+	return f.Put(ctx, key, newHeld(content, noted), int64(len(content)))
 }
 
 // copyBuffers are what files are written by.

@@ -42,15 +42,26 @@ func (s *S3) Put(ctx context.Context, key string, r io.Reader, size int64) error
 }
 
 // PutBytes implements Store: one request, signed with the sum, which is repeated when a connection breaks.
-func (s *S3) PutBytes(ctx context.Context, key string, content []byte, sum [sha256.Size]byte) error {
+func (s *S3) PutBytes(ctx context.Context, key string, content []byte, sum [sha256.Size]byte, noted func() error) error {
 	name, err := s.name(key)
 	if err != nil {
 		return err
 	}
 	options := s.options()
 	options.DisableContentSha256 = true // not another one, of pieces
-	size := int64(len(content))
-	_, err = s.core.PutObject(ctx, s.bucket, name, bytes.NewReader(content), size, "", hex.EncodeToString(sum[:]), options)
+	own, refuse := context.WithCancelCause(ctx)
+	defer refuse(nil)
+	body := newHeld(content, noted)
+	body.failure = refuse // nor is it tried again
+	if len(content) == 0 {
+		if err := noted(); err != nil {
+			return err
+		}
+	}
+	_, err = s.core.PutObject(own, s.bucket, name, body, int64(len(content)), "", hex.EncodeToString(sum[:]), options)
+	if err != nil && own.Err() != nil && ctx.Err() == nil {
+		return context.Cause(own) // before all was sent
+	}
 	if err != nil {
 		s.undo(ctx, name, err)
 	}

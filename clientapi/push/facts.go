@@ -273,7 +273,7 @@ func threadsOf(ctx context.Context, st *store.Store, events []*store.Event, know
 		id   matrix.EventID
 	}
 	threads := make([]thread, len(events))
-	if !slices.ContainsFunc(events, func(e *store.Event) bool { return bytes.Contains(e.JSON, relatesTo) }) {
+	if !slices.ContainsFunc(events, func(e *store.Event) bool { return e.RedactedBy != "" || bytes.Contains(e.JSON, relatesTo) }) {
 		return threads, nil
 	}
 	among := make(map[key]bool, len(events))

@@ -103,7 +103,8 @@ func (tx *Tx) putPushFacts(ctx context.Context, facts []PushFact) error {
 			AS x (room, position, sender, thread, hops, mask, state, redacted)
 		LEFT JOIN (
 			SELECT position, array_agg(user_id) AS users FROM unnest($9::bigint[], $10::text[]) AS y (position, user_id) GROUP BY position
-		) m ON m.position = x.position`,
+		) m ON m.position = x.position
+		ON CONFLICT DO NOTHING`, // a redacted one may be there already, by a trigger
 		int8Array(rooms), int8Array(positions), textArray(senders), textArray(threads), int8Array(hops), int8Array(masks),
 		pq.Array(states), pq.Array(redacted), pq.Array(at), pq.Array(mentions))
 	return err

@@ -277,17 +277,15 @@ func (s *Server) endWithin(ctx context.Context, tx *store.Tx, o *outbox.Outcome)
 	return tx.PutOutboxEnd(ctx, o.ID, o.Lease, end, now)
 }
 
-const (
-	// retried is the pause before a second attempt if the bridge says nothing of it; each further one is twice as long, up to retriedMost.
-	retried     = 2 * time.Second
-	retriedMost = 10 * time.Minute
-)
+// retriedMost is the longest pause between two attempts.
+const retriedMost = 10 * time.Minute
 
 // retry gives a message back for another attempt.
 func (s *Server) retry(ctx context.Context, tx *store.Tx, m *store.OutboxMessage, o *outbox.Outcome) (bool, error) {
 	pause := time.Duration(o.RetryAfter) * time.Millisecond
 	if pause == 0 {
-		pause = min(retried<<min(max(m.Attempts-1, 0), bits.Len(uint(retriedMost/retried))), retriedMost)
+		first := s.cfg.Limits.retried()
+		pause = min(first<<min(max(m.Attempts-1, 0), bits.Len(uint(retriedMost/first))), retriedMost)
 		pause += mathrand.N(pause/2 + 1)
 	}
 	rules, err := s.rulesFor(ctx, tx, m.OrganisationID)

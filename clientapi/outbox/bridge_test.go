@@ -120,11 +120,12 @@ func (w *world) bridge(t *testing.T, process int, l *life) (kill func()) {
 	return func() { l.dead.Store(true); stop() }
 }
 
-// newWorldNow is a world whose clock goes, with short leases, and a window that a test can wait for.
+// newWorldNow is a world whose clock goes, with short leases and pauses, and a window that a test can wait for.
 func newWorldNow(t *testing.T, change func(*outbox.Config)) *world {
 	w := newWorld(t, func(c *outbox.Config) {
 		c.Clock = matrix.SystemClock{}
 		c.Limits.LeaseFor, c.Limits.SendingFor, c.Limits.Window = 300*time.Millisecond, 300*time.Millisecond, window
+		c.Limits.Retried = 100 * time.Millisecond
 		c.Limits.SenderPerHour, c.Limits.OrganisationPerHour, c.Limits.BlockPerHour, c.Limits.Budget = 10000, 10000, 10000, 10000*aUnit
 		c.Limits.DomainPerHour = 10000
 		if change != nil {

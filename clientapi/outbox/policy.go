@@ -25,6 +25,9 @@ type Limits struct {
 	NumberPause time.Duration
 	// LeaseFor and SendingFor are limits.MessageLease and MessageSending if 0.
 	LeaseFor, SendingFor time.Duration
+	// Retried is the pause before a second attempt if the bridge says nothing of it, 2 s if 0; each further one is twice as long, up to ten
+	// minutes.
+	Retried time.Duration
 	// Window is how long a short message is not sent a second time when it is not known whether the network took it.
 	Window time.Duration
 	// AddressPerDay and CodesPerDay bound messages of a kind, and codes, from an organisation to an address; EverywherePerDay those of a kind
@@ -64,7 +67,7 @@ func DefaultLimits() Limits {
 }
 
 func (l *Limits) check() error {
-	if l.NumberPause < 0 || l.Window <= 0 || l.Budget < 0 || l.Price < 0 {
+	if l.NumberPause < 0 || l.Retried < 0 || l.Window <= 0 || l.Budget < 0 || l.Price < 0 {
 		return errors.New("outbox: Config.Limits is not whole")
 	}
 	return nil
@@ -107,6 +110,13 @@ func (l *Limits) leaseFor() time.Duration {
 		return l.LeaseFor
 	}
 	return limits.MessageLease
+}
+
+func (l *Limits) retried() time.Duration {
+	if l.Retried > 0 {
+		return l.Retried
+	}
+	return 2 * time.Second
 }
 
 func (l *Limits) sendingFor() time.Duration {

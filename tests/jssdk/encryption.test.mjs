@@ -331,6 +331,8 @@ test("a new device reads it all from the key backup", async () => {
     const crypto = fresh.getCrypto();
     const before = await readable(fresh);
     assert.ok(before.failures.size > 2 * each, `without keys nothing can be read, but ${before.texts.size} can`);
+    // The SDK takes the private keys once it has the public ones.
+    await eventually("the keys of the person being known", () => crypto.userHasCrossSigningKeys(fresh.getUserId(), true));
     await crypto.bootstrapCrossSigning({}); // signs the device with the keys out of the secret storage
     await eventually("the device being signed", () => isSigned(fresh, fresh));
     await crypto.loadSessionBackupPrivateKeyFromSecretStorage();

@@ -3,7 +3,6 @@ package guests
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"time"
 
@@ -61,63 +60,35 @@ func (s *Server) makeAll(batch []*comer) {
 	}
 }
 
-// insertAll makes those of the batch who may become guests; what keeps the others from it is their err. It may run several times. Using the
-// invitations comes first: others wait for their rows.
+// insertAll makes those of the batch who may become guests; what keeps the others from it is their err. It may run several times.
 func (s *Server) insertAll(ctx context.Context, tx *store.Tx, batch []*comer) error {
-	var ids []string
-	var orgs []int64
-	var attempts []store.GuestAttempt
-	for _, c := range batch {
-		ids, orgs, attempts = append(ids, c.guest.InvitationID), append(orgs, c.guest.OrganisationID), append(attempts, c.key())
-	}
-	left, err := tx.LockInvitationUses(ctx, ids, s.now())
+	open, err := s.look(ctx, tx, batch)
 	if err != nil {
 		return err
 	}
-	active, err := tx.AdmitAllActive(ctx, orgs)
-	if err != nil {
-		return err
-	}
-	known, err := tx.ListGuestAttempts(ctx, attempts)
-	if err != nil {
-		return err
-	}
-	made := make(map[store.GuestAttempt]bool)
-	for _, key := range known {
-		made[key] = true
-	}
-	ids = nil
+	var used []string
 	var guests []store.NewGuest
 	var audit []store.AuditEntry
 	for _, c := range batch {
-		c.err = nil
-		switch {
-		case made[c.key()]:
-			c.err = errRepeated
-		case left[c.guest.InvitationID] <= 0 || !active[c.guest.OrganisationID]:
-			c.err = errUsed
-		default:
-			c.err = s.use(ctx, tx, c.attempt.proof)
-		}
-		if refused(c.err) || errors.Is(c.err, errRepeated) || errors.Is(c.err, errUsed) {
+		if c.err = open.take(c); c.err != nil {
 			continue
 		}
-		if c.err != nil {
-			return c.err
+		if c.err = s.use(ctx, tx, c.attempt.proof); c.err != nil {
+			if !refused(c.err) {
+				return c.err
+			}
+			open.giveBack(c)
+			continue
 		}
-		made[c.key()] = true
-		left[c.guest.InvitationID]--
-		ids = append(ids, c.guest.InvitationID)
 		guest, err := newGuest(c.guest, c.name, &c.attempt.session)
 		if err != nil {
 			return err
 		}
-		guests = append(guests, guest)
 		entries, err := s.entries(c)
 		if err != nil {
 			return err
 		}
-		audit = append(audit, entries...)
+		used, guests, audit = append(used, c.guest.InvitationID), append(guests, guest), append(audit, entries...)
 	}
 	if len(guests) == 0 {
 		return nil
@@ -125,10 +96,55 @@ func (s *Server) insertAll(ctx context.Context, tx *store.Tx, batch []*comer) er
 	if err := tx.InsertGuests(ctx, guests); err != nil {
 		return err
 	}
-	if err := tx.UseInvitations(ctx, ids, s.now()); err != nil {
+	if err := tx.UseInvitations(ctx, used, s.now()); err != nil {
 		return err
 	}
 	return tx.AppendAudit(ctx, audit...)
+}
+
+// openings are what the invitations of a batch are still good for.
+type openings struct {
+	left   map[string]int
+	active map[int64]bool
+	made   map[store.GuestAttempt]bool
+}
+
+// look locks the invitations of a batch, before all else: others wait for their rows.
+func (s *Server) look(ctx context.Context, tx *store.Tx, batch []*comer) (o openings, err error) {
+	ids, orgs, attempts := make([]string, len(batch)), make([]int64, len(batch)), make([]store.GuestAttempt, len(batch))
+	for i, c := range batch {
+		ids[i], orgs[i], attempts[i] = c.guest.InvitationID, c.guest.OrganisationID, c.key()
+	}
+	if o.left, err = tx.LockInvitationUses(ctx, ids, s.now()); err != nil {
+		return o, err
+	}
+	if o.active, err = tx.AdmitAllActive(ctx, orgs); err != nil {
+		return o, err
+	}
+	made, err := tx.ListGuestAttempts(ctx, attempts)
+	o.made = make(map[store.GuestAttempt]bool)
+	for _, key := range made {
+		o.made[key] = true
+	}
+	return o, err
+}
+
+// take takes a use of an invitation, or says why there is none.
+func (o *openings) take(c *comer) error {
+	switch {
+	case o.made[c.key()]:
+		return errRepeated
+	case o.left[c.guest.InvitationID] <= 0 || !o.active[c.guest.OrganisationID]:
+		return errUsed
+	}
+	o.made[c.key()] = true
+	o.left[c.guest.InvitationID]--
+	return nil
+}
+
+func (o *openings) giveBack(c *comer) {
+	delete(o.made, c.key())
+	o.left[c.guest.InvitationID]++
 }
 
 // entries are what the audit log says of a new guest.

@@ -54,19 +54,9 @@ func (b *bench) redeem() ([]figure, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Links that many may use, into one room.
-	room, err := people[0].createRoom("one room")
+	shared, err := sharedLinks(people[0])
 	if err != nil {
 		return nil, err
-	}
-	var shared []string
-	for range redeemLinks {
-		answer, err := people[0].client.do("POST", "/_roomline/client/v1/rooms/"+url.PathEscape(room)+"/invitations", fmt.Appendf(nil, `{"uses":%d}`, redeemUses))
-		if err != nil {
-			return nil, fmt.Errorf("invite: %w", err)
-		}
-		_, secret, _ := strings.Cut(field(answer, "link"), "#")
-		shared = append(shared, slices.Repeat([]string{secret}, redeemUses)...)
 	}
 	one, err := b.redeemAll(shared)
 	if err != nil {
@@ -84,6 +74,24 @@ func (b *bench) redeem() ([]figure, error) {
 		{what: "  into one room", measured: fmt.Sprintf("%.0f/s", one), yardstick: fmt.Sprintf("%d links of %d", redeemLinks, redeemUses),
 			goal: goal, met: one >= redeemRate},
 	}, nil
+}
+
+// sharedLinks are links into one room that many may use, each as often as it may be used.
+func sharedLinks(host *account) (secrets []string, err error) {
+	room, err := host.createRoom("one room")
+	if err != nil {
+		return nil, err
+	}
+	target := "/_roomline/client/v1/rooms/" + url.PathEscape(room) + "/invitations"
+	for range redeemLinks {
+		answer, err := host.client.do("POST", target, fmt.Appendf(nil, `{"uses":%d}`, redeemUses))
+		if err != nil {
+			return nil, fmt.Errorf("invite: %w", err)
+		}
+		_, secret, _ := strings.Cut(field(answer, "link"), "#")
+		secrets = append(secrets, slices.Repeat([]string{secret}, redeemUses)...)
+	}
+	return secrets, nil
 }
 
 // redeemAll redeems links, each once for each time that it is named, and returns how many a second.

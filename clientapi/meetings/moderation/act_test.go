@@ -9,6 +9,7 @@ import (
 	"github.com/livekit/protocol/livekit"
 
 	"github.com/roomline/roomline/internal/hstest"
+	"github.com/roomline/roomline/internal/hstest/caller"
 )
 
 const (
@@ -42,11 +43,11 @@ func TestModeratorsActOnTheMedia(t *testing.T) {
 	s, l, people := meet(t, 1, "anna", "bob", "moderator")
 	s.host.MustDo(t, http.MethodPost, s.act("role"), object{"user_id": people["moderator"].ID, "role": "moderator"})
 	anna, bob, moderator := s.call(t, people["anna"]), s.call(t, people["bob"]), s.call(t, people["moderator"])
-	speaks := anna.mustPublish(t, microphone)
-	anna.mustPublish(t, camera)
-	anna.mustPublish(t, screen)
+	speaks := anna.MustPublish(t, microphone)
+	anna.MustPublish(t, camera)
+	anna.MustPublish(t, screen)
 	for _, source := range []livekit.TrackSource{microphone, camera, screen} {
-		bob.hears(t, anna, source)
+		bob.Hears(t, anna, source)
 	}
 	do := func(u *hstest.User, action string, body object) {
 		t.Helper()
@@ -55,41 +56,41 @@ func TestModeratorsActOnTheMedia(t *testing.T) {
 
 	// Who is muted may speak again.
 	do(moderator.User, "mute", object{"user_id": anna.ID, "device_id": anna.DeviceID})
-	bob.awaits(t, anna, microphone, "muted")
+	bob.Awaits(t, anna, microphone, "muted")
 	do(moderator.User, "mute", object{"user_id": anna.ID})
 	speaks.SetMuted(false)
-	bob.awaits(t, anna, microphone, "on")
-	bob.hears(t, anna, microphone)
+	bob.Awaits(t, anna, microphone, "on")
+	bob.Hears(t, anna, microphone)
 
 	// What is stopped is gone, and may be shown again. Nothing else is touched.
 	do(moderator.User, "stop", object{"user_id": anna.ID, "source": "camera"})
 	until(t, "anna may send pictures after the stop", func() bool { return slices.Contains(participant(t, l, anna).Permission.CanPublishSources, camera) })
-	bob.awaits(t, anna, camera, "")
+	bob.Awaits(t, anna, camera, "")
 	do(moderator.User, "stop", object{"user_id": anna.ID, "source": "screen_share"})
-	bob.awaits(t, anna, screen, "")
-	bob.hears(t, anna, microphone)
-	anna.mustPublish(t, camera)
-	bob.hears(t, anna, camera)
+	bob.Awaits(t, anna, screen, "")
+	bob.Hears(t, anna, microphone)
+	anna.MustPublish(t, camera)
+	bob.Hears(t, anna, camera)
 
 	// All but those with as much power are muted.
-	bob.mustPublish(t, microphone)
-	moderator.mustPublish(t, microphone)
+	bob.MustPublish(t, microphone)
+	moderator.MustPublish(t, microphone)
 	host := s.call(t, s.host)
-	host.mustPublish(t, microphone)
-	anna.hears(t, host, microphone)
-	anna.hears(t, moderator, microphone)
-	anna.hears(t, bob, microphone)
+	host.MustPublish(t, microphone)
+	anna.Hears(t, host, microphone)
+	anna.Hears(t, moderator, microphone)
+	anna.Hears(t, bob, microphone)
 	do(moderator.User, "mute_all", object{})
-	for _, who := range []*caller{anna, bob} {
+	for _, who := range []*caller.Listener{anna, bob} {
 		until(t, who.ID+" is muted by mute_all", func() bool { return isMuted(t, l, who, microphone) })
 	}
-	for _, who := range []*caller{moderator, host} {
+	for _, who := range []*caller.Listener{moderator, host} {
 		if isMuted(t, l, who, microphone) {
 			t.Errorf("after mute_all %s is muted", who.ID)
 		}
 	}
-	anna.awaits(t, bob, microphone, "muted")
-	bob.awaits(t, anna, microphone, "muted")
+	anna.Awaits(t, bob, microphone, "muted")
+	bob.Awaits(t, anna, microphone, "muted")
 
 	t.Run("refused", func(t *testing.T) {
 		other := s.Organisation(t, "Other", "other.example").User(t, "eve")

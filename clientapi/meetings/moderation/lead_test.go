@@ -9,6 +9,7 @@ import (
 	"github.com/tidwall/gjson"
 
 	"github.com/roomline/roomline/internal/hstest"
+	"github.com/roomline/roomline/internal/hstest/caller"
 )
 
 // audited is what the organisation's audit log has of meetings.
@@ -84,12 +85,12 @@ func TestAMeetingIsLed(t *testing.T) {
 		s.host.On(1).MustDo(t, http.MethodPost, s.act(action), body)
 	}
 	anna, bob := s.call(t, people["anna"]), s.call(t, people["bob"])
-	anna.mustPublish(t, microphone)
-	anna.mustPublish(t, camera)
-	bob.hears(t, anna, camera)
+	anna.MustPublish(t, microphone)
+	anna.MustPublish(t, camera)
+	bob.Hears(t, anna, camera)
 
 	do("lock", object{})
-	if r := token(t, people["late"], s.room); r.Status != 403 || r.JSON().Get(`org\.roomline\.reason`).String() != "meeting_locked" {
+	if r := caller.NativeToken(t, people["late"], s.room); r.Status != 403 || r.JSON().Get(`org\.roomline\.reason`).String() != "meeting_locked" {
 		t.Errorf("a token for a locked meeting: %s", r)
 	}
 	do("unlock", object{})
@@ -97,13 +98,13 @@ func TestAMeetingIsLed(t *testing.T) {
 
 	// Rights that are taken away end what is sent, and it can't be sent again.
 	do("publish", object{"source": "camera", "role": "presenter"})
-	bob.awaits(t, anna, camera, "")
-	bob.hears(t, anna, microphone)
-	until(t, "an attendee may not film", func() bool { return !anna.may(camera) })
+	bob.Awaits(t, anna, camera, "")
+	bob.Hears(t, anna, microphone)
+	until(t, "an attendee may not film", func() bool { return !anna.May(camera) })
 	do("role", object{"user_id": anna.ID, "role": "presenter"})
-	until(t, "a presenter may film", func() bool { return anna.may(camera) })
-	anna.mustPublish(t, camera)
-	bob.awaits(t, anna, camera, "on")
+	until(t, "a presenter may film", func() bool { return anna.May(camera) })
+	anna.MustPublish(t, camera)
+	bob.Awaits(t, anna, camera, "on")
 	if role := s.status(t, anna.User).Get("you.role").String(); role != "presenter" {
 		t.Errorf("anna is %s", role)
 	}
@@ -154,11 +155,11 @@ func TestWhoIsRemovedIsGone(t *testing.T) {
 	s.host.MustDo(t, http.MethodPost, s.act("remove"), object{"user_id": anna.ID, "reason": "noise"})
 	s.host.MustDo(t, http.MethodPost, s.act("remove"), object{"user_id": anna.ID})
 	s.host.On(1).MustDo(t, http.MethodPost, s.act("remove"), object{"user_id": gast.ID})
-	until(t, "both are out", func() bool { return anna.isGone() && gast.isGone() })
-	if r := token(t, people["anna"], s.room); r.Status == 200 {
+	until(t, "both are out", func() bool { return anna.IsGone() && gast.IsGone() })
+	if r := caller.NativeToken(t, people["anna"], s.room); r.Status == 200 {
 		t.Errorf("a token for who was removed: %s", r)
 	}
-	if bob.isGone() {
+	if bob.IsGone() {
 		t.Error("bob is out")
 	}
 	// Without the media server it holds, too, and is done when it is back.
@@ -169,7 +170,7 @@ func TestWhoIsRemovedIsGone(t *testing.T) {
 		t.Errorf("carl is %s", m)
 	}
 	l.Restart(t)
-	if r := token(t, people["carl"], s.room); r.Status == 200 {
+	if r := caller.NativeToken(t, people["carl"], s.room); r.Status == 200 {
 		t.Errorf("a token for who was banned: %s", r)
 	}
 	s.host.MustFail(t, 404, "M_NOT_FOUND", http.MethodPost, s.act("remove"), object{"user_id": s.User(t, "nobody").ID})
@@ -185,14 +186,14 @@ func TestAMeetingEndsForAll(t *testing.T) {
 	guest := s.guest(t, s.link(t, 1), "Gast", false)
 	anna, gast := s.call(t, people["anna"]), s.call(t, guest)
 	s.host.MustDo(t, http.MethodPost, s.act("end"), object{})
-	until(t, "all are out", func() bool { return anna.isGone() && gast.isGone() })
+	until(t, "all are out", func() bool { return anna.IsGone() && gast.IsGone() })
 	// They stay in the room, where the next meeting may be.
 	guest.MustSendText(t, s.room, "still here")
 	s.call(t, guest)
 	again := s.call(t, people["anna"])
 	admin := s.Admin(t, "admin")
 	admin.MustDo(t, http.MethodPost, s.act("end"), object{})
-	until(t, "all are out again", again.isGone)
+	until(t, "all are out again", again.IsGone)
 	admin.MustFail(t, 403, "M_FORBIDDEN", http.MethodPost, s.act("lock"), object{})
 	if log := s.audited(t); log["meeting.end"] != 2 {
 		t.Errorf("the audit log has %v", log)

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/roomline/roomline/internal/hstest"
+	"github.com/roomline/roomline/internal/hstest/caller"
 )
 
 const services = `{"recording":"appservice","who_may_record":"moderators"}`
@@ -16,11 +17,11 @@ func TestAServiceRecordsWithConsent(t *testing.T) {
 	s := start(t, 2, "anna", "bob", "late", "early")
 	s.policy(t, services)
 	anna, bob, gast := s.call(t, s.people["anna"]), s.call(t, s.people["bob"]), s.call(t, s.guest(t))
-	anna.mustSpeak(t)
-	bob.mustSpeak(t)
-	gast.mustSpeak(t)
-	bob.hears(t, anna)
-	anna.hears(t, bob)
+	anna.MustPublish(t, microphone)
+	bob.MustPublish(t, microphone)
+	gast.MustPublish(t, microphone)
+	bob.Hears(t, anna, microphone)
+	anna.Hears(t, bob, microphone)
 
 	if r := s.recorder(t, asToken); r.Status != 403 {
 		t.Fatalf("a token before anything is recorded: %s", r)
@@ -47,15 +48,15 @@ func TestAServiceRecordsWithConsent(t *testing.T) {
 		return len(list) == 2
 	})
 	gast.MustDo(t, http.MethodPost, s.act("consent"), object{"answer": "yes"})
-	if s.state(t) != "asking" || !anna.sees(bob) {
+	if s.state(t) != "asking" || !sees(anna, bob) {
 		t.Errorf("bob has not answered, and the room says %s", s.state(t))
 	}
 	// Who says no is not heard any more, and the recording begins.
 	bob.MustDo(t, http.MethodPost, s.act("consent"), object{"answer": "no"})
 	until(t, "the recording begins", func() bool { return s.state(t) == "recording" })
-	until(t, "bob is not heard", func() bool { return !anna.sees(bob) })
-	bob.hears(t, anna)
-	until(t, "bob may not speak who has not agreed", func() bool { return !bob.may() })
+	until(t, "bob is not heard", func() bool { return !sees(anna, bob) })
+	bob.Hears(t, anna, microphone)
+	until(t, "bob may not speak who has not agreed", func() bool { return !may(bob) })
 
 	// The service comes, is seen, hears, and sends nothing.
 	for _, token := range []string{"as-token-of-another", "as-token-without-grant", s.host.AccessToken} {
@@ -67,49 +68,49 @@ func TestAServiceRecordsWithConsent(t *testing.T) {
 	if r.Status != 200 {
 		t.Fatalf("the recorder's token: %s", r)
 	}
-	scribe := callWith(t, nil, r.JSON().Get("url").String(), r.JSON().Get("jwt").String())
-	scribe.hears(t, anna)
-	scribe.hears(t, gast)
-	if scribe.may() {
+	scribe := caller.ListenWith(t, nil, r.JSON().Get("url").String(), r.JSON().Get("jwt").String())
+	scribe.Hears(t, anna, microphone)
+	scribe.Hears(t, gast, microphone)
+	if may(scribe) {
 		t.Error("the recorder may speak")
 	}
 	until(t, "the recorder is seen", func() bool {
-		p := anna.call.GetParticipantByIdentity(scribe.identity())
+		p := anna.Call.GetParticipantByIdentity(scribe.Identity())
 		return p != nil && p.Name() == "scribe (recorder)"
 	})
 
 	// Who comes later may speak when they have agreed.
 	late := s.call(t, s.people["late"])
-	if late.may() {
+	if may(late) {
 		t.Error("somebody may speak who has come later and was not asked")
 	}
-	late.hears(t, anna)
+	late.Hears(t, anna, microphone)
 	late.MustDo(t, http.MethodPost, s.act("consent"), object{"answer": "yes"})
-	until(t, "late may speak", late.may)
-	late.mustSpeak(t)
-	scribe.hears(t, late)
+	until(t, "late may speak", func() bool { return may(late) })
+	late.MustPublish(t, microphone)
+	scribe.Hears(t, late, microphone)
 	// A token from before there was a recording gives no more.
-	quick := callWith(t, s.people["early"], early.Get("url").String(), early.Get("jwt").String())
-	until(t, "an older token's rights are gone", func() bool { return !quick.may() })
+	quick := caller.ListenWith(t, s.people["early"], early.Get("url").String(), early.Get("jwt").String())
+	until(t, "an older token's rights are gone", func() bool { return !may(quick) })
 	// A consent can be taken back.
 	late.MustDo(t, http.MethodPost, s.act("consent"), object{"answer": "no"})
-	until(t, "late is not heard any more", func() bool { return !scribe.sees(late) })
-	if scribe.packets(bob) != 0 {
+	until(t, "late is not heard any more", func() bool { return !sees(scribe, late) })
+	if scribe.Packets(bob, microphone) != 0 {
 		t.Error("bob was recorded")
 	}
 
 	s.host.MustDo(t, http.MethodPost, s.act("stop"), object{})
 	s.host.MustDo(t, http.MethodPost, s.act("stop"), object{})
-	until(t, "the recorder is out", scribe.isGone)
+	until(t, "the recorder is out", scribe.IsGone)
 	if s.state(t) != "stopped" || s.status(t, s.host).Get("recording").Exists() {
 		t.Errorf("after the stop the room says %s", s.state(t))
 	}
 	if r := s.recorder(t, asToken); r.Status != 403 {
 		t.Errorf("a token after the stop: %s", r)
 	}
-	until(t, "bob may speak again", bob.may)
-	bob.mustSpeak(t)
-	anna.hears(t, bob)
+	until(t, "bob may speak again", func() bool { return may(bob) })
+	bob.MustPublish(t, microphone)
+	anna.Hears(t, bob, microphone)
 	if log := s.audited(t); log["recording.start"] != 1 || log["recording.stop"] != 1 || log["recording.token"] != 1 {
 		t.Errorf("the audit log has %v", log)
 	}
@@ -153,7 +154,7 @@ func TestWhoMayHaveAMeetingRecorded(t *testing.T) {
 	// A recorder that can't be put out now is put out later, and so long it is said that it records.
 	s.host.MustDo(t, http.MethodPost, s.act("start"), object{"recorder": "scribe"})
 	r := s.recorder(t, asToken)
-	callWith(t, nil, r.JSON().Get("url").String(), r.JSON().Get("jwt").String())
+	caller.ListenWith(t, nil, r.JSON().Get("url").String(), r.JSON().Get("jwt").String())
 	s.lk.Kill9(t)
 	s.host.MustDo(t, http.MethodPost, s.act("stop"), object{})
 	if s.state(t) != "recording" {
@@ -184,23 +185,23 @@ func TestAnotherProcessGoesOn(t *testing.T) {
 	s := start(t, 2, "anna", "bob")
 	s.policy(t, services)
 	anna, bob := s.call(t, s.people["anna"]), s.call(t, s.people["bob"])
-	anna.mustSpeak(t)
-	bob.hears(t, anna)
+	anna.MustPublish(t, microphone)
+	bob.Hears(t, anna, microphone)
 	s.host.On(1).MustDo(t, http.MethodPost, s.act("start"), object{"recorder": "scribe"})
 	anna.On(1).MustDo(t, http.MethodPost, s.act("consent"), object{"answer": "yes"})
 	s.Kill9(t, 1)
 	if s.state(t) != "asking" {
 		t.Fatalf("bob was not asked: the room says %s", s.state(t))
 	}
-	bob.call.Disconnect()
+	bob.Call.Disconnect()
 	until(t, "the recording begins", func() bool { return s.state(t) == "recording" })
 	// A process that has just begun knows of it.
 	s.Restart(t, 1)
 	again := s.call(t, s.people["bob"].On(1))
-	if again.may() {
+	if may(again) {
 		t.Error("bob may speak who was not asked")
 	}
 	s.host.On(1).MustDo(t, http.MethodPost, s.act("stop"), object{})
 	until(t, "it is over", func() bool { return s.state(t) == "stopped" })
-	until(t, "bob may speak", again.may)
+	until(t, "bob may speak", func() bool { return may(again) })
 }

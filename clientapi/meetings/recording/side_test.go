@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -15,11 +14,10 @@ import (
 	"github.com/livekit/protocol/livekit"
 	"github.com/livekit/protocol/logger"
 	lksdk "github.com/livekit/server-sdk-go/v2"
-	"github.com/pion/webrtc/v4"
-	"github.com/pion/webrtc/v4/pkg/media"
 	"github.com/tidwall/gjson"
 
 	"github.com/roomline/roomline/internal/hstest"
+	"github.com/roomline/roomline/internal/hstest/caller"
 )
 
 func TestMain(m *testing.M) { lksdk.SetLogger(logger.GetDiscardLogger()); hstest.Main(m) }
@@ -174,112 +172,27 @@ func until(t *testing.T, what string, done func() bool) {
 	t.Fatalf("never: %s", what)
 }
 
-// caller is somebody in the call.
-type caller struct {
-	*hstest.User
-	call *lksdk.Room
-
-	mu    sync.Mutex
-	heard map[string]int
-	gone  bool
-}
-
 // token asks for a token as the user's client would.
 func (s *side) token(t *testing.T, u *hstest.User) gjson.Result {
 	t.Helper()
-	return u.MustDo(t, http.MethodPost, "/_matrix/client/v1/rtc/livekit/get_token", object{
-		"room_id": s.room, "slot_id": "m.call#ROOM", "member": object{"id": "m", "claimed_user_id": u.ID, "claimed_device_id": u.DeviceID},
-	})
+	r := caller.NativeToken(t, u, s.room)
+	if r.Status != http.StatusOK {
+		t.Fatalf("a token: %s", r)
+	}
+	return r.JSON()
 }
 
 // call joins the call of the room.
-func (s *side) call(t *testing.T, u *hstest.User) *caller {
+func (s *side) call(t *testing.T, u *hstest.User) *caller.Listener {
 	t.Helper()
-	answer := s.token(t, u)
-	return callWith(t, u, answer.Get("url").String(), answer.Get("jwt").String())
-}
-
-func callWith(t *testing.T, u *hstest.User, url, jwt string) *caller {
-	t.Helper()
-	c := &caller{User: u, heard: make(map[string]int)}
-	callbacks := lksdk.NewRoomCallback()
-	callbacks.OnDisconnected = func() {
-		c.mu.Lock()
-		c.gone = true
-		c.mu.Unlock()
-	}
-	callbacks.OnTrackSubscribed = func(track *webrtc.TrackRemote, _ *lksdk.RemoteTrackPublication, rp *lksdk.RemoteParticipant) {
-		go func() {
-			for {
-				if _, _, err := track.ReadRTP(); err != nil {
-					return
-				}
-				c.mu.Lock()
-				c.heard[rp.Identity()]++
-				c.mu.Unlock()
-			}
-		}()
-	}
-	var err error
-	if c.call, err = lksdk.ConnectToRoomWithToken(url, jwt, callbacks, lksdk.WithAutoSubscribe(true), lksdk.WithConnectTimeout(time.Minute)); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(c.call.Disconnect)
-	return c
-}
-
-func (c *caller) identity() string { return c.call.LocalParticipant.Identity() }
-
-func (c *caller) isGone() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.gone
-}
-
-func (c *caller) packets(from *caller) int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.heard[from.identity()]
-}
-
-// hears waits until packets come that were not there before.
-func (c *caller) hears(t *testing.T, from *caller) {
-	t.Helper()
-	before := c.packets(from)
-	until(t, "sound comes", func() bool { return c.packets(from) > before+2 })
+	return caller.Listen(t, u, s.room)
 }
 
 // sees reports whether somebody sends sound.
-func (c *caller) sees(from *caller) bool {
-	p := c.call.GetParticipantByIdentity(from.identity())
-	return p != nil && p.GetTrackPublication(microphone) != nil
+func sees(c, from *caller.Listener) bool {
+	how := c.Sees(from, microphone)
+	return how == "muted" || how == "on"
 }
 
 // may is what the media server says of the right to speak.
-func (c *caller) may() bool { return c.call.LocalParticipant.Permissions().GetCanPublish() }
-
-// speak sends silence, until the test ends.
-func (c *caller) speak(t *testing.T) error {
-	t.Helper()
-	track, err := lksdk.NewLocalTrack(webrtc.RTPCodecCapability{MimeType: webrtc.MimeTypeOpus, ClockRate: 48000})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(context.Background())
-	t.Cleanup(stop)
-	go func() {
-		for ctx.Err() == nil {
-			_ = track.WriteSample(media.Sample{Data: []byte{0xf8, 0xff, 0xfe}, Duration: 20 * time.Millisecond}, nil)
-			time.Sleep(20 * time.Millisecond)
-		}
-	}()
-	_, err = c.call.LocalParticipant.PublishTrack(track, &lksdk.TrackPublicationOptions{Source: microphone})
-	return err
-}
-
-func (c *caller) mustSpeak(t *testing.T) {
-	t.Helper()
-	if err := c.speak(t); err != nil {
-		t.Fatalf("speak: %v", err)
-	}
-}
+func may(c *caller.Listener) bool { return c.Call.LocalParticipant.Permissions().GetCanPublish() }

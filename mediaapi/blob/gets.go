@@ -201,6 +201,10 @@ func (b *getBody) Read(p []byte) (int, error) {
 	if b.over {
 		return 0, io.EOF
 	}
+	if err := b.ctx.Err(); err != nil {
+		b.end(false)
+		return 0, err
+	}
 	if waits := b.left - int64(b.conn.in.Buffered()); b.left > 0 && waits > 0 {
 		b.conn.wakeAt(int(min(waits, int64(len(p)))))
 	}

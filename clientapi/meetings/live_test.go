@@ -285,7 +285,7 @@ func TestALockedMeetingIsLockedForThoseWithOldTokens(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "carol is not there", promised, func() bool { return present(t, dep, carol) == 1 })
+	eventually(t, "bob and carol are not there", promised, func() bool { return present(t, dep, bob) == 1 && present(t, dep, carol) == 1 })
 	left.Leave()
 	eventually(t, "carol is still there", promised, func() bool { return present(t, dep, carol) == 0 })
 	alice.MustSetState(t, room, "org.roomline.meeting", "", map[string]any{"locked": true})

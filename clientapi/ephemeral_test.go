@@ -304,7 +304,7 @@ func TestTypingEndsByItself(t *testing.T) {
 	stopOne := alice.p.tidy()
 	bob.p.tidy()
 	typing := func(c *client) string { return room(id) + "/typing/" + esc(c.user) }
-	alice.ok("PUT", typing(alice), object{"typing": true, "timeout": 300})
+	alice.ok("PUT", typing(alice), object{"typing": true, "timeout": 2000})
 	if alice.until() == 0 {
 		t.Fatal("alice does not type")
 	}

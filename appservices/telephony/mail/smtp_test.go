@@ -89,9 +89,13 @@ func TestMailServersThatFail(t *testing.T) {
 		t.Run(fmt.Sprintf("%s %.3s%s", tc.at, tc.say, tc.do), func(t *testing.T) {
 			t.Parallel()
 			between, logged, now := newFaults(t, server.SMTP), &logs{}, &moving{now: noon}
+			patience := time.Minute
+			if tc.do == "hang" {
+				patience = 2 * time.Second // long enough for a server that is only busy
+			}
 			sender := transport(t, server, func(c *mail.Config) {
 				c.Host, c.Port = split(t, between.listener.Addr().String())
-				c.Answer, c.Taken, c.Clock, c.Log = 400*time.Millisecond, 400*time.Millisecond, now, logTo(logged)
+				c.Answer, c.Taken, c.Clock, c.Log = patience, patience, now, logTo(logged)
 			})
 			m := message("invitation", "en", fmt.Sprintf("guest%d@example.org", i))
 			m.ID = int64(i)
@@ -194,7 +198,7 @@ func TestSecurityIsKept(t *testing.T) {
 		"a password and no sign-in": {plain, func(c *mail.Config) { c.Username, c.Password = "a", "b" }, "the mail server refuses the sign-in"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			sender := transport(t, tc.server, func(c *mail.Config) { tc.change(c); c.Answer = 3 * time.Second })
+			sender := transport(t, tc.server, func(c *mail.Config) { tc.change(c); c.Answer = time.Minute })
 			_, err := send(t, sender, message("invitation", "en", "guest@example.org"))
 			if word, problem := outcome(err); problem != tc.problem || (word != "sent" && word != "later") {
 				t.Errorf("%s: %q", word, problem)

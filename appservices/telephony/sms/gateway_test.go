@@ -29,7 +29,7 @@ func gatewayOf(t *testing.T, answer http.HandlerFunc) (*connected, *httptest.Ser
 	t.Cleanup(server.Close)
 	transport, err := New(Config{Sender: "Roomline", Log: slog.New(slog.DiscardHandler), Gateway: &Gateway{
 		URL: server.URL + "/send", Secret: gatewaySecret, ReceiptSecret: gatewaySecret + "2",
-		Client: outbound.New(outbound.Config{Allowed: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, Timeout: 2 * time.Second}),
+		Client: outbound.New(outbound.Config{Allowed: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, Timeout: 20 * time.Second}),
 	}})
 	if err != nil {
 		t.Fatal(err)

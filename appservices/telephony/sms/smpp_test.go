@@ -430,7 +430,7 @@ func TestRefusedBind(t *testing.T) {
 	var log strings.Builder
 	var mu sync.Mutex
 	c := connect(t, centre, func(cfg *Config) {
-		cfg.SMPP.Password, cfg.SMPP.Timeout = "wrong", 500*time.Millisecond
+		cfg.SMPP.Password, cfg.SMPP.Timeout = "wrong", 3*time.Second
 		cfg.Log = slog.New(slog.NewTextHandler(locked{&mu, &log}, nil))
 	})
 	if _, told, err := c.give(numbered(1, "32470123456")); later(err) == nil || later(err).Problem != "no_connection" || told != 0 {

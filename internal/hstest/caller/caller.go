@@ -40,10 +40,20 @@ func Configure(lk *hstest.LiveKitServer) func(process int, config map[string]any
 	}
 }
 
+// patiently asks again, as clients do, while the answer is that the media server is away: on a busy machine it may only be slow.
+func patiently(ask func() hstest.Response) hstest.Response {
+	r := ask()
+	for n := 0; n < 40 && r.Status == http.StatusServiceUnavailable; n++ {
+		time.Sleep(500 * time.Millisecond)
+		r = ask()
+	}
+	return r
+}
+
 // Token asks for a token for the call of a room, as the user's device.
 func Token(t testing.TB, dep *hstest.Deployment, u *hstest.User, room string) (url, jwt string) {
 	t.Helper()
-	r := Ask(t, dep, u, room, nil)
+	r := patiently(func() hstest.Response { return Ask(t, dep, u, room, nil) })
 	if r.Status != http.StatusOK {
 		t.Fatalf("a token for %s: %s", u.ID, r)
 	}

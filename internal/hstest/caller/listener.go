@@ -42,7 +42,7 @@ func NativeToken(t testing.TB, u *hstest.User, room string) hstest.Response {
 // Listen comes into the call of a room until the end of the test.
 func Listen(t testing.TB, u *hstest.User, room string) *Listener {
 	t.Helper()
-	r := NativeToken(t, u, room)
+	r := patiently(func() hstest.Response { return NativeToken(t, u, room) })
 	if r.Status != http.StatusOK {
 		t.Fatalf("a token: %s", r)
 	}

@@ -147,7 +147,7 @@ func TestUserOfADeadProcessGoesOffline(t *testing.T) {
 
 func TestIdleUserIsUnavailable(t *testing.T) {
 	t.Parallel()
-	p := start(t, 1, func(c *Config) { c.IdleAfter, c.GoneAfter = 300*time.Millisecond, time.Hour })[0]
+	p := start(t, 1, func(c *Config) { c.IdleAfter, c.GoneAfter = 300*time.Millisecond, 6*time.Second })[0] // who is idle is found by the sweep, six times in that time
 	p.Connected(alice, "PHONE", Online)
 	p.becomes(alice, Online)
 	p.becomes(alice, Unavailable)

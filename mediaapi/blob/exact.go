@@ -97,15 +97,11 @@ func (e *exact) fill(p []byte) (n int, err error) {
 	return n, err
 }
 
-// held yields content, and the end of it, the last byte or io.EOF, when noted has returned nil.
+// held yields content, the last byte of it when noted has returned nil. failure is told of an error of noted.
 type held struct {
 	content *bytes.Reader
 	noted   func() error
 	failure func(error)
-}
-
-func newHeld(content []byte, noted func() error) *held {
-	return &held{content: bytes.NewReader(content), noted: noted, failure: func(error) {}}
 }
 
 func (h *held) Read(p []byte) (int, error) {

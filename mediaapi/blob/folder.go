@@ -1,6 +1,7 @@
 package blob
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -81,9 +82,12 @@ func (f *Folder) Put(ctx context.Context, key string, r io.Reader, size int64) e
 	return nil
 }
 
-// PutBytes implements Store.
+// PutBytes implements Store. Nothing is on the disk before it is noted: not even what a process leaves of a file when it is killed.
 func (f *Folder) PutBytes(ctx context.Context, key string, content []byte, _ [sha256.Size]byte, noted func() error) error {
-	return f.Put(ctx, key, newHeld(content, noted), int64(len(content)))
+	if err := noted(); err != nil {
+		return err
+	}
+	return f.Put(ctx, key, bytes.NewReader(content), int64(len(content)))
 }
 
 // copyBuffers are what files are written by.

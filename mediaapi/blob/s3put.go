@@ -51,8 +51,7 @@ func (s *S3) PutBytes(ctx context.Context, key string, content []byte, sum [sha2
 	options.DisableContentSha256 = true // not another one, of pieces
 	own, refuse := context.WithCancelCause(ctx)
 	defer refuse(nil)
-	body := newHeld(content, noted)
-	body.failure = refuse // nor is it tried again
+	body := &held{content: bytes.NewReader(content), noted: noted, failure: refuse} // nor is it tried again
 	if len(content) == 0 {
 		if err := noted(); err != nil {
 			return err

@@ -52,27 +52,9 @@ const copyBuffer = 128 << 10
 
 var copyBuffers = sync.Pool{New: func() any { return new([copyBuffer]byte) }}
 
-// copyTo copies all of r, a full buffer at a time: each write wakes the other side up.
-func copyTo(w io.Writer, r io.Reader) (n int64, err error) {
+// copyTo copies all of r. Neither side does it by itself.
+func copyTo(w io.Writer, r io.Reader) (int64, error) {
 	buffer := copyBuffers.Get().(*[copyBuffer]byte)
 	defer copyBuffers.Put(buffer)
-	for err == nil {
-		filled := 0
-		for filled < len(buffer) && err == nil {
-			var m int
-			m, err = r.Read(buffer[filled:])
-			filled += m
-		}
-		if filled == 0 {
-			break
-		}
-		m, failed := w.Write(buffer[:filled])
-		if n += int64(m); failed != nil {
-			return n, failed
-		}
-	}
-	if err == io.EOF {
-		err = nil
-	}
-	return n, err
+	return io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{r}, buffer[:])
 }

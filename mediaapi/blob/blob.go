@@ -6,8 +6,7 @@
 //
 // Keys are made by us and never of what a client sent (SEC-70). They are checked all the same, and what is no key is refused.
 //
-// Start reading at Store; exact.go is the check of sizes, folder.go and s3.go the two stores, s3put.go how uploads reach a bucket, and gets.go how
-// what is in it comes back.
+// Start reading at Store; exact.go is the check of sizes, folder.go and s3.go the two stores, s3put.go how uploads reach a bucket.
 package blob
 
 import (

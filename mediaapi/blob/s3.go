@@ -99,7 +99,7 @@ func newS3(config S3Config, dial dialFunc, stall time.Duration) (*S3, error) {
 	core, err := minio.NewCore(config.Endpoint, &minio.Options{
 		Creds:        credentials.NewStaticV4(config.AccessKey, config.SecretKey, ""),
 		Secure:       config.TLS,
-		Transport:    newPlainGets(transport(config.RootCAs, dial, stall), dial, stall),
+		Transport:    transport(config.RootCAs, dial, stall),
 		Region:       config.Region,
 		BucketLookup: lookup,
 		MaxRetries:   attempts,

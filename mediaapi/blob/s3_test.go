@@ -9,7 +9,6 @@ import (
 	"runtime"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/iotest"
 	"time"
@@ -466,53 +465,5 @@ func TestUploadsCostLittleMemory(t *testing.T) {
 	t.Logf("%d uploads at a time: %d MiB of memory", uploads, grown>>20)
 	if grown > 100<<20 {
 		t.Errorf("%d uploads at a time cost %d MiB of memory", uploads, grown>>20)
-	}
-}
-
-// Connections are used again when an answer was read, and not when a part of it is still to come.
-func TestDownloadsShareConnections(t *testing.T) {
-	server := hstest.MinIO(t)
-	var dialled atomic.Int64
-	s, err := newS3(bucketConfig(server, S3Config{}), func(ctx context.Context, network, address string) (net.Conn, error) {
-		dialled.Add(1)
-		return new(net.Dialer).DialContext(ctx, network, address)
-	}, limits.StoreStall)
-	if err != nil {
-		t.Fatal(err)
-	}
-	content := noiseBytes(t, 1, 3<<20)
-	put(t, s, key(1), content)
-	dialled.Store(0)
-	for i := range 20 {
-		if !bytes.Equal(get(t, s, key(1), int64(i)*1000, -1), content[i*1000:]) {
-			t.Fatal("the object is not what was put")
-		}
-		if _, err := s.Get(t.Context(), key(2), 0, -1); !errors.Is(err, ErrNotFound) {
-			t.Fatal(err)
-		}
-	}
-	if n := dialled.Load(); n != 1 {
-		t.Errorf("%d connections for one download at a time, want one", n)
-	}
-	for i := range 20 {
-		ctx, cancel := context.WithCancel(t.Context())
-		r, err := s.Get(ctx, key(1), 0, -1)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if n, err := io.ReadFull(r, make([]byte, i*1000)); err != nil {
-			t.Fatalf("after %d bytes: %v", n, err)
-		}
-		if i%2 == 0 {
-			cancel()
-			if _, err := io.Copy(io.Discard, r); !errors.Is(err, context.Canceled) {
-				t.Errorf("a cancelled download ended with %v", err)
-			}
-		}
-		r.Close()
-		cancel()
-		if !bytes.Equal(get(t, s, key(1), 0, -1), content) {
-			t.Fatal("the object is not what was put, after a download that was given up")
-		}
 	}
 }

@@ -115,8 +115,9 @@ postgresql: ## install PostgreSQL if it is missing (Debian, as root), or say wha
 	fi
 
 .PHONY: bin-test
-bin-test: postgresql build
-	@$(GO) build -o $(WITHPOSTGRES) ./internal/pgcluster/cmd/withpostgres
+# The same flags as those of tests and vet: with -trimpath everything, LiveKit and all, would be compiled twice.
+bin-test: postgresql page
+	@$(GO) build -o bin/ ./cmd/... ./internal/pgcluster/cmd/withpostgres
 
 # debian installs packages if a test for what is in them fails (Debian, as root), or says what to install: $(call debian,TEST,PACKAGES)
 define debian

@@ -116,7 +116,12 @@ func (w *world) bridge(t *testing.T, process int, l *life) (kill func()) {
 	done := make(chan struct{})
 	go func() { defer close(done); _ = b.Run(ctx) }()
 	stop := sync.OnceFunc(func() { cancel() })
-	t.Cleanup(func() { l.dead.Store(true); stop(); <-done })
+	t.Cleanup(func() {
+		stop()
+		if !l.dead.Load() { // what was killed tries for a while to be heard
+			<-done
+		}
+	})
 	return func() { l.dead.Store(true); stop() }
 }
 

@@ -14,8 +14,8 @@ QUICK = -vet=off -ldflags=-w
 # How many packages are tested at once: tests wait more than they compute, for what is to happen and for what is not to.
 ATONCE ?= $(shell echo $$((2 * $$(nproc))))
 # The packages that take longest begin first, so that nobody waits for one of them at the end.
-LONGEST = $(addprefix ./,mediaapi clientapi clientapi/guests mediaapi/blob clientapi/meetings clientapi/meetings/schedule clientapi/outbox \
-          clientapi/sync clientapi/meetings/phones clientapi/admin appservices/telephony/bot appservices/telephony/voice)
+LONGEST = $(addprefix ./,mediaapi clientapi clientapi/meetings mediaapi/blob clientapi/meetings/schedule clientapi/sync clientapi/guests tests/tenancy \
+          clientapi/admin appservices/telephony/bot appservices/telephony/voice clientapi/outbox clientapi/meetings/phones)
 # The clients of others that tests run, and what runs them.
 NODE_MODULES = $(patsubst %,tests/%/node_modules,jssdk hydrogen bridge smsc guest meetings)
 # A client library that tests use encrypts in Go, and not in C, with this tag.
@@ -56,9 +56,9 @@ run: postgresql build ## build and start a server to try out; its data is in ./d
 
 .PHONY: test
 test: check bin-test page-test chromium clamav slapd vdirsyncer sipp bin/minio bin/versitygw bin/mailpit $(NODE_MODULES) ## everything that has to hold: check, then all tests
-	$(WITHPOSTGRES) $(GO) test -p $(ATONCE) -timeout 15m -parallel 4 $(QUICK) $(TAGS) $(TESTFLAGS) $(LONGEST) $$($(GO) list ./... | grep -v /tests)
+	$(WITHPOSTGRES) $(GO) test -p $(ATONCE) -timeout 15m -parallel 4 $(QUICK) $(TAGS) $(TESTFLAGS) $(LONGEST) $$($(GO) list ./... | grep -v '/tests$$\|/tests/meetings$$')
 	# Clients of others wait for what they expect as long as they see fit, which is too short beside other tests.
-	$(WITHPOSTGRES) $(GO) test -p 1 -timeout 20m -parallel 4 $(QUICK) $(TAGS) $(TESTFLAGS) ./tests/...
+	$(WITHPOSTGRES) $(GO) test -p 1 -timeout 20m -parallel 4 $(QUICK) $(TAGS) $(TESTFLAGS) ./tests ./tests/meetings
 
 .PHONY: check
 check: ## gofmt, go vet, staticcheck, import directions, references to the specification

@@ -3,6 +3,7 @@ package journal
 import (
 	"context"
 	"errors"
+	"runtime"
 	"sync"
 	"time"
 
@@ -196,7 +197,14 @@ type committer struct {
 func (c *committer) commitWaiting() {
 	c.turn.Lock()
 	defer c.turn.Unlock()
-	for batch := c.j.queue.take(); batch != nil; batch = c.j.queue.take() {
+	for {
+		// Who is about to write goes first: when the machine has no time to spare, fewer and larger batches leave more of it. Otherwise
+		// nobody waits for the processor, and this is nothing.
+		runtime.Gosched()
+		batch := c.j.queue.take()
+		if batch == nil {
+			return
+		}
 		c.commit(batch)
 	}
 }

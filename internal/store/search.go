@@ -46,11 +46,11 @@ var stretches = []struct {
 
 // stretchLexemes are the lexemes of the stretches of x.position, in SQL.
 func stretchLexemes() string {
-	var b strings.Builder
-	for _, s := range stretches {
-		fmt.Fprintf(&b, ", '%s/' || (x.position >> %d)", s.letter, s.bits)
+	lexemes := make([]string, len(stretches))
+	for i, s := range stretches {
+		lexemes[i] = fmt.Sprintf("'%s/' || (x.position >> %d)", s.letter, s.bits)
 	}
-	return b.String()
+	return strings.Join(lexemes, ", ")
 }
 
 // PutSearchDocuments stores documents, in the place of earlier ones of the same events. Encrypted rooms have none. One that was redacted in
@@ -68,18 +68,23 @@ func (s *Store) PutSearchDocuments(ctx context.Context, docs []SearchDocument) e
 		senders[i], words[i], urls[i] = string(d.Sender), d.Words, d.HasURL
 	}
 	_, err := s.exec(ctx, `
-		WITH quick AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true))
+		WITH quick AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true)),
+		-- What is the same for all messages of a room is looked up once.
+		open AS MATERIALIZED (
+			SELECT rooms.room_nid, ARRAY['r/' || rooms.room_nid, 'o/' || rooms.organisation_id] AS lexemes
+			FROM (SELECT DISTINCT y.room FROM unnest($2::bigint[]) AS y (room)) y JOIN rooms ON rooms.room_nid = y.room
+			WHERE NOT EXISTS (
+				SELECT FROM room_state s WHERE s.room_nid = y.room AND s.type = 'm.room.encryption' AND s.state_key = ''
+					AND s.until = 9223372036854775807)
+		)
 		INSERT INTO search_documents (position, room_nid, sender, kind, has_url, edit, words)
 		SELECT DISTINCT ON (x.position) x.position, x.room, x.sender, x.kind, x.url, nullif(x.edit, 0),
-		       x.words::tsvector || array_to_tsvector(ARRAY['r/' || x.room, 'o/' || rooms.organisation_id`+stretchLexemes()+`])
+		       x.words::tsvector || array_to_tsvector(open.lexemes || ARRAY[`+stretchLexemes()+`])
 		FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::int[], $5::boolean[], $6::bigint[], $7::text[])
 			WITH ORDINALITY AS x (position, room, sender, kind, url, edit, words, ord)
 		CROSS JOIN quick
-		JOIN rooms ON rooms.room_nid = x.room
+		JOIN open ON open.room_nid = x.room
 		JOIN events ON events.position = x.position AND events.redacted_by IS NULL
-		WHERE NOT EXISTS (
-			SELECT FROM room_state s WHERE s.room_nid = x.room AND s.type = 'm.room.encryption' AND s.state_key = ''
-				AND s.until = 9223372036854775807)
 		ORDER BY x.position, x.ord DESC
 		ON CONFLICT (position) DO UPDATE
 		SET has_url = excluded.has_url, edit = excluded.edit, words = excluded.words`,

@@ -11,8 +11,9 @@ export ROOMLINE_BINARY = $(CURDIR)/bin/roomline
 TESTFLAGS ?=
 # check has vetted everything, and nobody debugs what is built for one run.
 QUICK = -vet=off -ldflags=-w
-# How many packages are tested at once: tests wait more than they compute, for what is to happen and for what is not to.
-ATONCE ?= $(shell echo $$((2 * $$(nproc))))
+# How many packages are tested at once: tests wait more than they compute, for what is to happen and for what is not to. More than eight would want
+# more of a PostgreSQL than one has.
+ATONCE ?= $(shell n=$$((2 * $$(nproc))); echo $$((n < 8 ? n : 8)))
 # The packages that take longest begin first, so that nobody waits for one of them at the end.
 LONGEST = $(addprefix ./,mediaapi clientapi clientapi/meetings mediaapi/blob clientapi/meetings/schedule clientapi/sync clientapi/guests tests/tenancy \
           clientapi/admin appservices/telephony/bot appservices/telephony/voice clientapi/outbox clientapi/meetings/phones)

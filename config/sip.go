@@ -104,7 +104,12 @@ func (t *TrunkSIP) Security() string {
 
 // Carries reports whether this process is to carry calls.
 func (v *Voice) Carries() bool {
-	return len(v.SIP.Listen) > 0 && slices.ContainsFunc(v.Trunks, func(t Trunk) bool { return t.SIP.Server != "" })
+	return len(v.SIP.Listen) > 0 && slices.ContainsFunc(v.Trunks, func(t Trunk) bool { return t.SIP.Server != "" }) || v.ByLiveKit()
+}
+
+// ByLiveKit reports whether LiveKit SIP has a trunk.
+func (v *Voice) ByLiveKit() bool {
+	return slices.ContainsFunc(v.Trunks, func(t Trunk) bool { return t.LiveKit.Enabled() })
 }
 
 func defaultSIP() SIP {

@@ -43,6 +43,9 @@ func (c *Config) validate() complaints {
 	c.checkOIDC(&l)
 	c.checkMedia(&l)
 	c.Telephony.check(&l)
+	if t := &c.Telephony; t.Mode != TelephonyOff && t.Voice.ByLiveKit() && (t.Mode != TelephonyInProcess || c.Meetings.LiveKit.URL == "") {
+		l.add("telephony.voice.trunks.livekit", "needs telephony.mode in_process and meetings.livekit.url: an embedded LiveKit has no SIP")
+	}
 	c.checkMeetings(&l)
 	if s := c.AddressBooks.ProfileSigning; (s.Cert == "") != (s.Key == "") {
 		l.add("address_books.profile_signing", "needs both cert and key")

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"regexp"
 	"slices"
 )
@@ -36,7 +37,23 @@ type Trunk struct {
 
 	// SIP is how the network is reached.
 	SIP TrunkSIP `yaml:"sip"`
+
+	// LiveKit is for a network that LiveKit SIP reaches, in place of sip.
+	LiveKit TrunkLiveKit `yaml:"livekit"`
 }
+
+// TrunkLiveKit is a trunk of LiveKit SIP, a program that runs beside LiveKit. It needs mode in_process, meetings.livekit.url, and LiveKit's webhooks.
+type TrunkLiveKit struct {
+	// InboundTrunk is the id (ST_…) of LiveKit's trunk that brings calls to numbers, or create: one is made with numbers, and with sip.allowed_addresses.
+	// Empty: no calls come in.
+	InboundTrunk string `yaml:"inbound_trunk"`
+
+	// OutboundTrunk is the id (ST_…) of LiveKit's trunk that calls go out over. Empty: none do.
+	OutboundTrunk string `yaml:"outbound_trunk"`
+}
+
+// Enabled reports whether LiveKit SIP has the trunk.
+func (t *TrunkLiveKit) Enabled() bool { return t.InboundTrunk != "" || t.OutboundTrunk != "" }
 
 // VoiceNumber is a number that people call.
 type VoiceNumber struct {
@@ -125,6 +142,23 @@ func (v *Voice) check(l *complaints) {
 			numbers[n.Number] = true
 			if !country.MatchString(n.Country) || !slices.Contains([]string{"", "en", "fr", "nl", "de"}, n.Language) {
 				l.add("telephony.voice.trunks.numbers", "must have a country such as BE, and a language that is en, fr, nl or de: %q", n.Number)
+			}
+		}
+	}
+	for i := range v.Trunks {
+		t := &v.Trunks[i]
+		field := fmt.Sprintf("telephony.voice.trunks[%d].livekit", i)
+		switch {
+		case !t.LiveKit.Enabled():
+			continue
+		case t.SIP.Server != "":
+			l.add(field, "can't be used with sip.server: the network is reached either by LiveKit SIP or by this process")
+		case t.Out && t.LiveKit.OutboundTrunk == "":
+			l.add(field+".outbound_trunk", "is needed by a trunk that calls go out over")
+		}
+		for _, text := range t.SIP.AllowedAddresses {
+			if _, err := Network(text); err != nil {
+				l.add(field, "needs sip.allowed_addresses that are addresses or networks such as 198.51.100.0/28, not %q", text)
 			}
 		}
 	}

@@ -77,6 +77,8 @@ type Config struct {
 	SendDelayed func(ctx context.Context, delayID string) error
 	// OnEgress is told what the SFU says of recordings; nil where nobody listens.
 	OnEgress func(ctx context.Context, e sfu.Egress) error
+	// OnPhone is told of phones that LiveKit SIP has brought; nil where nobody listens.
+	OnPhone func(room string, p sfu.Participant)
 	// Metrics may be nil.
 	Metrics prometheus.Registerer
 }

@@ -70,6 +70,9 @@ func (s *Server) believe(ctx context.Context, e *livekit.WebhookEvent) error {
 		if e.GetParticipant().GetKind() == livekit.ParticipantInfo_EGRESS {
 			break // what records the call: we started it
 		}
+		if p.Phone {
+			return s.phoneCame(ctx, stay.Alias, p, once)
+		}
 		return s.came(ctx, stay, e.GetRoom().GetSid(), false, once)
 	case webhook.EventParticipantLeft:
 		return s.went(ctx, stay, once)
@@ -83,6 +86,15 @@ func (s *Server) believe(ctx context.Context, e *livekit.WebhookEvent) error {
 		}
 	}
 	return s.cfg.Store.Write(ctx, func(tx *store.Tx) error { return once.in(ctx, tx, s.now()) })
+}
+
+// phoneCame tells of a phone, once. It is in a room of its own, and in no meeting (appservices/telephony/voice/anteroom.go).
+func (s *Server) phoneCame(ctx context.Context, room string, p sfu.Participant, o once) error {
+	err := s.cfg.Store.Write(ctx, func(tx *store.Tx) error { return o.in(ctx, tx, s.now()) })
+	if err == nil && s.cfg.OnPhone != nil {
+		s.cfg.OnPhone(room, p)
+	}
+	return err
 }
 
 // once is a webhook that is believed once. The sweep has none.

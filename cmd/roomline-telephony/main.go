@@ -93,7 +93,7 @@ func serve(ctx context.Context, cfg *config.Bridge, log *slog.Logger) error {
 		return err
 	}
 	server := &telephony.Client{URL: cfg.Homeserver, Token: cfg.ASToken.Reveal(), HTTP: client}
-	calls, err := transports.Voice(&cfg.Telephony.Voice, server.Post, certificateOf(cfg.Telephony.Voice.SIP.TLS), false, log)
+	calls, err := transports.Voice(&cfg.Telephony.Voice, server.Post, certificateOf(cfg.Telephony.Voice.SIP.TLS), nil, false, log)
 	if err != nil {
 		return err
 	}

@@ -14,10 +14,12 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/roomline/roomline/appservices"
+	"github.com/roomline/roomline/appservices/telephony/voice"
 	"github.com/roomline/roomline/clientapi"
 	"github.com/roomline/roomline/clientapi/accounts"
 	"github.com/roomline/roomline/clientapi/admin"
@@ -85,6 +87,8 @@ type app struct {
 	guests      *guests.Server
 	meetings    *meetings.Server
 	sfu         *sfu.Client
+	// voice carries phone calls; nil before it is started, and where there are none.
+	voice       atomic.Pointer[voice.Bridge]
 	moderation  *moderation.Server
 	phones      *phones.Server
 	schedule    *schedule.Server

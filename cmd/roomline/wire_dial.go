@@ -31,6 +31,9 @@ func (a *app) newPhones(sealKey [32]byte) (*phones.Server, error) {
 		Wait: a.moderation.Wait, WaitInside: a.moderation.WaitInside, Consent: a.recording.Consent,
 		Trunks: phoneTrunks(a.cfg), Limits: limits, Focus: strings.TrimSuffix(a.cfg.PublicBaseURL, "/") + "/_roomline/rtc", CloseGhost: a.closeGhost, OnPhone: a.presence.OnPhone,
 	}
+	if a.cfg.Telephony.Voice.ByLiveKit() {
+		cfg.SIP = a.sfu
+	}
 	if a.meetings.On() {
 		a.meetings.Restrict(phones.Restrict)
 		cfg.Mint = func(ctx context.Context, room matrix.RoomID, ghost matrix.UserID, device matrix.DeviceID, name string) (phones.Token, error) {
@@ -50,7 +53,10 @@ func phoneTrunks(cfg *config.Config) []phones.Trunk {
 	}
 	var list []phones.Trunk
 	for _, t := range cfg.Telephony.Voice.Trunks {
-		one := phones.Trunk{Name: t.Name, Caller: t.Caller, Out: t.Out}
+		one := phones.Trunk{
+			Name: t.Name, Caller: t.Caller, Out: t.Out, LiveKit: t.LiveKit.Enabled(), InboundTrunk: t.LiveKit.InboundTrunk, OutboundTrunk: t.LiveKit.OutboundTrunk,
+			Allowed: t.SIP.AllowedAddresses,
+		}
 		for _, d := range t.Organisations {
 			one.Domains = append(one.Domains, matrix.ServerName(d))
 		}

@@ -24,6 +24,7 @@ func (a *app) newMeetings(sealKey [32]byte) (*meetings.Server, error) {
 		// Recordings are made later.
 		OnEgress:    func(ctx context.Context, e sfu.Egress) error { return a.recording.Written(ctx, e) },
 		SendDelayed: func(ctx context.Context, delayID string) error { return a.client.SendDelayedEvent(ctx, delayID) },
+		OnPhone:     a.phoneCame,
 		Metrics:     a.metrics,
 		Limits: func(ctx context.Context, org int64) (meetings.Limits, error) {
 			return schedule.LimitsOf(ctx, a.store, org)

@@ -81,6 +81,7 @@ func (a *app) newSFU(sealKey [32]byte) (*mediaServer, error) {
 		// The operator says where LiveKit is, which is mostly inside the operator's network.
 		everywhere := []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}
 		cfg.HTTP = outbound.New(outbound.Config{Allowed: everywhere, Timeout: limits.SFUCall})
+		cfg.Patient = outbound.New(outbound.Config{Allowed: everywhere, Timeout: limits.SFUSIP})
 	}
 	var err error
 	m.sfu, err = sfu.New(cfg)

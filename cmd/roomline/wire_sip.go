@@ -6,8 +6,11 @@ import (
 	"net/http"
 
 	"github.com/roomline/roomline/appservices/telephony"
+	"github.com/roomline/roomline/appservices/telephony/voice"
+	"github.com/roomline/roomline/clientapi/meetings/phones"
 	"github.com/roomline/roomline/cmd/internal/transports"
 	"github.com/roomline/roomline/config"
+	"github.com/roomline/roomline/internal/sfu"
 )
 
 // startVoice carries phone calls in this process, if the configuration has trunks for it. It asks this process's own handler, as the bridge
@@ -27,10 +30,11 @@ func (a *app) startVoice(inside *http.Client) (stop func(), err error) {
 	}
 	as, _ := telephonyTokens(a.sealKey)
 	client := &telephony.Client{URL: inProcess, Token: as, HTTP: inside}
-	bridge, err := transports.Voice(v, client.Post, shown, a.cfg.Dev, a.log)
+	bridge, err := transports.Voice(v, client.Post, shown, a.sfu, a.cfg.Dev, a.log)
 	if err != nil {
 		return nil, err
 	}
+	a.voice.Store(bridge)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
@@ -40,4 +44,12 @@ func (a *app) startVoice(inside *http.Client) (stop func(), err error) {
 		}
 	}()
 	return func() { cancel(); <-done }, nil
+}
+
+// phoneCame gives a phone that LiveKit SIP has brought to what carries calls. One that was called is there already.
+func (a *app) phoneCame(room string, p sfu.Participant) {
+	if bridge := a.voice.Load(); bridge != nil && phones.IsRoom(room) {
+		reference, called, caller := p.SIPCall()
+		bridge.Arrived(voice.Arrival{Room: room, Identity: p.Identity, Reference: reference, Called: called, Caller: caller})
+	}
 }

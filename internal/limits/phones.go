@@ -33,6 +33,10 @@ const (
 	PhoneCallsPage    = 500
 	PhoneSpendingDays = 31
 
+	// PhoneRules bounds the PINs that LiveKit SIP asks for, PhoneRulesKept is how often they are compared with those that there are.
+	PhoneRules     = 5000
+	PhoneRulesKept = 4 * time.Second
+
 	// PhoneName bounds what a called person is called, in bytes.
 	PhoneName = 80
 

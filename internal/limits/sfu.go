@@ -7,6 +7,9 @@ const (
 	// SFUCall bounds one question to it. Whoever waits for the answer waits with a person.
 	SFUCall = 1500 * time.Millisecond
 
+	// SFUSIP bounds a question to LiveKit SIP: it answers when a phone is in the room.
+	SFUSIP = 12 * time.Second
+
 	// SFUToken is how long somebody may take to join with a token: it is given out again for whoever comes later.
 	SFUToken = time.Minute
 

@@ -50,7 +50,9 @@ type Started struct {
 // PIN is what the caller typed.
 type PIN struct {
 	Bridge string `json:"bridge"`
-	PIN    string `json:"pin"`
+	PIN    string `json:"pin,omitempty"`
+	// Room stands for the PIN where LiveKit SIP has asked for it: the room that it has brought the caller to.
+	Room string `json:"room,omitempty"`
 }
 
 // Token asks for the way into the meeting, now.

@@ -28,10 +28,17 @@ func (a asker) Do(r *http.Request) (*http.Response, error) {
 
 // ask asks LiveKit one question, with a token that gives the right to ask it.
 func ask[Q, A any](ctx context.Context, c *Client, right auth.VideoGrant, question func(context.Context, Q) (A, error), q Q) (A, error) {
-	ctx, cancel := context.WithTimeout(ctx, limits.SFUCall)
+	return askAs(ctx, c, limits.SFUCall, func(t *auth.AccessToken) { t.SetVideoGrant(&right) }, question, q)
+}
+
+// askAs is ask with any right, and a time of its own.
+func askAs[Q, A any](ctx context.Context, c *Client, within time.Duration, right func(*auth.AccessToken), question func(context.Context, Q) (A, error), q Q) (A, error) {
+	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	var none A
-	token, err := auth.NewAccessToken(c.cfg.Keys[0].Key, c.cfg.Keys[0].Secret).SetVideoGrant(&right).SetValidFor(limits.SFUToken).ToJWT()
+	t := auth.NewAccessToken(c.cfg.Keys[0].Key, c.cfg.Keys[0].Secret).SetValidFor(limits.SFUToken)
+	right(t)
+	token, err := t.ToJWT()
 	if err != nil {
 		return none, err
 	}
@@ -117,8 +124,10 @@ func (c *Client) DeleteRoom(ctx context.Context, alias string) error {
 type Participant struct {
 	SID, Identity, Name string
 	// Active is false until the media connection stands.
-	Active     bool
-	Hidden     bool
+	Active bool
+	Hidden bool
+	// Phone is one that LiveKit SIP has brought.
+	Phone      bool
 	Joined     time.Time
 	Attributes map[string]string
 	Tracks     []Track
@@ -147,7 +156,7 @@ func (c *Client) Participants(ctx context.Context, alias string) ([]Participant,
 func ParticipantOf(p *livekit.ParticipantInfo) Participant {
 	one := Participant{
 		SID: p.GetSid(), Identity: p.GetIdentity(), Name: p.GetName(), Active: p.GetState() == livekit.ParticipantInfo_ACTIVE,
-		Hidden: p.GetPermission().GetHidden(), Joined: time.UnixMilli(p.GetJoinedAtMs()), Attributes: p.GetAttributes(),
+		Hidden: p.GetPermission().GetHidden(), Phone: p.GetKind() == livekit.ParticipantInfo_SIP, Joined: time.UnixMilli(p.GetJoinedAtMs()), Attributes: p.GetAttributes(),
 	}
 	for _, t := range p.GetTracks() {
 		one.Tracks = append(one.Tracks, Track{SID: t.Sid, Source: SourceOf(t.Source), Muted: t.Muted})

@@ -194,3 +194,23 @@ func TestKeysAreReplaced(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestLiveKitWithoutSIP: the real LiveKit has no SIP without redis, and that is said; a LiveKit that is not there is told from it by nobody who only wants
+// to call.
+func TestLiveKitWithoutSIP(t *testing.T) {
+	l := hstest.LiveKit(t)
+	c, ctx := serverOf(t, l, sfu.Key{Key: l.Key, Secret: l.Secret}), context.Background()
+	_, rules := c.SIPRules(ctx, "")
+	_, trunk := c.EnsureSIPTrunk(ctx, sfu.SIPTrunk{Name: "a", Numbers: []string{"+3225550100"}})
+	for name, err := range map[string]error{
+		"trunks": c.CheckSIPTrunk(ctx, "ST_1"), "rules": rules, "a trunk": trunk, "a call": c.CallBySIP(ctx, sfu.SIPCall{Trunk: "ST_1", Number: "+3225550100", Room: "r", Identity: "i"}),
+	} {
+		if !errors.Is(err, sfu.ErrNoSIP) || errors.Is(err, sfu.ErrUnavailable) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	l.Kill9(t)
+	if err := c.CheckSIPTrunk(ctx, "ST_1"); !errors.Is(err, sfu.ErrNoSIP) {
+		t.Errorf("no LiveKit: %v", err)
+	}
+}

@@ -11,6 +11,7 @@
 package sfu
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -66,9 +67,11 @@ type Config struct {
 	// URL is where this process reaches LiveKit, PublicURL where clients do. http and ws mean the same.
 	URL, PublicURL string
 	// Keys are one or two. The first one signs; all are believed, so that a key can be replaced while meetings go on.
-	Keys  []Key
-	HTTP  *http.Client
-	Clock matrix.Clock
+	Keys []Key
+	HTTP *http.Client
+	// Patient is HTTP with limits.SFUSIP to answer; nil: HTTP.
+	Patient *http.Client
+	Clock   matrix.Clock
 }
 
 // Client speaks with one LiveKit deployment. It is safe for concurrent use.
@@ -76,6 +79,7 @@ type Client struct {
 	cfg    Config
 	rooms  livekit.RoomService
 	egress livekit.Egress
+	sip    livekit.SIP
 }
 
 // New returns a client. Nothing is asked yet.
@@ -101,6 +105,7 @@ func New(cfg Config) (*Client, error) {
 	c := &Client{cfg: cfg}
 	c.rooms = livekit.NewRoomServiceProtobufClient(asking, asker{cfg.HTTP})
 	c.egress = livekit.NewEgressProtobufClient(asking, asker{cfg.HTTP})
+	c.sip = livekit.NewSIPProtobufClient(asking, asker{cmp.Or(cfg.Patient, cfg.HTTP)})
 	return c, nil
 }
 

@@ -63,6 +63,16 @@ func (s *Store) GetPhonePIN(ctx context.Context, hash []byte) (PhonePIN, error) 
 	return scanPIN(s.queryRow(ctx, `SELECT `+pinColumns+` FROM phone_pins WHERE pin_hash = $1`, hash).Scan)
 }
 
+// ListPhonePINsOpen are PINs that open something now, at most limit: the newest.
+func (s *Store) ListPhonePINsOpen(ctx context.Context, now matrix.Timestamp, limit int) ([]PhonePIN, error) {
+	rows, err := s.query(ctx, `
+		SELECT `+pinColumns+` FROM (
+			SELECT p.* FROM phone_pins p LEFT JOIN invitations i USING (invitation_id)
+			WHERE p.expires_ts > $1 AND (p.invitation_id IS NULL OR i.ended_ts IS NULL AND i.expires_ts > $1 AND i.opens_ts <= $1)
+			ORDER BY p.created_ts DESC LIMIT $2) p`, int64(now), limit)
+	return scanAll(rows, err, func(rows *sql.Rows) (PhonePIN, error) { return scanPIN(rows.Scan) })
+}
+
 // DeletePhonePINs removes the PINs that expired before, at most limit.
 func (s *Store) DeletePhonePINs(ctx context.Context, before matrix.Timestamp, limit int) (int64, error) {
 	return s.exec(ctx, `

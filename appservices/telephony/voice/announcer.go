@@ -48,16 +48,14 @@ func newAnnouncer(folders map[string]string, speech []string, log *slog.Logger) 
 		}
 		a.recorded[language] = map[phrase]sound{}
 		for p := range words["en"] {
-			file, err := os.ReadFile(filepath.Join(folder, string(p)+".wav"))
+			s, err := recordedIn(filepath.Join(folder, string(p)))
 			if errors.Is(err, os.ErrNotExist) {
 				continue
 			}
-			if err == nil {
-				a.recorded[language][p], err = readWAV(file)
-			}
 			if err != nil {
-				return nil, fmt.Errorf("announcements.%s: %s.wav: %w", language, p, err)
+				return nil, fmt.Errorf("announcements.%s: %w", language, err)
 			}
+			a.recorded[language][p] = s
 		}
 		if len(a.recorded[language]) == 0 {
 			return nil, fmt.Errorf("announcements.%s: the folder %s has no recording such as %s.wav", language, folder, phEnterPIN)
@@ -71,6 +69,26 @@ func newAnnouncer(folders map[string]string, speech []string, log *slog.Logger) 
 	return a, nil
 }
 
+// recordedIn is a recording in a file with the ending wav, for phones of SIP, and in one with the ending ogg, for those of LiveKit SIP.
+func recordedIn(path string) (sound, error) {
+	file, err := os.ReadFile(path + ".wav")
+	none := errors.Is(err, os.ErrNotExist)
+	var s sound
+	if err == nil {
+		s, err = readWAV(file)
+	}
+	if err != nil && !none {
+		return s, fmt.Errorf("%s.wav: %w", filepath.Base(path), err)
+	}
+	if file, err = os.ReadFile(path + ".ogg"); err == nil {
+		s.opus, err = readOpus(file)
+	}
+	if err != nil && (none || !errors.Is(err, os.ErrNotExist)) {
+		return s, fmt.Errorf("%s.ogg: %w", filepath.Base(path), err)
+	}
+	return s, nil
+}
+
 // missing are the phrases that are only tones in a language.
 func (a *announcer) missing(language string) []phrase {
 	if len(a.speech) > 0 {
@@ -78,7 +96,7 @@ func (a *announcer) missing(language string) []phrase {
 	}
 	var list []phrase
 	for p := range words[language] {
-		if _, ok := a.recorded[language][p]; !ok && !strings.Contains(string(p), "_as") && p != "invites_by" && p != "invites_to" {
+		if a.recorded[language][p].narrow == nil && !strings.Contains(string(p), "_as") && p != "invites_by" && p != "invites_to" {
 			list = append(list, p)
 		}
 	}
@@ -94,12 +112,21 @@ func (a *announcer) prepare(ctx context.Context, language string) {
 	}
 }
 
-// sound is a phrase in a language.
+// sound is a phrase in a language. What there is not in Opus is tones there.
 func (a *announcer) sound(ctx context.Context, language string, p phrase, name, title string) sound {
 	if !speaks(language) {
 		language = "en"
 	}
-	recorded, ok := a.recorded[language][p]
+	s := a.soundFor(ctx, language, p, name, title)
+	if s.opus = a.recorded[language][p].opus; s.opus == nil {
+		s.opus = opusTones(tonesFor(p))
+	}
+	return s
+}
+
+func (a *announcer) soundFor(ctx context.Context, language string, p phrase, name, title string) sound {
+	recorded := a.recorded[language][p]
+	ok := recorded.narrow != nil
 	if ok && (!named[p] || name == "" || len(a.speech) == 0) {
 		return recorded
 	}
@@ -199,20 +226,31 @@ func (c *capped) Write(p []byte) (int, error) {
 	return c.Buffer.Write(p)
 }
 
-// tonesOf is what is heard in place of words: something to do rises, something that went wrong falls.
-func tonesOf(p phrase) sound {
-	low, middle, high := 392.0, 523.0, 659.0
-	pitches := []float64{middle}
+const low, middle, high = 392.0, 523.0, 659.0
+
+// pitchesOf are tones, by their name in the folder tones.
+var pitchesOf = map[string][]float64{
+	"ask": {middle, high, middle, high}, "up": {low, middle, high}, "refusal": {low, low, low}, "down": {high, middle, low}, "note": {middle},
+}
+
+// tonesFor are the tones for a phrase.
+func tonesFor(p phrase) string {
 	switch p {
 	case phEnterPIN, phPress1, phAskConsent, phInvites, phHelp:
-		pitches = []float64{middle, high, middle, high}
+		return "ask"
 	case phWelcome, phJoined, phBack, phUnmuted, phHandUp:
-		pitches = []float64{low, middle, high}
+		return "up"
 	case phWrongPIN, phTooMany, phUnavailable, phNoService, phNotAllowed, phEncrypted, phFull, phLocked, phDenied, phBudget:
-		pitches = []float64{low, low, low}
+		return "refusal"
 	case phGoodbye, phRemoved, phEnded, phRevoked, phSuspended, phTime, phMuted, phMutedBy, phHandDown:
-		pitches = []float64{high, middle, low}
+		return "down"
 	}
+	return "note"
+}
+
+// tonesOf is what is heard in place of words: something to do rises, something that went wrong falls.
+func tonesOf(p phrase) sound {
+	pitches := pitchesOf[tonesFor(p)]
 	tones := func(rate int) (pcm []int16) {
 		for _, hertz := range pitches {
 			pcm = append(append(pcm, tone(hertz, rate*15/100, rate)...), make([]int16, rate*5/100)...)

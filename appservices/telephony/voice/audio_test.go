@@ -3,6 +3,7 @@ package voice
 import (
 	"bytes"
 	"encoding/binary"
+	"github.com/pion/opus"
 	"math"
 	"math/rand/v2"
 	"strings"
@@ -338,5 +339,46 @@ func TestTheHashKeyBehindAPINEndsNothing(t *testing.T) {
 	}
 	if l.press('#'); len(l.keys) != 1 {
 		t.Error("a second one is none")
+	}
+}
+
+// TestTonesInOpus: each tone of the folder is the one that its name says, and what is no such recording is refused.
+func TestTonesInOpus(t *testing.T) {
+	for name, pitches := range pitchesOf {
+		decoder, err := opus.NewDecoderWithOutput(16000, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var pcm []int16
+		for _, frame := range opusTones(name) {
+			buffer := make([]int16, 16000*120/1000)
+			n, err := decoder.DecodeToInt16(frame, buffer)
+			if err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			pcm = append(pcm, buffer[:n]...)
+		}
+		const each = 16000 * 20 / 100
+		if len(pcm) < len(pitches)*each {
+			t.Errorf("%s: %d samples", name, len(pcm))
+			continue
+		}
+		for i, hertz := range pitches {
+			if s := share(pcm[i*each+800:i*each+2000], 16000, hertz); s < 0.8 {
+				t.Errorf("%s: of tone %d %.0f %% are %.0f Hz", name, i, 100*s, hertz)
+			}
+		}
+	}
+	whole, err := toneFiles.ReadFile("tones/ask.ogg")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range len(whole) {
+		if _, err := readOpus(whole[:n]); err == nil && n < 200 {
+			t.Errorf("the first %d bytes are a recording", n)
+		}
+	}
+	if _, err := readOpus([]byte("RIFF")); err == nil {
+		t.Error("a WAV file is taken for Opus")
 	}
 }

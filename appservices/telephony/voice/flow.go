@@ -55,7 +55,7 @@ func (l *leg) announce(p phrase) <-chan struct{} {
 	l.mu.Lock()
 	name, title := l.name, l.title
 	l.mu.Unlock()
-	return l.speaker.say(l.bridge.announcer.sound(l.ctx, l.tongue(), p, name, title).at(l.codec.rate))
+	return l.say(l.bridge.announcer.sound(l.ctx, l.tongue(), p, name, title))
 }
 
 // heardOut waits until something was said, or a key pressed, which ends it.
@@ -234,10 +234,20 @@ func (l *leg) introduce(j phone.Join) {
 	l.allow(j.SecondsAllowed)
 }
 
+// waitingAgain is how often a phone that LiveKit SIP has brought hears that it waits.
+const waitingAgain = 10 * time.Second
+
 // wait is the lobby.
 func (l *leg) wait() error {
-	l.setBehind(newWaitingTone(l.codec.rate).fill)
-	defer l.setBehind(nil)
+	again := make(<-chan time.Time)
+	if l.anteroom == nil {
+		l.setBehind(newWaitingTone(l.codec.rate).fill)
+		defer l.setBehind(nil)
+	} else {
+		tick := time.NewTicker(waitingAgain)
+		defer tick.Stop()
+		again = tick.C
+	}
 	l.announce(phWaiting)
 	for {
 		status, _ := l.state()
@@ -245,6 +255,8 @@ func (l *leg) wait() error {
 			return nil
 		}
 		select {
+		case <-again:
+			l.announce(phWaiting)
 		case <-l.news:
 		case key := <-l.keys:
 			if key == '0' {
@@ -267,7 +279,7 @@ func (l *leg) enter(j *phone.Join) (*meeting, error) {
 		err := errNoWay
 		var m *meeting
 		if j.URL != "" && j.JWT != "" {
-			m, err = join(l.ctx, *j, l.codec, l.codec.rate, muted, hooks{mutedByOther: l.mutedByOther, digits: l.dialed})
+			m, err = join(l.ctx, *j, l.codec, muted, l.hooks())
 		}
 		if err == nil {
 			return m, nil
@@ -305,7 +317,22 @@ func (l *leg) mutedByOther() {
 }
 
 // dialed are keys that somebody in the meeting presses for a phone that was called, which may be a machine.
-func (l *leg) dialed(keys string) { l.media.dial(keys) }
+func (l *leg) dialed(keys string) {
+	if l.anteroom != nil {
+		l.anteroom.press(keys)
+		return
+	}
+	l.media.dial(keys)
+}
+
+// hooks are what a meeting tells the phone.
+func (l *leg) hooks() hooks {
+	h := hooks{mutedByOther: l.mutedByOther, digits: l.dialed}
+	if l.anteroom != nil {
+		h.pass = l.anteroom.pass
+	}
+	return h
+}
 
 // greet lets the phone hear the meeting, and says who is there. In a meeting that is recorded it is asked first, and is not heard before it has answered.
 func (l *leg) greet(m *meeting, first bool) *ending {

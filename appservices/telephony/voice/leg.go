@@ -30,6 +30,8 @@ type leg struct {
 	local                  local
 	codec                  *codec
 	speaker                speaker
+	// anteroom is in place of media where LiveKit SIP carries the call.
+	anteroom *anteroom
 	// ctx ends with what the person and the meeting have to do with each other: its cause is an ending. playing ends with the audio.
 	ctx     context.Context
 	cancel  context.CancelCauseFunc
@@ -199,12 +201,15 @@ func (l *leg) why() ending {
 func (l *leg) close() {
 	l.end(ending{cause: phone.CauseTrunk})
 	l.silence()
-	l.speaker.hush()
+	l.hush()
 	l.mu.Lock()
 	for _, t := range l.timers {
 		t.Stop()
 	}
 	l.mu.Unlock()
+	if l.anteroom != nil {
+		l.anteroom.close()
+	}
 	if l.media != nil {
 		l.media.close()
 	}
@@ -286,7 +291,7 @@ func (l *leg) press(key byte) {
 	if l.hashDue.Swap(false) && key == '#' {
 		return
 	}
-	l.speaker.hush()
+	l.hush()
 	select {
 	case l.keys <- key:
 	default: // nobody has asked for so many
@@ -329,8 +334,31 @@ func (l *leg) setBehind(f func([]int16)) {
 	l.mu.Unlock()
 }
 
-// play lets the audio begin, and looks after it.
+// say says something to the phone, behind what is being said.
+func (l *leg) say(s sound) <-chan struct{} {
+	if l.anteroom != nil {
+		return l.anteroom.say(s)
+	}
+	return l.speaker.say(s.at(l.codec.rate))
+}
+
+// hush ends what is being said.
+func (l *leg) hush() {
+	l.mu.Lock()
+	a := l.anteroom
+	l.mu.Unlock()
+	if a != nil {
+		a.hush()
+		return
+	}
+	l.speaker.hush()
+}
+
+// play lets the audio begin, and looks after it. LiveKit SIP does so by itself.
 func (l *leg) play() {
+	if l.anteroom != nil {
+		return
+	}
 	l.media.start()
 	go l.media.run(l.playing, l.fill)
 	go l.watch()
@@ -437,7 +465,7 @@ func (l *leg) finish() {
 		}
 	} else if !e.gone {
 		if e.say != "" && l.codec != nil {
-			l.speaker.hush()
+			l.hush()
 			l.sayLast(e.say, phGoodbye)
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), goodbye)
@@ -456,9 +484,8 @@ func (l *leg) sayLast(phrases ...phrase) {
 	ctx, cancel := context.WithTimeout(l.talk().Context(), longest)
 	defer cancel()
 	for _, p := range phrases {
-		pcm := l.bridge.announcer.sound(ctx, l.tongue(), p, "", "").at(l.codec.rate)
 		select {
-		case <-l.speaker.say(pcm):
+		case <-l.say(l.bridge.announcer.sound(ctx, l.tongue(), p, "", "")):
 		case <-ctx.Done():
 			return
 		}
@@ -495,6 +522,9 @@ func (l *leg) makeCall(c phone.Call) {
 
 // dial rings, and returns when the call is answered.
 func (l *leg) dial(c phone.Call) (phone.Cause, error) {
+	if l.trunk.cfg.LiveKit {
+		return l.dialThrough(c)
+	}
 	if err := l.open(); err != nil {
 		return phone.CauseTrunk, err
 	}
@@ -521,6 +551,8 @@ func (l *leg) ring(c phone.Call, secure bool) (phone.Cause, error) {
 	l.bridge.add(l)
 	rang := false
 	err = d.WaitAnswer(ringing, sipgo.AnswerOptions{Username: l.trunk.cfg.Username, Password: l.trunk.cfg.Password, OnResponse: func(res *sip.Response) error {
+		chooseDigest(res)
+		// Whatever a network plays before the answer (183 with a description) is for nobody's ears: the person is in no meeting yet.
 		if (res.StatusCode == 180 || res.StatusCode == 183) && !rang {
 			rang = true
 			go l.told(phone.Event{State: phone.Ringing})

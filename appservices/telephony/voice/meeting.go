@@ -3,6 +3,7 @@ package voice
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,6 +25,7 @@ type meeting struct {
 	track *lksdk.LocalTrack
 	pub   *lksdk.LocalTrackPublication
 	mixer *mixer
+	pass  func(from string, p *rtp.Packet)
 	// lost is given what became of the connection, once.
 	lost     chan loss
 	lostOnce sync.Once
@@ -58,15 +60,19 @@ type hooks struct {
 	// mutedByOther says that somebody muted the phone, digits that somebody presses keys for it.
 	mutedByOther func()
 	digits       func(string)
+	// pass is given what others say, in Opus, in place of the mixer; it may be nil.
+	pass func(from string, p *rtp.Packet)
 }
 
 // join lets a phone into a room.
-func join(ctx context.Context, j phone.Join, c *codec, rate int, muted bool, h hooks) (*meeting, error) {
-	m := &meeting{mixer: newMixer(rate), lost: make(chan loss, 1), forward: forward{codec: c}}
+func join(ctx context.Context, j phone.Join, c *codec, muted bool, h hooks) (*meeting, error) {
+	m := &meeting{mixer: newMixer(c.rate), pass: h.pass, lost: make(chan loss, 1), forward: forward{codec: c}}
 	m.muted.Store(muted)
-	m.forward.mime = webrtc.MimeTypePCMU
-	if c == pcma {
+	switch m.forward.mime = webrtc.MimeTypePCMU; c {
+	case pcma:
 		m.forward.mime = webrtc.MimeTypePCMA
+	case through:
+		m.forward.mime = webrtc.MimeTypeOpus
 	}
 	m.room = lksdk.NewRoom(m.callbacks(h))
 	done := make(chan error, 1)
@@ -102,7 +108,11 @@ func join(ctx context.Context, j phone.Join, c *codec, rate int, muted bool, h h
 }
 
 func (m *meeting) publish(muted bool) error {
-	track, err := lksdk.NewLocalTrack(webrtc.RTPCodecCapability{MimeType: m.forward.mime, ClockRate: clock, Channels: 1})
+	capability := webrtc.RTPCodecCapability{MimeType: m.forward.mime, ClockRate: uint32(m.forward.clock()), Channels: 1}
+	if m.forward.codec == through {
+		capability.Channels = 2
+	}
+	track, err := lksdk.NewLocalTrack(capability)
 	if err != nil {
 		return err
 	}
@@ -184,6 +194,12 @@ func (m *meeting) hear(track *webrtc.TrackRemote) {
 		return
 	}
 	id := track.ID() + " " + track.StreamID()
+	if m.pass != nil {
+		if strings.EqualFold(track.Codec().MimeType, webrtc.MimeTypeOpus) {
+			go m.passOn(id, track)
+		}
+		return
+	}
 	if !m.mixer.add(id, track.Codec().MimeType) {
 		return
 	}
@@ -197,6 +213,17 @@ func (m *meeting) hear(track *webrtc.TrackRemote) {
 			m.mixer.put(id, p.SequenceNumber, p.Payload)
 		}
 	}()
+}
+
+// passOn passes on what a track brings until it ends, or we have left.
+func (m *meeting) passOn(id string, track *webrtc.TrackRemote) {
+	for {
+		p, _, err := track.ReadRTP()
+		if err != nil || m.left.Load() {
+			return
+		}
+		m.pass(id, p)
+	}
 }
 
 // alone reports whether nobody else is there.
@@ -250,13 +277,22 @@ type forward struct {
 
 func (f *forward) pause() { f.paused = true }
 
+// clock is how its timestamps count.
+func (f *forward) clock() int {
+	if f.codec == through {
+		return through.rate
+	}
+	return clock
+}
+
 func (f *forward) packet(p *rtp.Packet) *rtp.Packet {
 	ahead, later := p.SequenceNumber-f.lastSequence, p.Timestamp-f.lastTimestamp
 	const far = 50
-	if now := time.Now(); !f.began || f.paused || p.SSRC != f.ssrc || int16(ahead) > far || int16(ahead) < -far || int32(later) > 10*clock || int32(later) < -10*clock {
+	most := int32(10 * f.clock())
+	if now := time.Now(); !f.began || f.paused || p.SSRC != f.ssrc || int16(ahead) > far || int16(ahead) < -far || int32(later) > most || int32(later) < -most {
 		f.sequence++
 		if f.began {
-			f.timestamp += uint32(now.Sub(f.lastAt).Seconds()*clock) + frameTime
+			f.timestamp += uint32(now.Sub(f.lastAt).Seconds()*float64(f.clock())) + uint32(f.clock()*frameMS/1000)
 		}
 		p.Marker = true
 		f.began, f.paused = true, false
@@ -273,7 +309,7 @@ func (f *forward) packet(p *rtp.Packet) *rtp.Packet {
 
 // payload is the audio in a codec of LiveKit's: G.722 is none.
 func (f *forward) payload(payload []byte) []byte {
-	if f.codec.rate == 8000 {
+	if f.codec != wide {
 		return payload
 	}
 	if f.decode == nil {

@@ -32,6 +32,11 @@ func (s *server) pin(ctx context.Context, call, pin string) (j phone.Join, err e
 	return j, s.ask(ctx, url.PathEscape(call)+"/pin", phone.PIN{Bridge: s.bridge, PIN: pin}, &j)
 }
 
+// room asks for the way in of who was brought into a room of LiveKit by the PIN that the room is for.
+func (s *server) room(ctx context.Context, call, room string) (j phone.Join, err error) {
+	return j, s.ask(ctx, url.PathEscape(call)+"/pin", phone.PIN{Bridge: s.bridge, Room: room}, &j)
+}
+
 func (s *server) token(ctx context.Context, call string) (j phone.Join, err error) {
 	return j, s.ask(ctx, url.PathEscape(call)+"/token", phone.Token{Bridge: s.bridge}, &j)
 }

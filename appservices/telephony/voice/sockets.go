@@ -63,6 +63,10 @@ func (b *Bridge) listen() error {
 	b.handle()
 	for _, cfg := range b.cfg.Trunks {
 		t := &trunk{cfg: cfg, bridge: b, codecs: codecsNamed(cfg.Codecs), security: security(cfg.SRTP), host: hostOf(cfg.Server)}
+		if cfg.LiveKit {
+			b.trunks = append(b.trunks, t)
+			continue
+		}
 		if err := t.connect(); err != nil {
 			return fmt.Errorf("trunk %s: %w", cfg.Name, err)
 		}
@@ -77,7 +81,9 @@ func (b *Bridge) open(l Listen) (socket, error) {
 		network = "tcp"
 	}
 	// An address without a host is one of IPv4: a socket for both would show IPv4 addresses as IPv6 ones.
-	if host, _, err := net.SplitHostPort(l.Address); err == nil && !strings.Contains(host, ":") {
+	if host, _, err := net.SplitHostPort(l.Address); err == nil && strings.Contains(host, ":") {
+		network += "6"
+	} else {
 		network += "4"
 	}
 	if l.Transport == "udp" {
@@ -115,26 +121,16 @@ func (t *trunk) connect() error {
 	t.address = t.local(t.bridge.cfg.Address)
 	options := []sipgo.ClientOption{sipgo.WithClientHostname(t.address.String()), sipgo.WithClientNAT()}
 	contact := sip.Uri{Scheme: "sip", User: "roomline", Host: t.address.String(), UriParams: sip.NewParams()}
-	for i := range t.bridge.sockets {
-		s := &t.bridge.sockets[i]
-		if s.transport != t.cfg.Transport {
-			continue
-		}
-		var address string
-		if s.packets != nil {
-			address = s.packets.LocalAddr().String()
-			options = append(options, sipgo.WithClientConnectionAddr(address))
-		} else {
-			address = s.listener.Addr().String()
-		}
-		port := netip.MustParseAddrPort(address).Port()
-		contact.Port = int(port)
-		options = append(options, sipgo.WithClientPort(int(port)))
-		break
-	}
-	if contact.Port == 0 {
+	s := t.socket()
+	if s == nil {
 		return fmt.Errorf("listen has no address for the transport %s", t.cfg.Transport)
 	}
+	address := s.address()
+	if s.packets != nil {
+		options = append(options, sipgo.WithClientConnectionAddr(address.String()))
+	}
+	contact.Port = int(address.Port())
+	options = append(options, sipgo.WithClientPort(int(address.Port())))
 	if t.cfg.Transport != "udp" {
 		contact.UriParams.Add("transport", t.cfg.Transport)
 	}
@@ -144,6 +140,30 @@ func (t *trunk) connect() error {
 	}
 	t.dialogs = &sipgo.DialogUA{Client: t.client, ContactHDR: sip.ContactHeader{Address: contact, Params: sip.NewParams()}, RewriteContact: true}
 	return nil
+}
+
+// socket is the one that a trunk is reached from: of its transport, and of IPv6 if the trunk is.
+func (t *trunk) socket() *socket {
+	var other *socket
+	for i := range t.bridge.sockets {
+		s := &t.bridge.sockets[i]
+		switch {
+		case s.transport != t.cfg.Transport:
+		case s.address().Addr().Unmap().Is6() == t.address.Is6():
+			return s
+		case other == nil:
+			other = s
+		}
+	}
+	return other
+}
+
+// address is where a socket listens.
+func (s *socket) address() netip.AddrPort {
+	if s.packets != nil {
+		return netip.MustParseAddrPort(s.packets.LocalAddr().String())
+	}
+	return netip.MustParseAddrPort(s.listener.Addr().String())
 }
 
 // guardedListener takes connections from addresses that are known.

@@ -39,6 +39,10 @@ type Trunk struct {
 	Caller string
 	// MaxCalls is how many there may be at a time, 0 for no bound of its own.
 	MaxCalls int
+	// LiveKit says that LiveKit SIP carries its calls; of the fields above it then has name, numbers, caller and MaxCalls. OutboundTrunk is what LiveKit SIP knows it by
+	// for calls that go out, empty for none.
+	LiveKit       bool
+	OutboundTrunk string
 }
 
 // Number is one that a trunk brings calls to: E.164 with a plus, and its country, which says how numbers are dialled there.
@@ -124,7 +128,7 @@ func (t *trunk) allows(a netip.Addr) bool {
 }
 
 // works reports whether calls can be made over it.
-func (t *trunk) works() bool { return !t.cfg.Register || t.registered.Load() }
+func (t *trunk) works() bool { return !t.cfg.Register && !t.cfg.LiveKit || t.registered.Load() }
 
 // number is the one of ours that was called, and its country.
 func (t *trunk) number(candidates ...string) (Number, bool) {
@@ -211,6 +215,9 @@ func (t *trunk) local(configured netip.Addr) netip.Addr {
 // target is the address of a user at the trunk.
 func (t *trunk) target(user string) sip.Uri {
 	u := sip.Uri{Scheme: "sip", User: user, Host: t.host, UriParams: sip.NewParams()}
+	if a, err := netip.ParseAddr(t.host); err == nil && a.Is6() {
+		u.Host = "[" + t.host + "]"
+	}
 	if _, port, err := net.SplitHostPort(t.cfg.Server); err == nil {
 		u.Port, _ = strconv.Atoi(port) // the configuration has checked it
 	}

@@ -11,7 +11,7 @@
 //
 // The files: trunk.go and register.go are what a provider is to us, signalling.go the requests of SIP, leg.go one call, and flow.go what its
 // person hears and presses; sdp.go, media.go, srtp.go and digits.go are the packets to and from the phone; meeting.go, mixer.go and
-// jitter.go those to and from LiveKit; announcer.go and words.go what is said.
+// jitter.go those to and from LiveKit; anteroom.go and opus.go phones that LiveKit SIP brings; announcer.go and words.go what is said.
 //
 // Start reading at Bridge.
 package voice
@@ -25,6 +25,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -37,6 +38,7 @@ import (
 
 	"github.com/roomline/roomline/internal/limits"
 	"github.com/roomline/roomline/internal/phone"
+	"github.com/roomline/roomline/internal/sfu"
 )
 
 // Config of a Bridge.
@@ -52,6 +54,8 @@ type Config struct {
 	// FirstPort and LastPort are those that audio may use.
 	FirstPort, LastPort int
 	Trunks              []Trunk
+	// SIP is LiveKit, for trunks whose calls LiveKit SIP carries.
+	SIP *sfu.Client
 	// MaxCalls is how many calls there may be at a time.
 	MaxCalls int
 	// MediaTimeout is for how long a phone may send nothing.
@@ -90,8 +94,12 @@ func New(cfg Config) (*Bridge, error) {
 	switch {
 	case cfg.Post == nil || cfg.Log == nil:
 		return nil, errors.New("voice: Config.Post or Config.Log is missing")
-	case len(cfg.Trunks) == 0 || len(cfg.Listen) == 0:
-		return nil, errors.New("voice: there is no trunk, or no address to listen at")
+	case len(cfg.Trunks) == 0:
+		return nil, errors.New("voice: there is no trunk")
+	case len(cfg.Listen) == 0 && slices.ContainsFunc(cfg.Trunks, func(t Trunk) bool { return !t.LiveKit }):
+		return nil, errors.New("voice: there is no address to listen at")
+	case cfg.SIP == nil && slices.ContainsFunc(cfg.Trunks, func(t Trunk) bool { return t.LiveKit }):
+		return nil, errors.New("voice: Config.SIP is missing")
 	}
 	if cfg.MaxCalls == 0 {
 		cfg.MaxCalls = limits.VoiceCalls
@@ -134,7 +142,7 @@ func (b *Bridge) Warnings() []string {
 		}
 	}
 	for _, t := range b.trunks {
-		if t.cfg.Transport != "tls" {
+		if !t.cfg.LiveKit && t.cfg.Transport != "tls" {
 			list = append(list, fmt.Sprintf("telephony.voice.trunks: %s: who calls whom, and what is said, can be heard on the way (transport %s)", t.cfg.Name, t.cfg.Transport))
 		}
 	}
@@ -153,6 +161,12 @@ func (b *Bridge) Run(ctx context.Context) error {
 	working, stop := context.WithCancel(ctx)
 	defer stop()
 	for _, t := range b.trunks {
+		if t.cfg.LiveKit {
+			if t.cfg.OutboundTrunk != "" {
+				parts.Go(func() { t.watchSIP(working) })
+			}
+			continue
+		}
 		parts.Go(func() { t.watch(working) })
 		if t.cfg.Register {
 			registrations.Go(func() { t.register(working) })

@@ -8,8 +8,11 @@ import (
 	"github.com/roomline/roomline/internal/limits"
 )
 
-// sound is a recording at both rates that phones have.
-type sound struct{ narrow, wide []int16 }
+// sound is a recording at both rates that phones have, and in Opus for those of LiveKit SIP.
+type sound struct {
+	narrow, wide []int16
+	opus         [][]byte
+}
 
 func soundOf(pcm []int16, rate int) sound {
 	return sound{narrow: resample(pcm, rate, 8000), wide: resample(pcm, rate, 16000)}

@@ -178,7 +178,11 @@ func (s *Server) pin(ctx context.Context, c *httpapi.Call, req *phone.PIN) (any,
 	if since(in.BeganTS, s.now()) > callLifetime {
 		return nil, noCall()
 	}
-	p, problem, err := s.guess(ctx, in, req.PIN)
+	hash := s.pinHash(req.PIN)
+	if req.Room != "" {
+		hash = pinIn(req.Room)
+	}
+	p, problem, err := s.guess(ctx, in, hash)
 	if err != nil {
 		return nil, err
 	}

@@ -45,6 +45,10 @@ func (s *Server) roomOf(ctx context.Context, c *httpapi.Call, joined bool) (room
 	if err != nil {
 		return roomserver.Info{}, err
 	}
+	return s.roomWith(ctx, c.Requester.User, id, joined)
+}
+
+func (s *Server) roomWith(ctx context.Context, user matrix.UserID, id matrix.RoomID, joined bool) (roomserver.Info, error) {
 	room, err := s.cfg.Rooms.Room(ctx, id)
 	if e, ok := matrix.AsError(err); ok && e.Code == matrix.ErrNotFound {
 		return room, notInRoom()
@@ -52,7 +56,7 @@ func (s *Server) roomOf(ctx context.Context, c *httpapi.Call, joined bool) (room
 	if err != nil {
 		return room, err
 	}
-	m, err := s.cfg.Store.GetMembership(ctx, room.NID, c.Requester.User)
+	m, err := s.cfg.Store.GetMembership(ctx, room.NID, user)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return room, fmt.Errorf("load a membership: %w", err)
 	}
@@ -64,24 +68,58 @@ func (s *Server) roomOf(ctx context.Context, c *httpapi.Call, joined bool) (room
 
 // call has somebody called. See guards.go for what is refused.
 func (s *Server) call(ctx context.Context, c *httpapi.Call, req *callRequest) (any, error) {
-	if c.Requester.Guest {
-		return nil, matrix.NewError(http.StatusForbidden, matrix.ErrGuestAccessForbidden, "guests have nobody called")
+	if c.Requester.Guest { // who is in the room or not
+		return nil, noGuests()
 	}
-	if c.Requester.Suspended {
+	id, err := c.RoomID("roomId")
+	if err != nil {
+		return nil, err
+	}
+	call, err := s.callFor(ctx, &caller{c.Requester, c.ClientAddr()}, id, req)
+	if err != nil {
+		return nil, err
+	}
+	return callResponse{call.ID}, nil
+}
+
+// CallFor has a number called for somebody who asks the bot, and returns it.
+func (s *Server) CallFor(ctx context.Context, who *httpapi.Requester, room matrix.RoomID, number string) (string, error) {
+	call, err := s.callFor(ctx, &caller{who, ""}, room, &callRequest{Number: number})
+	if err != nil {
+		return "", err
+	}
+	return call.Number, nil
+}
+
+// caller is who has somebody called.
+type caller struct {
+	*httpapi.Requester
+	ip string
+}
+
+func noGuests() *matrix.Error {
+	return matrix.NewError(http.StatusForbidden, matrix.ErrGuestAccessForbidden, "guests have nobody called")
+}
+
+func (s *Server) callFor(ctx context.Context, who *caller, id matrix.RoomID, req *callRequest) (*store.PhoneCall, error) {
+	if who.Guest {
+		return nil, noGuests()
+	}
+	if who.Suspended {
 		return nil, matrix.NewError(http.StatusForbidden, matrix.ErrUserSuspended, "this account has been suspended")
 	}
-	room, err := s.roomOf(ctx, c, true)
+	room, err := s.roomWith(ctx, who.User, id, true)
 	if err != nil {
 		return nil, err
 	}
 	if s.cfg.Mint == nil {
 		return nil, matrix.Unrecognized()
 	}
-	r, err := s.rulesFor(ctx, s.cfg.Store, c.Requester.Org)
+	r, err := s.rulesFor(ctx, s.cfg.Store, who.Org)
 	if err != nil {
 		return nil, err
 	}
-	trunk, err := s.outTrunk(ctx, c.Requester.Org)
+	trunk, err := s.outTrunk(ctx, who.Org)
 	if err != nil {
 		return nil, err
 	}
@@ -93,15 +131,18 @@ func (s *Server) call(ctx context.Context, c *httpapi.Call, req *callRequest) (a
 	} else if encrypted {
 		return nil, matrix.Forbidden("what is said in this room is encrypted from end to end, and a phone can't be").With("org.roomline.reason", "encrypted")
 	}
-	call, err := s.draft(ctx, c, room, &r, req)
+	if err := s.checkSIP(ctx, trunk); err != nil {
+		return nil, err
+	}
+	call, err := s.draft(ctx, who, room, &r, req)
 	if err != nil {
 		return nil, err
 	}
 	call.Trunk = trunk.Name
-	if err := s.cfg.Store.Write(ctx, func(tx *store.Tx) error { return s.queue(ctx, tx, c, call, &r, room, req.InviteeID != "") }); err != nil {
+	if err := s.cfg.Store.Write(ctx, func(tx *store.Tx) error { return s.queue(ctx, tx, who, call, &r, room, req.InviteeID != "") }); err != nil {
 		return nil, err
 	}
-	return callResponse{call.ID}, nil
+	return call, nil
 }
 
 // outTrunk is the first trunk over which an organisation calls out, or nil.
@@ -119,9 +160,9 @@ func (s *Server) outTrunk(ctx context.Context, org int64) (*Trunk, error) {
 }
 
 // draft is the call that is asked for, with its number checked.
-func (s *Server) draft(ctx context.Context, c *httpapi.Call, room roomserver.Info, r *rules, req *callRequest) (*store.PhoneCall, error) {
+func (s *Server) draft(ctx context.Context, who *caller, room roomserver.Info, r *rules, req *callRequest) (*store.PhoneCall, error) {
 	call := &store.PhoneCall{
-		ID: newCallID(), OrganisationID: c.Requester.Org, RoomNID: room.NID, RoomID: room.ID, Direction: "out", RequestedBy: c.Requester.User,
+		ID: newCallID(), OrganisationID: who.Org, RoomNID: room.NID, RoomID: room.ID, Direction: "out", RequestedBy: who.User,
 		State: stateQueued, CreatedTS: s.now(),
 	}
 	number, name := req.Number, req.Name
@@ -163,7 +204,7 @@ func (s *Server) draft(ctx context.Context, c *httpapi.Call, room roomserver.Inf
 }
 
 // queue stores a call that may be made, with what is set aside for it.
-func (s *Server) queue(ctx context.Context, tx *store.Tx, c *httpapi.Call, call *store.PhoneCall, r *rules, room roomserver.Info, invitee bool) error {
+func (s *Server) queue(ctx context.Context, tx *store.Tx, who *caller, call *store.PhoneCall, r *rules, room roomserver.Info, invitee bool) error {
 	if !invitee {
 		meets, err := tx.IsMeetingOn(ctx, room.NID)
 		if err != nil {
@@ -195,7 +236,7 @@ func (s *Server) queue(ctx context.Context, tx *store.Tx, c *httpapi.Call, call 
 		return err
 	}
 	if err := tx.AppendAudit(ctx, store.AuditEntry{
-		OrganisationID: call.OrganisationID, TS: call.CreatedTS, Actor: c.Requester.Actor(), IP: c.ClientAddr(), Action: "phones.call", Target: string(room.ID),
+		OrganisationID: call.OrganisationID, TS: call.CreatedTS, Actor: who.Actor(), IP: who.ip, Action: "phones.call", Target: string(room.ID),
 		Detail: detail,
 	}); err != nil {
 		return err

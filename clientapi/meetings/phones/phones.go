@@ -31,6 +31,7 @@ import (
 	"github.com/roomline/roomline/internal/matrix"
 	"github.com/roomline/roomline/internal/ratelimit"
 	"github.com/roomline/roomline/internal/seal"
+	"github.com/roomline/roomline/internal/sfu"
 	"github.com/roomline/roomline/internal/store"
 	"github.com/roomline/roomline/internal/wake"
 	"github.com/roomline/roomline/roomserver"
@@ -53,6 +54,8 @@ type Config struct {
 	Limiter *ratelimit.Limiter
 	Trunks  []Trunk
 	Limits  Limits
+	// SIP is LiveKit, for trunks that LiveKit SIP has; nil: there are none.
+	SIP *sfu.Client
 	// Focus is the livekit_service_url that memberships of calls name.
 	Focus string
 	// Mint gives a ghost a token; nil: there are no meetings.
@@ -77,6 +80,11 @@ type Trunk struct {
 	// Caller is what called people see. Out: calls go out over it.
 	Caller string
 	Out    bool
+	// LiveKit says that LiveKit SIP has it (sip.go): OutboundTrunk and InboundTrunk are its ids there, InboundTrunk is "create" for one that is made, with
+	// the addresses Allowed; empty: no calls go out, or come in.
+	LiveKit                     bool
+	InboundTrunk, OutboundTrunk string
+	Allowed                     []string
 }
 
 // Number is one that people call.

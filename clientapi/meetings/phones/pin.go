@@ -80,6 +80,27 @@ func (s *Server) numbersOf(ctx context.Context, from reader, org int64) ([]Numbe
 	return list, nil
 }
 
+// NumbersFor are the numbers by which people call in to a room's meetings, as they are shown; none where phones are not let in.
+func (s *Server) NumbersFor(ctx context.Context, org int64, room matrix.RoomID) ([]string, error) {
+	info, err := s.cfg.Rooms.Room(ctx, room)
+	if err != nil {
+		return nil, err
+	}
+	numbers, err := s.numbersOf(ctx, s.cfg.Store, org)
+	if err != nil || len(numbers) == 0 {
+		return nil, err
+	}
+	encrypted, err := s.isEncrypted(ctx, info.NID)
+	if err != nil || encrypted {
+		return nil, err
+	}
+	list := make([]string, len(numbers))
+	for i, n := range numbers {
+		list[i] = n.Number + " (" + n.Country + ")"
+	}
+	return list, nil
+}
+
 // ForInvitation is what the message of an invitation to a meeting says of phones: the numbers, each with the invitee's PIN, which is made in the transaction that
 // stores the invitation. It is nothing where phones are not let in.
 func (s *Server) ForInvitation(ctx context.Context, tx *store.Tx, i *store.Invitation) ([]outbox.DialIn, error) {
@@ -128,7 +149,7 @@ func (c *incoming) attempts() []attempt {
 }
 
 // guess finds what a PIN opens. A right one is not counted. Each is counted before it is looked at, so that of many at once no more are looked at than may be.
-func (s *Server) guess(ctx context.Context, c *incoming, digits string) (store.PhonePIN, phone.Problem, error) {
+func (s *Server) guess(ctx context.Context, c *incoming, hash []byte) (store.PhonePIN, phone.Problem, error) {
 	all := c.attempts()
 	for i, a := range all {
 		wait, err := s.cfg.Limiter.Allow(ctx, a.class, a.key)
@@ -139,7 +160,7 @@ func (s *Server) guess(ctx context.Context, c *incoming, digits string) (store.P
 			return store.PhonePIN{}, phone.TooMany, s.putBack(ctx, all[:i])
 		}
 	}
-	p, good, err := s.lookUp(ctx, c, digits)
+	p, good, err := s.lookUp(ctx, c, hash)
 	if err != nil || !good {
 		return p, phone.WrongPIN, err
 	}
@@ -156,8 +177,8 @@ func (s *Server) putBack(ctx context.Context, list []attempt) error {
 }
 
 // lookUp finds a PIN that is good now, over this trunk.
-func (s *Server) lookUp(ctx context.Context, c *incoming, digits string) (store.PhonePIN, bool, error) {
-	p, err := s.cfg.Store.GetPhonePIN(ctx, s.pinHash(digits))
+func (s *Server) lookUp(ctx context.Context, c *incoming, hash []byte) (store.PhonePIN, bool, error) {
+	p, err := s.cfg.Store.GetPhonePIN(ctx, hash)
 	if errors.Is(err, store.ErrNotFound) {
 		return p, false, nil
 	}

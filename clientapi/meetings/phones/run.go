@@ -65,6 +65,7 @@ func (s *Server) Run(ctx context.Context) error {
 		}
 	})
 	parts.Go(func() { s.sweeps(ctx) })
+	parts.Go(func() { s.keepRules(ctx) })
 	<-ctx.Done()
 	s.Stop()
 	parts.Wait()

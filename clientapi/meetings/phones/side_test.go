@@ -74,15 +74,8 @@ func start(t *testing.T, o options) *side {
 		}
 		c["telephony"] = map[string]any{"mode": "external", "voice": voice}
 	}})
-	db, err := sql.Open("postgres", d.DSN)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { db.Close() })
-	s := &side{Deployment: d, db: db, host: d.User(t, "host"), token: register(t, d)}
-	for _, number := range []string{caller[1:], callee[1:]} {
-		d.Secret(number, "a number")
-	}
+	s := openSide(t, d)
+	s.token = register(t, d)
 	for process := range d.Processes() { // each hears of the registration
 		until(t, "the bridge is known", func() bool {
 			r, err := s.bridge(process).try(context.Background(), "lease", map[string]any{"trunks": []string{}, "max": 0, "wait_ms": 0, "calls": []any{}})
@@ -91,6 +84,20 @@ func start(t *testing.T, o options) *side {
 	}
 	s.room = s.host.MustCreateRoom(t, map[string]any{"name": "Our Room", "preset": "private_chat"})
 	return s
+}
+
+// openSide is a deployment with a host.
+func openSide(t *testing.T, d *hstest.Deployment) *side {
+	t.Helper()
+	db, err := sql.Open("postgres", d.DSN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	for _, number := range []string{caller[1:], callee[1:]} {
+		d.Secret(number, "a number")
+	}
+	return &side{Deployment: d, db: db, host: d.User(t, "host")}
 }
 
 // register registers a bridge, and returns its as_token.

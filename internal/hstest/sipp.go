@@ -33,6 +33,8 @@ type SIPpOptions struct {
 	Scenario string
 	// To is host:port of whom it calls; empty: it waits to be called.
 	To string
+	// V6 speaks by IPv6: scenarios write [media_ip] in descriptions, since [local_ip] has brackets then.
+	V6 bool
 	// TCP speaks SIP by TCP, and not by UDP.
 	TCP bool
 	// Echo sends all audio back.
@@ -66,8 +68,12 @@ func SIPp(t testing.TB, o SIPpOptions) *SIPpCall {
 	if err != nil {
 		t.Fatalf("hstest: %v", err)
 	}
-	c.Address = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
-	args := []string{"-sf", file, "-m", "1", "-i", "127.0.0.1", "-mi", "127.0.0.1", "-p", strconv.Itoa(port), "-mp", strconv.Itoa(media &^ 1),
+	host := "127.0.0.1"
+	if o.V6 {
+		host = "::1"
+	}
+	c.Address = net.JoinHostPort(host, strconv.Itoa(port))
+	args := []string{"-sf", file, "-m", "1", "-i", host, "-mi", host, "-p", strconv.Itoa(port), "-mp", strconv.Itoa(media &^ 1),
 		"-nostdin", "-trace_err", "-timeout", "80s", "-timeout_error", "-default_behaviors", "all,-bye"}
 	if o.TCP {
 		args = append(args, "-t", "t1")

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net/netip"
+	"regexp"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -51,9 +52,43 @@ type handset struct {
 	registered []string
 	// offered says of each call that came in whether its audio was to be encrypted.
 	offered []bool
-	refuse  int // what the first INVITE is refused with
+	// challenges are what is asked for a password with, shown what the password was shown by.
+	challenges []string
+	shown      []shown
+	refuse     int // what the first INVITE is refused with
 	// rings lets it ring and ring.
 	rings bool
+}
+
+// shown is a password that was shown.
+type shown struct {
+	method      string
+	credentials map[string]string
+}
+
+var credential = regexp.MustCompile(`([a-z]+)="?([^",]*)"?`)
+
+// asks asks for a password, until one is shown.
+func (h *handset) asks(req *sip.Request, tx sip.ServerTransaction) bool {
+	if len(h.challenges) == 0 {
+		return false
+	}
+	if authorization := req.GetHeader("Authorization"); authorization != nil {
+		c := map[string]string{}
+		for _, m := range credential.FindAllStringSubmatch(authorization.Value(), -1) {
+			c[m[1]] = m[2]
+		}
+		h.mu.Lock()
+		h.shown = append(h.shown, shown{string(req.Method), c})
+		h.mu.Unlock()
+		return false
+	}
+	var list []sip.Header
+	for _, c := range h.challenges {
+		list = append(list, sip.NewHeader("WWW-Authenticate", c))
+	}
+	respond(tx, req, 401, "Unauthorized", list...)
+	return true
 }
 
 func newHandset(t *testing.T, transport string, secret *tls.Config) *handset {
@@ -111,6 +146,9 @@ func (h *handset) handle() {
 			respond(tx, req, status, "No")
 			return
 		}
+		if h.asks(req, tx) {
+			return
+		}
 		d, err := h.dialogs.ReadInvite(req, tx)
 		if err != nil {
 			h.t.Errorf("handset: %v", err)
@@ -163,6 +201,9 @@ func (h *handset) handle() {
 		h.hungUp.Store(true)
 	})
 	h.server.OnRegister(func(req *sip.Request, tx sip.ServerTransaction) {
+		if h.asks(req, tx) {
+			return
+		}
 		if req.GetHeader("Authorization") == nil {
 			respond(tx, req, 401, "Unauthorized", sip.NewHeader("WWW-Authenticate", `Digest realm="carrier", nonce="n", algorithm=MD5, qop="auth"`))
 			return

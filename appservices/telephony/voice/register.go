@@ -78,6 +78,9 @@ func (t *trunk) registerOnce(ctx context.Context, req *sip.Request, span time.Du
 	}
 	req.AppendHeader(sip.NewHeader("Expires", strconv.Itoa(int(span.Seconds()))))
 	res, err := t.client.Do(ctx, req, sipgo.ClientRequestRegisterBuild)
+	if err == nil {
+		chooseDigest(res)
+	}
 	if err == nil && (res.StatusCode == sip.StatusUnauthorized || res.StatusCode == sip.StatusProxyAuthRequired) && t.cfg.Password != "" {
 		res, err = t.client.DoDigestAuth(ctx, req, res, sipgo.DigestAuth{Username: t.cfg.Username, Password: t.cfg.Password})
 	}

@@ -44,6 +44,7 @@ func (b *Bridge) handle() {
 	b.sip.OnBye(func(req *sip.Request, tx sip.ServerTransaction) { b.within(req, tx, (*leg).bye) })
 	b.sip.OnInfo(func(req *sip.Request, tx sip.ServerTransaction) { b.within(req, tx, (*leg).info) })
 	b.sip.OnUpdate(func(req *sip.Request, tx sip.ServerTransaction) { b.within(req, tx, (*leg).update) })
+	b.sip.OnRefer(func(req *sip.Request, tx sip.ServerTransaction) { b.within(req, tx, (*leg).refer) })
 	b.sip.OnCancel(func(req *sip.Request, tx sip.ServerTransaction) {
 		respond(tx, req, 481, "Call/Transaction Does Not Exist")
 	})

@@ -1,6 +1,9 @@
 package voice
 
 import (
+	"context"
+	"crypto/sha256"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -40,6 +43,11 @@ func TestCalls(t *testing.T) {
 		"calls that do not come to be":         failedCalls,
 		"rubbish":                              rubbish,
 		"an offer that comes late":             lateOffer,
+		"by IPv6":                              byIPv6,
+		"called by IPv6":                       calledByIPv6,
+		"early media":                          earlyMedia,
+		"passwords by SHA-256":                 passwordsBySHA256,
+		"sent elsewhere":                       sentElsewhere,
 	} {
 		t.Run(strings.ReplaceAll(name, " ", "_"), func(t *testing.T) {
 			t.Parallel()
@@ -818,3 +826,151 @@ func TestAnnouncementsAreSpoken(t *testing.T) {
 }
 
 var discard = slog.New(slog.DiscardHandler)
+
+// sixth writes a scenario for IPv6.
+func sixth(scenario string) string {
+	return strings.ReplaceAll(scenario, "IN IP[local_ip_type] [local_ip]", "IN IP[media_ip_type] [media_ip]")
+}
+
+// onLoopback6 has a bridge listen at ::1.
+func onLoopback6(c *Config) {
+	_, port, _ := net.SplitHostPort(c.Listen[0].Address)
+	c.Listen[0].Address, c.Address = net.JoinHostPort("::1", port), netip.IPv6Loopback()
+	c.Trunks[0].Server, c.Trunks[0].Codecs = "[::1]:9", []string{"pcma", "pcmu"}
+}
+
+// byIPv6 is a call in, of which nothing is IPv4.
+func byIPv6(t *testing.T, d *desk) {
+	d.room("six", "1134", ghost)
+	address := ""
+	started(t, d, func(c *Config) { onLoopback6(c); address = c.Listen[0].Address })
+	bob := d.person("six", "bob")
+	bob.whistle(t)
+	call := hstest.SIPp(t, hstest.SIPpOptions{Scenario: sixth(strings.Replace(sippCalls, "%PAUSE%", "9000", 1)), To: address, Number: "+3222345678", Echo: true, V6: true})
+	d.waitJoined()
+	bob.hears(t, 700)
+	call.Wait(t)
+	d.waitEnd(phone.CauseHangup)
+}
+
+// calledByIPv6 is a call out from a bridge that listens by both; the network's way is IPv6.
+func calledByIPv6(t *testing.T, d *desk) {
+	d.room("seven", "none", ghost)
+	call := hstest.SIPp(t, hstest.SIPpOptions{Scenario: sixth(sippIsCalled), Echo: true, V6: true})
+	started(t, d, func(c *Config) {
+		both := c.Listen[0]
+		onLoopback6(c)
+		c.Listen, c.Trunks[0].Server, c.Trunks[0].Codecs, c.Address = []Listen{both, c.Listen[0]}, call.Address, []string{"pcmu"}, netip.Addr{}
+	})
+	bob := d.person("seven", "bob")
+	bob.whistle(t)
+	d.call(phone.Call{CallID: "out1", Trunk: "one", Number: "+32475999999", Caller: "+3222345678", Language: "fr", By: "Bob", Title: "Seven", SecondsAllowed: 300, RingSeconds: 30}, d.pins["none"])
+	d.waitJoined()
+	bob.hears(t, 700)
+	d.order(phone.Status{CallID: "out1", Hangup: phone.CauseEnded})
+	call.Wait(t)
+	d.waitEnd(phone.CauseEnded)
+}
+
+// earlyMedia is a network that describes its audio before anybody answers: it counts as ringing, and the call is as any other.
+func earlyMedia(t *testing.T, d *desk) {
+	d.room("early", "none", ghost)
+	const ringing = "SIP/2.0 180 Ringing"
+	head, tail, _ := strings.Cut(sippIsCalled, ringing)
+	early := strings.Replace(tail, "Content-Length: 0\n", `Content-Type: application/sdp
+Content-Length: [len]
+
+v=0
+o=carrier 1 1 IN IP[local_ip_type] [local_ip]
+s=-
+c=IN IP[media_ip_type] [media_ip]
+t=0 0
+m=audio [media_port] RTP/AVP 0 101
+a=rtpmap:0 PCMU/8000
+`, 1)
+	call := hstest.SIPp(t, hstest.SIPpOptions{Scenario: head + "SIP/2.0 183 Session Progress" + early, Echo: true})
+	started(t, d, func(c *Config) { c.Trunks[0].Server = call.Address })
+	bob := d.person("early", "bob")
+	bob.whistle(t)
+	d.call(phone.Call{CallID: "out1", Trunk: "one", Number: "+32475999999", Caller: "+3222345678", Language: "fr", By: "Bob", Title: "Early", SecondsAllowed: 300, RingSeconds: 30}, d.pins["none"])
+	d.wait("ringing", func(call string, e phone.Event) bool { return call == "out1" && e.State == phone.Ringing })
+	d.waitJoined()
+	bob.hears(t, 700)
+	d.order(phone.Status{CallID: "out1", Hangup: phone.CauseEnded})
+	call.Wait(t)
+	d.waitEnd(phone.CauseEnded)
+}
+
+// passwordsBySHA256: of a network's challenges the first is answered that can be (RFC 8760), when it registers us and when it is called.
+func passwordsBySHA256(t *testing.T, d *desk) {
+	d.room("sha", "none", ghost)
+	h := newHandset(t, "udp", nil)
+	h.challenges = []string{
+		`Digest realm="carrier", nonce="n1", algorithm=AKAv1-MD5, qop="auth"`, `Digest realm="carrier", nonce="n2", algorithm=SHA-256, qop="auth"`,
+		`Digest realm="carrier", nonce="n3", algorithm=MD5, qop="auth"`,
+	}
+	started(t, d, func(c *Config) { c.Trunks[0].Server, c.Trunks[0].Register = h.address, true })
+	eventually(t, "a registration", func() bool { h.mu.Lock(); defer h.mu.Unlock(); return len(h.registered) > 0 })
+	d.call(phone.Call{CallID: "out1", Trunk: "one", Number: "+32475999999", Caller: "+3222345678", Language: "en", SecondsAllowed: 300, RingSeconds: 30}, d.pins["none"])
+	<-h.called
+	h.mu.Lock()
+	if len(h.shown) < 2 {
+		t.Errorf("%d passwords were shown", len(h.shown))
+	}
+	for _, one := range h.shown {
+		if want := bySHA256(one.method, one.credentials, "roomline", "secret"); want == "" || one.credentials["response"] != want || one.credentials["nonce"] != "n2" {
+			t.Errorf("%s: shown %v, want %s", one.method, one.credentials, want)
+		}
+	}
+	h.mu.Unlock()
+	d.order(phone.Status{CallID: "out1", Hangup: phone.CauseEnded})
+	h.waitHungUp()
+}
+
+// bySHA256 is what a password is shown by (RFC 7616 §3.4.1).
+func bySHA256(method string, c map[string]string, user, password string) string {
+	hash := func(text string) string { return fmt.Sprintf("%x", sha256.Sum256([]byte(text))) }
+	if c["algorithm"] != "SHA-256" || c["username"] != user {
+		return ""
+	}
+	return hash(strings.Join([]string{hash(user + ":" + c["realm"] + ":" + password), c["nonce"], c["nc"], c["cnonce"], c["qop"], hash(method + ":" + c["uri"])}, ":"))
+}
+
+// sentElsewhere is a network that wants to hand a call on (REFER): it is refused, and the call goes on.
+func sentElsewhere(t *testing.T, d *desk) {
+	d.room("refer", "1234", ghost)
+	address, _ := started(t, d, nil)
+	h := newHandset(t, "udp", nil)
+	if status := h.calls(address, "022345678"); status != 200 {
+		t.Fatalf("answered with %d", status)
+	}
+	h.presses("1234#")
+	d.waitJoined()
+	bob := d.person("refer", "bob")
+	bob.whistle(t)
+	ask := func(req *sip.Request) int {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		req.AppendHeader(sip.NewHeader("Refer-To", "<sip:+3290012345@127.0.0.1>"))
+		res, err := h.out.Do(ctx, req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return res.StatusCode
+	}
+	if status := ask(sip.NewRequest(sip.REFER, h.out.InviteResponse.Contact().Address)); status != 603 {
+		t.Errorf("REFER is answered with %d", status)
+	}
+	h.listens(700)
+	h.hangsUp()
+	d.waitEnd(phone.CauseHangup)
+	// Of a call that is none nothing is known.
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	stray := h.request(address, "+3222345678", nil)
+	stray.Method = sip.REFER
+	if res, err := h.client.Do(ctx, stray); err != nil || res.StatusCode != 481 {
+		t.Errorf("REFER outside a call: %v %v", res, err)
+	}
+}

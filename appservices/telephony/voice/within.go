@@ -44,6 +44,13 @@ func (l *leg) info(req *sip.Request, tx sip.ServerTransaction) {
 	respond(tx, req, sip.StatusOK, "OK")
 }
 
+// refer refuses to be sent elsewhere: whoever pays for the call, and whom it may reach, is not the other side's to say. The call goes on.
+//
+// Spec: RFC 3515 §2.4.2
+func (l *leg) refer(req *sip.Request, tx sip.ServerTransaction) {
+	respond(tx, req, sip.StatusGlobalDecline, "Declined")
+}
+
 // update changes what both sides agreed on, or only says that the other side is still there (RFC 3311).
 func (l *leg) update(req *sip.Request, tx sip.ServerTransaction) {
 	if res, ok := l.changed(req, tx); ok {

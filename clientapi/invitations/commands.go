@@ -80,6 +80,10 @@ type commandAnswer struct {
 	Results []commandResult `json:"results,omitempty"`
 	// Link is the sender's to pass on, and told in the chat only. It is there once.
 	Link string `json:"link,omitempty"`
+	// Meetings are those that it is about, Phones how one calls in to the one that is on, Number who is being called.
+	Meetings []CommandMeeting `json:"meetings,omitempty"`
+	Phones   []string         `json:"phones,omitempty"`
+	Number   string           `json:"number,omitempty"`
 	// More says that there are more invitations than the answer lists.
 	More  bool          `json:"more,omitempty"`
 	Reply *commandReply `json:"reply,omitempty"`
@@ -328,6 +332,10 @@ func (s *Server) once(ctx context.Context, m *botMessage) (any, error) {
 		err := s.listFor(ctx, m)
 		return m.commandAnswer, err
 	}
+	if m.Action == commands.Meetings {
+		err := s.meetingsFor(ctx, m)
+		return m.commandAnswer, err
+	}
 	now := s.now()
 	claim, mine, err := s.cfg.Store.ClaimCommand(ctx, m.id, m.Sender, now, now.Add(-limits.CommandClaim))
 	if err != nil {
@@ -342,6 +350,8 @@ func (s *Server) once(ctx context.Context, m *botMessage) (any, error) {
 	switch m.Action {
 	case commands.Invite:
 		err = s.inviteFor(working, m, claim.CreatedTS)
+	case commands.Meet, commands.CallOff, commands.Call:
+		err = s.meetFor(working, m)
 	default:
 		err = s.changeFor(working, m)
 	}
@@ -399,6 +409,8 @@ func (s *Server) understand(ctx context.Context, m *botMessage) (done bool, err 
 		m.Problem = problemForbidden
 	case c.Unknown != "":
 		m.Problem, m.Detail = problemWords, c.Unknown
+	case isAboutMeetings(c.Action):
+		return s.understandMeeting(ctx, m)
 	case c.Action == commands.Invite && len(c.Addresses) == 0 && !c.Link,
 		(c.Action == commands.Revoke || c.Action == commands.Resend) && len(c.Addresses) == 0 && len(c.IDs) == 0:
 		m.Problem = problemAddress

@@ -97,6 +97,8 @@ type Config struct {
 	// Phone says how an invitation's addressee calls in to its meeting. It is asked in the transaction that stores the invitation, before the message is. nil where
 	// there are no phones.
 	Phone func(ctx context.Context, tx *store.Tx, i *store.Invitation) ([]outbox.DialIn, error)
+	// Meetings does what commands ask for about meetings; nil where there are none.
+	Meetings MeetingCommands
 	// Limiter counts invitations; nil counts nothing.
 	Limiter *ratelimit.Limiter
 }

@@ -46,6 +46,7 @@ type Command struct {
 	Room string
 	// Unknown is the first word that makes no sense. Then nothing is done.
 	Unknown string
+	Meeting
 }
 
 // Address is where an invitation goes.
@@ -120,7 +121,18 @@ func Parse(text string, direct bool) (Command, bool) {
 		return Command{}, false
 	}
 	r := reader{Command: Command{Action: v.action, Words: v.words}, tokens: tokens(rest)}
-	r.read()
+	switch v.action {
+	case Meet:
+		r.meet()
+	case Call:
+		r.call()
+	case Meetings:
+		if len(r.tokens) > 0 {
+			r.Unknown = r.tokens[0]
+		}
+	default:
+		r.read()
+	}
 	return r.Command, true
 }
 

@@ -277,7 +277,7 @@ func (b *Bot) reply(ctx context.Context, e *told, a *answer) error {
 	if err != nil {
 		return err
 	}
-	if len(a.Results) == 0 || a.Action == commands.List {
+	if len(a.Results) == 0 || a.Action == commands.List || a.Action == commands.Meet {
 		return nil
 	}
 	return b.post(ctx, map[string]any{
@@ -355,6 +355,9 @@ type answer struct {
 	Detail     string          `json:"detail"`
 	Results    []result        `json:"results"`
 	Link       string          `json:"link"`
+	Meetings   []meeting       `json:"meetings"`
+	Phones     []string        `json:"phones"`
+	Number     string          `json:"number"`
 	More       bool            `json:"more"`
 	Reply      *struct {
 		RoomID  id.RoomID  `json:"room_id"`
@@ -365,6 +368,11 @@ type answer struct {
 // hasLink reports whether a link is among the results.
 func (a *answer) hasLink() bool {
 	return slices.ContainsFunc(a.Results, func(r result) bool { return r.Medium == "" && r.InvitationID != "" && a.Action != commands.List })
+}
+
+type meeting struct {
+	Title string `json:"title"`
+	When  string `json:"when"`
 }
 
 type result struct {

@@ -515,3 +515,81 @@ func TestProcessesDieOverCommands(t *testing.T) {
 		t.Errorf("%d answers to %d commands", n, commands)
 	}
 }
+
+// TestMeetingsByCommands: a meeting now, one that is arranged with people of both kinds, once, in the clock of who asks; the list, and taking it back.
+func TestMeetingsByCommands(t *testing.T) {
+	t.Parallel()
+	w := start(t, 1)
+	alice, bob := w.User(t, "alice"), w.User(t, "bob")
+	alice.MustDo(t, http.MethodPut, hstest.Path("profile", alice.ID, "m.tz"), map[string]any{"m.tz": "Europe/Brussels"})
+	room := w.withBot(alice, map[string]any{"name": "Sales", "invite": []string{bob.ID}})
+	bob.MustJoin(t, room)
+	alice.MustSendText(t, room, "!meetings")
+	w.awaitSaid(bob, room, `^There are no meetings to come\.$`)
+	bob.MustSendText(t, room, "!vergader")
+	w.awaitSaid(alice, room, `^De vergadering in Sales is bezig\. `)
+	if n := w.count(`SELECT count(*) FROM meetings WHERE kind = 'instant' AND organiser = $1`, bob.ID); n != 1 {
+		t.Errorf("%d meetings are on", n)
+	}
+	alice.MustSendText(t, room, "!meet 2030-07-01 14:00 1h30 Budget 2031 with @bob:hs.test, anna@example.com +32 470 12 34 56")
+	w.awaitSaid(bob, room, `^Arranged: “Budget 2031”, 2030-07-01 14:00–15:30 Europe/Brussels\.(.|\n)*I have sent you the link in our chat\.$`)
+	if list := said(t, bob, room); strings.Contains(strings.Join(list, "\n"), "http") {
+		t.Errorf("the link is told to everybody: %v", list)
+	}
+	const noon = 1909137600000 // 2030-07-01T12:00Z, which is 14:00 in Brussels
+	if n := w.count(`SELECT count(*) FROM meetings WHERE title = 'Budget 2031' AND start_ts = $1 AND end_ts = $2 AND organiser = $3`, int64(noon), int64(noon+90*60_000), alice.ID); n != 1 {
+		t.Error("the meeting is none, or at another time")
+	}
+	if n := w.count(`SELECT count(*) FROM meeting_invitees WHERE user_id = $1 OR address IN ('anna@example.com', '32470123456')`, bob.ID); n != 3 {
+		t.Errorf("%d of three are asked", n)
+	}
+	if invited := bob.MustSync(t, hstest.Sync{}).Get("rooms.invite"); len(invited.Map()) != 1 {
+		t.Errorf("bob is asked into %s", invited)
+	}
+	// The same message is carried out once, whoever passes it on.
+	id := w.text(`SELECT event_id FROM commands ORDER BY created_ts DESC LIMIT 1`)
+	if r := w.asBridge(map[string]any{"event_id": id, "room_id": room, "action": "meet"}); r.Status != http.StatusOK || r.JSON().Get("meetings.#").Int() != 1 || r.JSON().Get("link").Exists() {
+		t.Errorf("the same again: %s", r)
+	}
+	w.exec(`UPDATE commands SET answer = NULL, claimed_ts = 0 WHERE event_id = $1`, id)
+	if r := w.asBridge(map[string]any{"event_id": id, "room_id": room, "action": "meet"}); r.Status != http.StatusOK {
+		t.Errorf("after a crash: %s", r)
+	}
+	if n := w.count(`SELECT count(*) FROM meetings WHERE kind = 'scheduled'`); n != 1 {
+		t.Errorf("%d meetings of one command", n)
+	}
+	alice.MustSendText(t, room, "!meetings")
+	w.awaitSaid(bob, room, `^Your meetings:\n1\. .* – Sales\n2\. 2030-07-01 14:00–15:30 Europe/Brussels – Budget 2031$`)
+	bob.MustSendText(t, room, "!meet cancel 2")
+	w.awaitSaid(alice, room, `^You may not do this$`)
+	alice.MustSendText(t, room, "!meet cancel 7")
+	w.awaitSaid(bob, room, `^There is no meeting with this number`)
+	alice.MustSendText(t, room, "!meet cancel 2")
+	w.awaitSaid(bob, room, `^Cancelled: “Budget 2031”`)
+	if n := w.count(`SELECT count(*) FROM meetings WHERE kind = 'scheduled' AND cancelled_ts IS NULL`); n != 0 {
+		t.Error("the meeting is not cancelled")
+	}
+	for command, want := range map[string]string{
+		"!meet 2020-01-01 14:00 Over":    `^I do not understand when, or it is over`,
+		"!meet Budget":                   `^I do not understand “Budget”`,
+		"!meet 2030-07-01 14:00 x bob":   `^Arranged: “x bob”`,
+		"!call +32 470 12 34 56":         `^Not possible just now`,
+		"!besprechen 1.7.2030 9.00 Tag":  `^Vereinbart: „Tag“, 2030-07-01 09:00–10:00 Europe/Brussels`,
+		"!réunir le 1/7/2030 à 9h Revue": `^Convenu : « Revue », 2030-07-01 09:00–10:00`,
+	} {
+		alice.MustSendText(t, room, command)
+		w.awaitSaid(bob, room, want)
+	}
+	// An organisation that has no meetings has none by commands.
+	w.exec(`INSERT INTO organisation_policies (organisation_id, name, value) SELECT organisation_id, 'meetings', '{"who": "nobody"}' FROM users WHERE user_id = $1`, alice.ID)
+	alice.MustSendText(t, room, "!meet")
+	w.awaitSaid(bob, room, `^You may not do this$`)
+}
+
+func (w *world) text(query string, args ...any) (text string) {
+	w.t.Helper()
+	if err := w.db.QueryRow(query, args...).Scan(&text); err != nil {
+		w.t.Fatal(err)
+	}
+	return text
+}

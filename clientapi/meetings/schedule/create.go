@@ -1,6 +1,7 @@
 package schedule
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -66,7 +67,7 @@ func (s *Server) Create(ctx context.Context, who *httpapi.Requester, r Request) 
 	if err := s.rehearse(ctx, who, &m, invitees); err != nil {
 		return m, nil, err
 	}
-	m.ID, m.OrganisationID, m.Organiser, m.CreatedTS = rand.Text(), who.Org, who.User, s.now()
+	m.ID, m.OrganisationID, m.Organiser, m.CreatedTS = cmp.Or(r.once, rand.Text()), who.Org, who.User, s.now()
 	m.UID = m.ID + "@" + string(s.cfg.ServerName)
 	if err := s.newRoom(ctx, who, &m, r.Lobby, *r.Encrypted, invitees); err != nil {
 		return m, nil, err
@@ -204,44 +205,50 @@ func (s *Server) meetNow(ctx context.Context, c *httpapi.Call, r *NowRequest) (a
 	if err != nil {
 		return nil, err
 	}
-	who := c.Requester
-	policy, err := s.mayArrange(ctx, who)
+	m, err := s.meetIn(ctx, c.Requester, id, r)
 	if err != nil {
 		return nil, err
 	}
+	return s.answer(ctx, c.Requester, &m, nil)
+}
+
+// meetIn is the meeting that is on in a room, or a new one.
+func (s *Server) meetIn(ctx context.Context, who *httpapi.Requester, id matrix.RoomID, r *NowRequest) (m store.Meeting, err error) {
+	policy, err := s.mayArrange(ctx, who)
+	if err != nil {
+		return m, err
+	}
 	if r.Notify != "" && r.Notify != meetings.RingPeople && r.Notify != meetings.TellPeople {
-		return nil, matrix.InvalidParam("notify must be ring or notification")
+		return m, matrix.InvalidParam("notify must be ring or notification")
 	}
 	room, err := s.joinedRoom(ctx, who.User, id)
 	if err != nil {
-		return nil, err
+		return m, err
 	}
 	// In a room of before calls were for moderators. Whoever may not change that meets all the same.
 	if err := s.cfg.Rooms.AllowCalls(ctx, id, who.User); err != nil {
 		if _, refused := matrix.AsError(err); !refused {
-			return nil, err
+			return m, err
 		}
 	}
 	m, there, err := s.MeetingOf(ctx, room.NID)
 	if err != nil {
-		return nil, err
+		return m, err
 	}
 	if !there {
 		if m, err = s.begin(ctx, who, room, &policy, r.Title); err != nil {
-			return nil, err
+			return m, err
 		}
 	}
 	if r.Link {
 		if err := s.giveLink(ctx, who, &m); err != nil {
-			return nil, err
+			return m, err
 		}
 	}
 	if r.Notify != "" {
-		if err := unlessRefused(s.cfg.Meetings.Ring(ctx, m.RoomID, who.User, r.Notify)); err != nil {
-			return nil, err
-		}
+		err = unlessRefused(s.cfg.Meetings.Ring(ctx, m.RoomID, who.User, r.Notify))
 	}
-	return s.answer(ctx, who, &m, nil)
+	return m, err
 }
 
 // instant is how long a meeting counts that has no end.

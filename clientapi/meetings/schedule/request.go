@@ -120,6 +120,8 @@ type Request struct {
 	Encrypted *bool  `json:"encrypted"`
 	// Link asks for a link that anybody may pass on.
 	Link bool `json:"link"`
+	// once is the id of a meeting that is arranged once.
+	once string
 }
 
 // meeting checks what was asked for.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/url"
+	"time"
 
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
@@ -59,6 +60,9 @@ func (a *app) recordingPolicy(ctx context.Context, org int64) (recording.Policy,
 	}
 	if said.WhoMayRecord == schedule.RecordModerators {
 		p.Level = meetings.Moderator
+	}
+	if err == nil {
+		p.Keep = time.Duration(*said.RecordingsKeptDays) * 24 * time.Hour
 	}
 	return p, err
 }

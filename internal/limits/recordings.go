@@ -8,6 +8,9 @@ const (
 	RecordingSweep = 2 * time.Second
 	RecordingIdle  = 30 * time.Second
 
+	// RecordingForgotten is how often what is known of old ones is removed.
+	RecordingForgotten = time.Minute
+
 	// RecordingBatch bounds what one look finds.
 	RecordingBatch = 100
 )

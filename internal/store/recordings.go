@@ -160,3 +160,25 @@ func (s *Store) GetRecordingConsent(ctx context.Context, room int64, user matrix
 		WHERE c.room_nid = $1 AND `+recordingIsOn, room, string(user)).Scan(&state, &recorder, &answer)
 	return state, recorder, answer, err
 }
+
+// ListRecordingOrganisations returns those that have recordings which ended before a moment.
+func (s *Store) ListRecordingOrganisations(ctx context.Context, before matrix.Timestamp) ([]int64, error) {
+	rows, err := s.query(ctx, `SELECT DISTINCT organisation_id FROM recordings WHERE coalesce(ended_ts, created_ts) < $1`, int64(before))
+	return scanAll(rows, err, func(rows *sql.Rows) (id int64, err error) {
+		err = rows.Scan(&id)
+		return id, err
+	})
+}
+
+// DeleteRecordingsBefore removes an organisation's recordings that ended before a moment, at most limit. The time of a file of theirs is over.
+func (s *Store) DeleteRecordingsBefore(ctx context.Context, org int64, before, now matrix.Timestamp, limit int) (int64, error) {
+	return s.exec(ctx, `
+		WITH old AS (
+			SELECT recording_id, object_key FROM recordings c
+			WHERE organisation_id = $1 AND coalesce(ended_ts, created_ts) < $2 AND NOT (`+recordingIsOn+`) ORDER BY created_ts LIMIT $4
+		), files AS (
+			UPDATE recordings c SET expires_ts = $3 FROM old WHERE c.recording_id = old.recording_id AND old.object_key <> '' AND c.expires_ts > $3
+		)
+		DELETE FROM recordings c USING old WHERE c.recording_id = old.recording_id AND old.object_key = ''`,
+		org, int64(before), int64(now), limit)
+}

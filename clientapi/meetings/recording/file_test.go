@@ -118,6 +118,40 @@ func TestAFileIsKeptAndDeleted(t *testing.T) {
 		return minio.ToErrorResponse(err).Code == minio.NoSuchKey
 	})
 
+	// What the organisation keeps for a day is forgotten after two: at once without a file, otherwise when that is deleted.
+	s.policy(t, `{"recordings_kept_days": 1}`)
+	if _, err := bucket.PutObject(t.Context(), files.Bucket, "old", bytes.NewReader([]byte("mp4")), 3, minio.PutObjectOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, one := range []struct {
+		id, object string
+		days       int
+	}{{"OLD", "", 2}, {"OLDFILE", "old", 2}, {"YOUNG", "", 0}} {
+		at := time.Now().Add(-time.Duration(one.days) * 24 * time.Hour).UnixMilli()
+		if _, err := s.db.Exec(`
+			INSERT INTO recordings (recording_id, organisation_id, room_nid, alias, started_by, recorder, state, object_key, created_ts, ended_ts, expires_ts)
+			SELECT $1, organisation_id, room_nid, 'alias', $2, 'egress', 'stopped', $3, $4, $4, CASE WHEN $3 = '' THEN NULL ELSE $5::bigint END
+			FROM rooms WHERE room_id = $6`, one.id, s.host.ID, one.object, at, time.Now().Add(time.Hour).UnixMilli(), s.room); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.Kill9(t, 0)
+	s.Restart(t, 0)
+	known := func() (ids string) {
+		if err := s.db.QueryRow(`SELECT coalesce(string_agg(recording_id, ' ' ORDER BY recording_id), '') FROM recordings WHERE recording_id LIKE 'OLD%' OR recording_id = 'YOUNG'`).Scan(&ids); err != nil {
+			t.Fatal(err)
+		}
+		return ids
+	}
+	until(t, "an old recording is forgotten", func() bool { return known() == "OLDFILE YOUNG" })
+	until(t, "an old recording's file is gone", func() bool {
+		_, err := bucket.StatObject(t.Context(), files.Bucket, "old", minio.StatObjectOptions{})
+		return minio.ToErrorResponse(err).Code == minio.NoSuchKey
+	})
+	s.Kill9(t, 0) // it looks again after a minute
+	s.Restart(t, 0)
+	until(t, "it is forgotten then", func() bool { return known() == "YOUNG" })
+
 	// One that failed says so.
 	s.running(t, "REC2", "EG_2")
 	until(t, "the room says so again", func() bool { return s.state(t) == "recording" })

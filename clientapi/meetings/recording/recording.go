@@ -40,6 +40,8 @@ type Policy struct {
 	Egress, Appservices bool
 	// Level is the power that starting one needs.
 	Level int64
+	// Keep is for how long it is known that there was one, and who agreed to it, and a file is kept at most; 0 for ever.
+	Keep time.Duration
 }
 
 // Recorder is an application service that records.

@@ -46,12 +46,19 @@ func (s *Server) pause(ctx context.Context) {
 
 func (s *Server) work(ctx context.Context, lease *store.Lease) error {
 	since := make(map[string]time.Time)
+	var forgot time.Time
 	for ctx.Err() == nil {
 		if err := s.learn(ctx); err != nil {
 			return err
 		}
 		if err := s.lookAfter(ctx, since); err != nil {
 			return err
+		}
+		if now := s.cfg.Clock.Now(); now.Sub(forgot) >= limits.RecordingForgotten {
+			if err := s.forget(ctx); err != nil {
+				return err
+			}
+			forgot = now
 		}
 		if err := s.deleteDue(ctx); err != nil {
 			return err
@@ -161,6 +168,14 @@ func (s *Server) Written(ctx context.Context, e sfu.Egress) error {
 	if e.Bytes == 0 && e.Status != "EGRESS_COMPLETE" {
 		state = store.RecordingFailed
 	}
+	keep := time.Duration(0)
+	if s.cfg.Policy != nil {
+		p, err := s.cfg.Policy(ctx, r.OrganisationID)
+		if err != nil {
+			return err
+		}
+		keep = p.Keep
+	}
 	moved := false
 	err = s.cfg.Store.Write(ctx, func(tx *store.Tx) (err error) {
 		if moved, err = tx.MoveRecording(ctx, r.ID, r.State, state, s.now()); err != nil || !moved {
@@ -169,6 +184,9 @@ func (s *Server) Written(ctx context.Context, e sfu.Egress) error {
 		object, expires := "", matrix.Timestamp(0)
 		if e.Bytes > 0 && s.cfg.Files != nil {
 			object, expires = objectKey(&r), s.now().Add(s.cfg.Files.KeepFor)
+			if keep > 0 && keep < s.cfg.Files.KeepFor {
+				expires = s.now().Add(keep)
+			}
 		}
 		if err := tx.PutRecordingFile(ctx, r.ID, object, e.Bytes, e.Problem, expires); err != nil {
 			return err
@@ -180,6 +198,34 @@ func (s *Server) Written(ctx context.Context, e sfu.Egress) error {
 	}
 	r.State = state
 	return s.over(ctx, &r)
+}
+
+// forget removes what is known of recordings for longer than their organisation keeps it. One that has a file waits until that is deleted.
+func (s *Server) forget(ctx context.Context) error {
+	if s.cfg.Policy == nil {
+		return nil
+	}
+	const least = 24 * time.Hour
+	now := s.now()
+	list, err := s.cfg.Store.ListRecordingOrganisations(ctx, now.Add(-least))
+	if err != nil {
+		return fmt.Errorf("list who has recordings: %w", err)
+	}
+	for _, org := range list {
+		p, err := s.cfg.Policy(ctx, org)
+		if err != nil {
+			return err
+		}
+		if p.Keep < least {
+			continue
+		}
+		for n := int64(limits.RecordingBatch); n == limits.RecordingBatch; {
+			if n, err = s.cfg.Store.DeleteRecordingsBefore(ctx, org, now.Add(-p.Keep), now, limits.RecordingBatch); err != nil {
+				return fmt.Errorf("forget recordings: %w", err)
+			}
+		}
+	}
+	return nil
 }
 
 // deleteDue deletes files whose time is over.

@@ -53,6 +53,8 @@ type Policy struct {
 	// Recording is off, egress (LiveKit writes a file) or appservice (an application service that the organisation has). WhoMayRecord is organiser or moderators.
 	Recording    string `json:"recording,omitempty"`
 	WhoMayRecord string `json:"who_may_record,omitempty"`
+	// RecordingsKeptDays is for how many days it is known that there was a recording, who had it made and who agreed; a file goes with that at the latest. 0: for ever.
+	RecordingsKeptDays *int `json:"recordings_kept_days,omitempty"`
 	// Encrypted: rooms of meetings are end-to-end encrypted, if the organiser does not say. Phones hear nothing there.
 	Encrypted *bool `json:"encrypted,omitempty"`
 	// ReminderMinutes is how long before a meeting its room is told; 0 is not at all.
@@ -63,7 +65,7 @@ type Policy struct {
 func DefaultPolicy() Policy {
 	return Policy{
 		Enabled: new(true), Who: Everyone, MaxParticipants: new(100), MaxMinutes: new(0), MaxConcurrent: new(0), Lobby: meetings.LobbyNobody,
-		GuestsShareScreen: new(true), Recording: RecordingOff, WhoMayRecord: RecordOrganiser, Encrypted: new(false), ReminderMinutes: new(10),
+		GuestsShareScreen: new(true), Recording: RecordingOff, WhoMayRecord: RecordOrganiser, RecordingsKeptDays: new(400), Encrypted: new(false), ReminderMinutes: new(10),
 	}
 }
 
@@ -95,6 +97,7 @@ func ParsePolicy(body []byte) (Policy, error) {
 	}{
 		{"max_participants", p.MaxParticipants, limits.MeetingParticipants}, {"max_minutes", p.MaxMinutes, int(limits.MeetingHours.Minutes())},
 		{"max_concurrent", p.MaxConcurrent, 100_000}, {"reminder_minutes", p.ReminderMinutes, 24 * 60},
+		{"recordings_kept_days", p.RecordingsKeptDays, 100 * 366},
 	} {
 		if f.value != nil && (*f.value < 0 || *f.value > f.most) {
 			return Policy{}, matrix.BadJSON("%s must be between 0 and %d", f.name, f.most)

@@ -19,6 +19,7 @@
 package guests
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"log/slog"
@@ -50,6 +51,9 @@ type Config struct {
 	// Key makes devices and tokens of secrets and attempts.
 	Key []byte
 
+	// Answer notes whether the addressee of an invitation comes to its meeting, Answered is what was said; nil where there are no meetings.
+	Answer   func(ctx context.Context, invitation, answer string) error
+	Answered func(ctx context.Context, invitation string) (string, error)
 	// Codes sends codes to addresses; nil where none can be sent.
 	Codes *verify.Verifier
 	// BaseURL is where clients reach the server.

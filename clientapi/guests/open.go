@@ -151,6 +151,8 @@ type openResponse struct {
 	Room         *named             `json:"room,omitempty"`
 	Encrypted    bool               `json:"encrypted"`
 	Meeting      *meetingResponse   `json:"meeting,omitempty"`
+	// Answer is what the addressee has said: accepted, tentative, declined, or "" for nothing yet. It is missing where nobody is asked.
+	Answer *string `json:"answer,omitempty"`
 	// Proof says that a code is needed, which is sent to the address that Hint is what is shown of.
 	Proof     bool             `json:"proof"`
 	Medium    string           `json:"medium,omitempty"`
@@ -187,6 +189,13 @@ func (s *Server) open(ctx context.Context, c *httpapi.Call, req *openRequest) (a
 				answer.Meeting.StartTS, answer.Meeting.EndTS = t.StartTS, t.EndTS
 			}
 		}
+	}
+	if f.Medium != "" && len(f.Meeting) > 0 && s.cfg.Answered != nil {
+		said, err := s.cfg.Answered(ctx, f.ID)
+		if err != nil {
+			return nil, err
+		}
+		answer.Answer = &said
 	}
 	if f.OpenedTS != 0 || f.state == invitations.Used {
 		return answer, nil

@@ -25,6 +25,7 @@ func (s *Server) Routes() []httpapi.Route {
 	routes := []httpapi.Route{
 		{Method: post, Path: forPage + "/open", Limit: ratelimit.Guests, MaxBody: limits.SmallBody, Handle: httpapi.JSON(s.open)},
 		{Method: post, Path: forPage + "/code", Limit: ratelimit.Guests, MaxBody: limits.SmallBody, Handle: httpapi.JSON(s.code)},
+		{Method: post, Path: forPage + "/answer", Limit: ratelimit.Guests, MaxBody: limits.SmallBody, Handle: httpapi.JSON(s.answer)},
 		{Method: post, Path: forPage + "/redeem", Limit: ratelimit.Guests, MaxBody: limits.SmallBody, Handle: httpapi.JSON(s.redeem)},
 
 		{Method: get, Path: client + "/rooms/{roomId}/guests", Auth: httpapi.AccessToken, Limit: ratelimit.Read, Handle: s.listRoomGuests},

@@ -22,6 +22,13 @@ func (a *app) newGuests(sealKey [32]byte) (*guests.Server, error) {
 	return guests.New(guests.Config{
 		Store: a.store, Journal: a.journal, Accounts: a.accounts, Sessions: a.sessions, People: a.people, Rooms: a.rooms, Invitations: a.invitations,
 		Clock: a.clock, Log: a.log, Key: derivedKey(sealKey, "sessions of guests"), BaseURL: a.cfg.PublicBaseURL, Page: page,
+		// Meetings are made later.
+		Answer: func(ctx context.Context, invitation, answer string) error {
+			return a.schedule.AnswerFor(ctx, invitation, answer)
+		},
+		Answered: func(ctx context.Context, invitation string) (string, error) {
+			return a.schedule.AnsweredBy(ctx, invitation)
+		},
 		Codes: a.verifier, SFU: publicSFU(a.cfg),
 	})
 }

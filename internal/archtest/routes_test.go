@@ -143,6 +143,7 @@ var extra = map[string]string{
 
 	"POST /_roomline/guest/v1/open":                  "the page of guests: what an invitation is to",
 	"POST /_roomline/guest/v1/code":                  "the page of guests: a code to the invitation's address",
+	"POST /_roomline/guest/v1/answer":                "the page of guests: whether an invitation's addressee comes",
 	"POST /_roomline/guest/v1/redeem":                "the page of guests: an account for an invitation",
 	"GET /_roomline/client/v1/rooms/{roomId}/guests": "the guests in a room",
 	"PUT /_roomline/client/v1/guests/{userId}":       "a guest may stay longer",

@@ -168,6 +168,40 @@ func (s *Server) putAnswer(ctx context.Context, c *httpapi.Call, r *answerReques
 	})
 }
 
+// AnswerFor notes what the addressee of an invitation says, who has no account here.
+func (s *Server) AnswerFor(ctx context.Context, invitation, answer string) error {
+	if answer != Accepted && answer != Tentative && answer != Declined {
+		return matrix.InvalidParam("answer must be accepted, tentative or declined")
+	}
+	i, err := s.cfg.Store.GetInviteeByInvitation(ctx, invitation)
+	if errors.Is(err, store.ErrNotFound) || err == nil && i.RemovedTS != 0 {
+		return matrix.Forbidden("nobody is asked to a meeting by this")
+	}
+	if err != nil {
+		return fmt.Errorf("look up an invitee: %w", err)
+	}
+	m, err := s.cfg.Store.GetMeeting(ctx, i.MeetingID)
+	if err != nil {
+		return fmt.Errorf("look up a meeting: %w", err)
+	}
+	switch {
+	case m.CancelledTS != 0:
+		return matrix.Forbidden("the meeting was cancelled")
+	case m.Kind != store.MeetingScheduled:
+		return matrix.Forbidden("the meeting has no time")
+	}
+	return s.cfg.Store.Write(ctx, func(tx *store.Tx) error { return tx.PutMeetingAnswer(ctx, i.ID, answer, s.now()) })
+}
+
+// AnsweredBy is what the addressee of an invitation has said, or empty.
+func (s *Server) AnsweredBy(ctx context.Context, invitation string) (string, error) {
+	i, err := s.cfg.Store.GetInviteeByInvitation(ctx, invitation)
+	if errors.Is(err, store.ErrNotFound) {
+		return "", nil
+	}
+	return i.Answer, err
+}
+
 // Redeemed gives who has come by an invitation the role that the organiser meant for the addressee.
 func (s *Server) Redeemed(ctx context.Context, inv store.Invitation, user matrix.UserID) {
 	err := s.giveRole(ctx, inv, user)

@@ -292,3 +292,52 @@ func TestMeetingsAtTheMachine(t *testing.T) {
 		}
 	}
 }
+
+// TestAnAddresseeAnswersByTheLink: whoever has the link of a message says whether they come, without an account; opening it says nothing, and a link that
+// anybody may pass on asks nobody.
+func TestAnAddresseeAnswersByTheLink(t *testing.T) {
+	t.Parallel()
+	d, b := start(t, 1)
+	alice := d.User(t, "alice")
+	made := alice.MustDo(t, http.MethodPost, all, object{
+		"title": "Budget", "start": "2030-03-25T09:00", "end": "2030-03-25T10:00", "timezone": "Europe/Brussels", "invitees": []any{email("anna@example.com")}, "link": true,
+	})
+	one := all + "/" + made.Get("meeting_id").String()
+	link := b.one(t).Get("invitation.link").String()
+	secretIn := func(link string) string { _, secret, _ := strings.Cut(link, "#"); return secret }
+	secret := secretIn(link)
+	say := func(secret, answer string) hstest.Response {
+		r, err := d.Do(t.Context(), 0, "", http.MethodPost, "/_roomline/guest/v1/answer", object{"secret": secret, "answer": answer})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	said := func() string {
+		answer := opened(t, d, link).Get("answer")
+		if !answer.Exists() {
+			t.Fatal("who opens the link is not asked")
+		}
+		return answer.String()
+	}
+	invitee := func() string { return alice.MustDo(t, http.MethodGet, one, nil).Get("invitees.0.answer").String() }
+	if said() != "" || invitee() != "" {
+		t.Error("opening the link says something")
+	}
+	for _, answer := range []string{"declined", "tentative", "accepted"} {
+		if r := say(secret, answer); r.Status != http.StatusOK || invitee() != answer || said() != answer {
+			t.Errorf("%s: %s, and the organiser sees %q", answer, r, invitee())
+		}
+	}
+	for name, r := range map[string]hstest.Response{
+		"a word": say(secret, "perhaps"), "no such link": say("AAAAAAAAAAAAAAAAAAAAAA", "declined"), "everybody's link": say(secretIn(made.Get("link").String()), "declined"),
+	} {
+		if r.Status < 400 || r.Status >= 500 {
+			t.Errorf("%s: %s", name, r)
+		}
+	}
+	alice.MustDo(t, http.MethodDelete, one, nil)
+	if r := say(secret, "declined"); r.Status != http.StatusForbidden || invitee() == "declined" {
+		t.Errorf("a meeting that was cancelled: %s", r)
+	}
+}

@@ -53,6 +53,8 @@ type Config struct {
 	ProcessID string
 	// PresenceContent makes the content of m.presence of what is stored of a user's presence.
 	PresenceContent func(stored []byte, now matrix.Timestamp) []byte
+	// PresenceAs is what is stored of a user's presence, as far as people of a linked organisation may see it; nil: they see nothing.
+	PresenceAs func(stored []byte, sight store.PresenceSight) []byte
 	// EndSessions signs all devices of a user out.
 	EndSessions func(ctx context.Context, user matrix.UserID) error
 	// Directory is the server's own directory of people; it may be left out.

@@ -308,13 +308,17 @@ func (b *builder) renderEphemeral(upTo int64) ([]byte, error) {
 			"type": typeReceipt, "room_id": b.w.interest.rooms[nid].id, "content": receiptContent(b.receipts[nid]),
 		})
 	}
+	sights, err := b.presenceOfOthers()
+	if err != nil {
+		return nil, err
+	}
 	for user, up := range b.presence {
-		of, err := b.w.interest.organisation(b.ctx, user.Domain())
-		if err != nil {
-			return nil, err
-		}
-		if of != b.w.as.organisation && !b.w.as.Everywhere {
-			continue
+		stored := up.Body
+		if sight, other := sights[user]; other {
+			if !sight.Presence && !sight.Phone {
+				continue
+			}
+			stored = b.w.s.cfg.PresenceAs(up.Body, sight)
 		}
 		known, err := b.w.interest.knows(b.ctx, user, upTo)
 		if err != nil {
@@ -322,7 +326,7 @@ func (b *builder) renderEphemeral(upTo int64) ([]byte, error) {
 		}
 		if known {
 			list = append(list, map[string]any{
-				"type": typePresence, "sender": user, "content": json.RawMessage(b.w.s.cfg.PresenceContent(up.Body, b.w.s.now())),
+				"type": typePresence, "sender": user, "content": json.RawMessage(b.w.s.cfg.PresenceContent(stored, b.w.s.now())),
 			})
 		}
 	}
@@ -330,6 +334,37 @@ func (b *builder) renderEphemeral(upTo int64) ([]byte, error) {
 		return nil, nil
 	}
 	return json.Marshal(list)
+}
+
+// presenceOfOthers says of those who are of another organisation than the service what of their presence it may know: what their organisation gives to that of the
+// service.
+func (b *builder) presenceOfOthers() (map[matrix.UserID]store.PresenceSight, error) {
+	if b.w.as.Everywhere {
+		return nil, nil
+	}
+	sights := map[matrix.UserID]store.PresenceSight{}
+	var others []matrix.UserID
+	for user := range b.presence {
+		of, err := b.w.interest.organisation(b.ctx, user.Domain())
+		if err != nil {
+			return nil, err
+		}
+		if of != b.w.as.organisation {
+			sights[user] = store.PresenceSight{UserID: user}
+			others = append(others, user)
+		}
+	}
+	if len(others) == 0 || b.w.s.cfg.PresenceAs == nil {
+		return sights, nil
+	}
+	given, err := b.w.s.cfg.Store.ListPresenceSights(b.ctx, b.w.as.organisation, false, others)
+	if err != nil {
+		return nil, fmt.Errorf("look up whose presence may be told: %w", err)
+	}
+	for user, sight := range given {
+		sights[user] = sight
+	}
+	return sights, nil
 }
 
 // typingEvents says who types now in the rooms where somebody began or ceased to.

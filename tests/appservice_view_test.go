@@ -3,6 +3,7 @@ package tests
 import (
 	"database/sql"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -699,5 +700,67 @@ func TestWithAnOrganisationItsServicesEnd(t *testing.T) {
 	})
 	if got := status(); got != 401 {
 		t.Errorf("after the organisation is deleted: %d", got)
+	}
+}
+
+// TestServicesKnowOfPresenceWhatTheirOrganisationIsGiven: of people of a linked organisation as much as the link gives, and of others nothing, be they in a room together.
+func TestServicesKnowOfPresenceWhatTheirOrganisationIsGiven(t *testing.T) {
+	t.Parallel()
+	dep := hstest.Start(t, hstest.Options{})
+	acme, other := dep.Organisation(t, "Acme", "acme.test"), dep.Organisation(t, "Other", "other.test")
+	listener := startService(t, "hs-token-of-listener")
+	register(t, dep, acme.Owner, ownServices, registrationOf("listener", listener, map[string]any{"namespaces": everyRoom(), "receive_ephemeral": true}))
+	alice, bob := acme.User(t, "alice"), other.User(t, "bob")
+	link := acme.Owner.MustDo(t, "POST", links, map[string]any{"domain": "other.test", "gives": everything}).Get("link_id").Int()
+	other.Owner.MustDo(t, "POST", linkPath(link, "accept"), map[string]any{"gives": everything})
+	room := bob.MustCreateRoom(t, nil)
+	bob.MustInvite(t, room, alice)
+	alice.MustJoin(t, room)
+	status := func(u *hstest.User, presence, message string) {
+		u.MustDo(t, "PUT", hstest.Path("presence", u.ID, "status"), map[string]any{"presence": presence, "status_msg": message})
+	}
+	// told are the words of somebody's presence that the service has heard, when it has heard those of alice.
+	told := func(marker string) string {
+		status(alice, "online", marker)
+		listener.wait(t, marker, func() bool {
+			for _, e := range listener.told("ephemeral") {
+				if e.Get("sender").String() == alice.ID && e.Get("content.status_msg").String() == marker {
+					return true
+				}
+			}
+			return false
+		})
+		last := ""
+		for _, e := range listener.told("ephemeral") {
+			if e.Get("type").String() == "m.presence" && e.Get("sender").String() == bob.ID {
+				last = e.Get("content.presence").String() + " " + e.Get("content.status_msg").String()
+			}
+		}
+		return last
+	}
+	listener.hasEvent(t, bob.MustSendText(t, room, "we are in a room together"))
+	status(bob, "busy", "on the phone")
+	if got := told("one"); got != "busy on the phone" {
+		t.Errorf("of a linked organisation that gives everything: %q", got)
+	}
+	for _, c := range []struct { // each is another one than before, or it would not be told
+		gives       map[string]any
+		state, want string
+	}{
+		{map[string]any{"presence": true}, "busy", "unavailable secret"},
+		{map[string]any{"phone_presence": true}, "online", "offline "},
+		{map[string]any{"name": true}, "busy", "offline "},
+	} {
+		other.Owner.MustDo(t, "PUT", linkPath(link, "gives"), map[string]any{"gives": c.gives})
+		status(bob, c.state, "secret")
+		if got := told(fmt.Sprint(c.gives)); got != c.want {
+			t.Errorf("a link that gives %v: %q, want %q", c.gives, got, c.want)
+		}
+	}
+	other.Owner.MustDo(t, "POST", linkPath(link, "revoke"), nil)
+	before := told("before")
+	status(bob, "online", "revoked")
+	if got := told("after"); got != before {
+		t.Errorf("of an organisation that is linked no more: %q", got)
 	}
 }

@@ -194,7 +194,7 @@ func newApp(ctx context.Context, cfg *config.Config, st *store.Store, sealKey [3
 		Registry: registry, Store: st, Journal: a.journal, Client: outbound.New(outbound.Config{Allowed: services}),
 		Deliveries: outbound.New(outbound.Config{Allowed: services, Timeout: limits.AppserviceTransaction}),
 		Clock:      a.clock, Log: log, SealKey: sealKey, ProcessID: processID,
-		PresenceContent: presence.EventContent, EndSessions: a.sessions.DeleteAllDevices, Directory: a.directory(),
+		PresenceContent: presence.EventContent, PresenceAs: presence.As, EndSessions: a.sessions.DeleteAllDevices, Directory: a.directory(),
 	})
 	if err != nil {
 		return nil, err

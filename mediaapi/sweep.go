@@ -155,7 +155,7 @@ func (s *Server) retain(ctx context.Context) error {
 				continue
 			}
 			filter := store.MediaFilter{
-				OrganisationID: org, Kinds: []string{kind}, Before: s.now().Add(-age), KeepProfiles: true, KeepProtected: true,
+				OrganisationID: org, Kinds: []string{kind}, Before: s.now().Add(-age), KeepProfiles: true, KeepProtected: true, KeepHeld: true,
 			}
 			if _, err := s.deleteBy(ctx, filter, store.Deleting{Rule: ruleRetention, At: s.now()}); err != nil {
 				return err

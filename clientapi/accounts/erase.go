@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"time"
 
 	"github.com/roomline/roomline/internal/matrix"
@@ -106,6 +107,13 @@ func (s *Server) DeleteAs(ctx context.Context, a Actor, user matrix.UserID, d De
 		if err := a.mayClose(u); err != nil {
 			return err
 		}
+		// What the server does by itself waits until the hold is lifted; people are told.
+		if held, err := tx.IsHeld(ctx, user); err != nil || held && a.Name != "server" {
+			if err == nil {
+				err = Held("the account")
+			}
+			return err
+		}
 		if err := tx.InsertErasure(ctx, e); err != nil {
 			return err
 		}
@@ -116,6 +124,11 @@ func (s *Server) DeleteAs(ctx context.Context, a Actor, user matrix.UserID, d De
 	}
 	s.wake()
 	return nil
+}
+
+// Held says that something may not be erased for now.
+func Held(what string) *matrix.Error {
+	return matrix.NewError(http.StatusForbidden, "ORG.ROOMLINE.LEGAL_HOLD", "%s is under a legal hold: nothing of it is erased before that is lifted", what)
 }
 
 // EraseAndWait deletes an account with all that it has, for an organisation that is removed, and returns when that is done. Asked again

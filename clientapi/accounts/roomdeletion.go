@@ -51,6 +51,12 @@ func (s *Server) DeleteRoom(ctx context.Context, a Actor, room matrix.RoomID, d 
 	}
 	row := store.RoomDeletion{ID: rand.Text(), OrganisationID: a.Org, RoomID: room, RequestedBy: a.Name, RequestedTS: s.now(), Request: request}
 	err = s.cfg.Store.Write(ctx, func(tx *store.Tx) error {
+		if held, err := tx.IsRoomHeld(ctx, room); err != nil || held {
+			if err == nil {
+				err = Held("the room")
+			}
+			return err
+		}
 		if err := tx.InsertRoomDeletion(ctx, row); err != nil {
 			return err
 		}

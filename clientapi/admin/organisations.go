@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/roomline/roomline/clientapi/accounts"
 	"github.com/roomline/roomline/clientapi/auth"
 	"github.com/roomline/roomline/internal/httpapi"
 	"github.com/roomline/roomline/internal/limits"
@@ -234,6 +235,15 @@ func (s *Server) editOrganisation(
 		detail, err := edit(&o)
 		if err != nil || o == before {
 			return act{}, nil, err
+		}
+		if o.State == store.OrganisationDeleted && before.State != o.State {
+			held, err := tx.HasHolds(ctx, id)
+			if err != nil {
+				return act{}, nil, err
+			}
+			if held {
+				return act{}, nil, accounts.Held("something of the organisation")
+			}
 		}
 		if err := tx.PutOrganisation(ctx, o); err != nil {
 			return act{}, nil, err

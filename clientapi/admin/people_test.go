@@ -292,6 +292,8 @@ func fill(t testing.TB, db *sql.DB, root, her, bob *hstest.User) (room string) {
 		`INSERT INTO meeting_invitees (invitee_id, meeting_id, user_id, created_ts) VALUES ('e', 'm', $1, 0)`,
 		`INSERT INTO recordings (recording_id, organisation_id, room_nid, alias, started_by, recorder, state, created_ts)
 			SELECT 'r', organisation_id, (SELECT min(room_nid) FROM rooms), 'a', user_id, 'egress', 'stopped', 0 FROM users WHERE user_id = $1`,
+		`INSERT INTO legal_holds (hold_id, organisation_id, room_nid, reason, set_by, set_ts)
+			SELECT 'h', organisation_id, (SELECT min(room_nid) FROM rooms), 'file 1', user_id, 0 FROM users WHERE user_id = $1`,
 		`INSERT INTO recording_consents VALUES ('r', $1, 'yes', 'page', 0)`,
 		`INSERT INTO phone_pins (pin_hash, organisation_id, room_nid, sealed, user_id, created_ts, expires_ts)
 			SELECT '\x01', organisation_id, (SELECT min(room_nid) FROM rooms), '\x01', user_id, 0, 4000000000000 FROM users WHERE user_id = $1`,

@@ -51,7 +51,7 @@ func (s *Server) endpoints() []endpoint {
 	var all []endpoint
 	for _, chapter := range [][]endpoint{
 		s.organisationEndpoints(), s.domainEndpoints(), s.roleEndpoints(), s.policyEndpoints(), s.quotaEndpoints(), s.auditEndpoints(),
-		s.linkEndpoints(), s.peopleEndpoints(), s.synapseUserEndpoints(), s.synapseRoomEndpoints(),
+		s.linkEndpoints(), s.holdEndpoints(), s.peopleEndpoints(), s.synapseUserEndpoints(), s.synapseRoomEndpoints(),
 	} {
 		all = append(all, chapter...)
 	}

@@ -84,3 +84,10 @@ const (
 
 // ExportKept is for how long an archive that was asked for can be fetched: long enough to send somebody the link.
 const ExportKept = 24 * time.Hour
+
+// Legal holds.
+const (
+	// Holds bounds those of one answer, HoldReason what is said of why, in bytes.
+	Holds      = 1000
+	HoldReason = 500
+)

@@ -172,6 +172,7 @@ var Inventory = []Personal{
 	{Table: "dehydrated_devices", Erase: `DELETE FROM dehydrated_devices WHERE user_id = $1`, NotExported: "encrypted by the client for itself"},
 	impersonal("published_rooms"),
 	impersonal("organisation_links"), impersonal("organisation_sharings"),
+	{Table: "legal_holds", Erase: `UPDATE legal_holds SET set_by = '' WHERE set_by = $1`, NotExported: "what administrators have decided; who is held is not erased"},
 	{
 		Table: "person_fields", Erase: `WITH own AS (DELETE FROM person_fields WHERE user_id = $1) UPDATE person_fields SET manager = '' WHERE manager = $1`,
 		Export: `SELECT given_name, family_name, title, department, employee_number, manager FROM person_fields WHERE user_id = $1`,
@@ -334,14 +335,15 @@ func (s *Store) GetErasure(ctx context.Context, org int64, user matrix.UserID) (
 	return scanErasure(s.queryRow(ctx, `SELECT `+erasureColumns+` FROM erasures WHERE organisation_id = $1 AND user_id = $2`, org, string(user)).Scan)
 }
 
-// ClaimErasure returns an erasure that is not done, and keeps others from it for a while; or ErrNotFound.
+// ClaimErasure returns an erasure that is not done and of somebody who is not held, and keeps others from it for a while; or ErrNotFound.
 func (s *Store) ClaimErasure(ctx context.Context, lease time.Duration) (Erasure, error) {
 	var e Erasure
 	err := s.Write(ctx, func(tx *Tx) (err error) {
 		e, err = scanErasure(tx.queryRow(ctx, `
 			UPDATE erasures SET leased_until = now() + $1 * interval '1 millisecond'
 			WHERE user_id = (
-				SELECT user_id FROM erasures WHERE done_ts IS NULL AND leased_until < now() ORDER BY leased_until LIMIT 1 FOR UPDATE SKIP LOCKED)
+				SELECT user_id FROM erasures WHERE done_ts IS NULL AND leased_until < now() AND NOT `+fmt.Sprintf(heldUser, "erasures.user_id")+`
+				ORDER BY leased_until LIMIT 1 FOR UPDATE SKIP LOCKED)
 			RETURNING `+erasureColumns, lease.Milliseconds()).Scan)
 		return err
 	})

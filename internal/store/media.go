@@ -290,7 +290,7 @@ func (s *Store) Quarantine(ctx context.Context, org int64, uris []matrix.Content
 // QuarantineBy withholds the media that f chooses from everybody, but for what is protected. It reports how many were changed.
 func (s *Store) QuarantineBy(ctx context.Context, f MediaFilter, by matrix.UserID) (n int64, err error) {
 	return s.execOnce(ctx, `
-		UPDATE media m SET quarantined_by = $12 WHERE`+mediaFilter+` AND m.quarantined_by IS NULL AND NOT m.protected`,
+		UPDATE media m SET quarantined_by = $13 WHERE`+mediaFilter+` AND m.quarantined_by IS NULL AND NOT m.protected`,
 		append(f.arguments(), string(by))...)
 }
 
@@ -318,6 +318,8 @@ type MediaFilter struct {
 	Kinds      []string
 	// KeepProfiles leaves out what hangs on a profile, or is a room's avatar or an organisation's logo, KeepProtected what is protected.
 	KeepProfiles, KeepProtected bool
+	// KeepHeld leaves out what somebody has uploaded who is held, and what hangs in a room that is.
+	KeepHeld bool
 	// Server is the server that the URI names; Hosted and Remote choose what was uploaded here and what was fetched from others.
 	Server         matrix.ServerName
 	Hosted, Remote bool
@@ -331,7 +333,9 @@ const mediaFilter = ` m.organisation_id = $1 AND ($2 = '' OR m.user_id = $2)
 		WHERE l.server_name = m.server_name AND l.media_id = m.media_id AND (l.room_nid = 0 OR e.type IN ('m.room.avatar', 'm.room.member'))))
 	AND NOT ($8 AND m.protected)
 	AND ($9 = '' OR m.server_name = $9)
-	AND (NOT ($10 OR $11) OR EXISTS (SELECT FROM hosted_domains h WHERE h.server_name = m.server_name) = $10)`
+	AND (NOT ($10 OR $11) OR EXISTS (SELECT FROM hosted_domains h WHERE h.server_name = m.server_name) = $10)
+	AND NOT ($12 AND (EXISTS (SELECT FROM legal_holds h WHERE h.user_id = m.user_id)
+		OR EXISTS (SELECT FROM legal_holds h JOIN media_links l USING (room_nid) WHERE l.server_name = m.server_name AND l.media_id = m.media_id)))`
 
 func (f *MediaFilter) arguments() []any {
 	var kinds any
@@ -339,7 +343,7 @@ func (f *MediaFilter) arguments() []any {
 		kinds = pq.Array(f.Kinds)
 	}
 	return []any{f.OrganisationID, string(f.UserID), f.RoomNID, int64(f.Before), f.LargerThan, kinds, f.KeepProfiles, f.KeepProtected,
-		string(f.Server), f.Hosted, f.Remote}
+		string(f.Server), f.Hosted, f.Remote, f.KeepHeld}
 }
 
 // MediaOrder is how a list of media is ordered: by a column, and then by the media id. Without a column the newest is first.
@@ -377,7 +381,7 @@ func (s *Store) ListMediaBy(ctx context.Context, f MediaFilter, order MediaOrder
 		}
 		rows, err := tx.query(ctx, `
 			SELECT `+mediaColumns+` FROM `+mediaTables+` WHERE`+mediaFilter+`
-			ORDER BY `+order.sql()+` OFFSET $12 LIMIT $13`, append(f.arguments(), from, limit)...)
+			ORDER BY `+order.sql()+` OFFSET $13 LIMIT $14`, append(f.arguments(), from, limit)...)
 		media, err = scanAll(rows, err, scanMedia)
 		return err
 	})

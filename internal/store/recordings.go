@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"fmt"
 
 	"github.com/roomline/roomline/internal/matrix"
 )
@@ -85,9 +86,13 @@ func (s *Store) ListRecordingsEnded(ctx context.Context, since matrix.Timestamp,
 	return scanAll(rows, err, scanRecording)
 }
 
-// ListRecordingsDue returns those whose file is to be deleted: its time is over, or the room is gone. At most limit.
+// recordingHeld is the condition that a recording is kept because its room is held, or who had it made.
+var recordingHeld = `(` + fmt.Sprintf(heldRoom, "c.room_nid") + ` OR ` + fmt.Sprintf(heldUser, "c.started_by") + `)`
+
+// ListRecordingsDue returns those whose file is to be deleted: its time is over, or the room is gone. At most limit. What is held stays.
 func (s *Store) ListRecordingsDue(ctx context.Context, now matrix.Timestamp, limit int) ([]Recording, error) {
-	rows, err := s.query(ctx, recordingSelect+`WHERE c.expires_ts <= $1 OR c.room_nid IS NULL AND c.expires_ts IS NOT NULL ORDER BY c.expires_ts LIMIT $2`, int64(now), limit)
+	rows, err := s.query(ctx, recordingSelect+`WHERE (c.expires_ts <= $1 OR c.room_nid IS NULL AND c.expires_ts IS NOT NULL)
+			AND NOT `+recordingHeld+` ORDER BY c.expires_ts LIMIT $2`, int64(now), limit)
 	return scanAll(rows, err, scanRecording)
 }
 
@@ -175,7 +180,8 @@ func (s *Store) DeleteRecordingsBefore(ctx context.Context, org int64, before, n
 	return s.exec(ctx, `
 		WITH old AS (
 			SELECT recording_id, object_key FROM recordings c
-			WHERE organisation_id = $1 AND coalesce(ended_ts, created_ts) < $2 AND NOT (`+recordingIsOn+`) ORDER BY created_ts LIMIT $4
+			WHERE organisation_id = $1 AND coalesce(ended_ts, created_ts) < $2 AND NOT (`+recordingIsOn+`)
+				AND NOT `+recordingHeld+` ORDER BY created_ts LIMIT $4
 		), files AS (
 			UPDATE recordings c SET expires_ts = $3 FROM old WHERE c.recording_id = old.recording_id AND old.object_key <> '' AND c.expires_ts > $3
 		)

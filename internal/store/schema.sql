@@ -543,6 +543,8 @@ CREATE TABLE organisation_sharings (
     phone_presence  boolean NOT NULL,
     -- Whether the viewers may invite the owner's people.
     invite          boolean NOT NULL,
+    -- Titles and departments.
+    work            boolean NOT NULL DEFAULT false,
     PRIMARY KEY (viewer_id, owner_id)
 );
 CREATE INDEX organisation_sharings_link ON organisation_sharings (link_id);
@@ -2436,6 +2438,22 @@ CREATE TABLE recording_consents (
     PRIMARY KEY (recording_id, user_id)
 );
 CREATE INDEX recording_consents_user ON recording_consents (user_id);
+
+-- People and rooms of which nothing may be erased for now, whatever was decided about them before and is later.
+CREATE TABLE legal_holds (
+    hold_id          text    COLLATE "C" PRIMARY KEY,
+    organisation_id  bigint  NOT NULL REFERENCES organisations,
+    -- One of the two. Neither row can be removed while the hold is there.
+    user_id          text    COLLATE "C" REFERENCES users,
+    room_nid         bigint  REFERENCES rooms,
+    reason           text    COLLATE "C" NOT NULL,
+    set_by           text    COLLATE "C" NOT NULL,
+    set_ts           bigint  NOT NULL,
+    CHECK ((user_id IS NULL) <> (room_nid IS NULL))
+);
+CREATE UNIQUE INDEX legal_holds_user ON legal_holds (user_id) WHERE user_id IS NOT NULL;
+CREATE UNIQUE INDEX legal_holds_room ON legal_holds (room_nid) WHERE room_nid IS NOT NULL;
+CREATE INDEX legal_holds_organisation ON legal_holds (organisation_id, set_ts);
 
 -- Phones
 

@@ -330,7 +330,7 @@ func (s *side) revealed(request sent, answer hstest.Response) string {
 	}
 	for _, subject := range s.subjects {
 		for _, name := range []string{"roomId", "eventId", "mediaId", "avatarId", "deviceId", "roomAlias", "userId", "ownerId", "guestId", "delayId",
-			"scimId", "groupId", "contactId", "registrationToken", "invitationId", "meetingId", "inviteeId", "deleteId", "deletedRoomId", "blockedRoomId", "personObject"} {
+			"scimId", "groupId", "contactId", "registrationToken", "invitationId", "meetingId", "inviteeId", "deleteId", "deletedRoomId", "blockedRoomId", "personObject", "holdId"} {
 			if value := subject[name]; value != "" && strings.Contains(said, value) && !strings.Contains(asked, value) {
 				return name + " " + value
 			}

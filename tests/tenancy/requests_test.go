@@ -285,6 +285,7 @@ POST /_roomline/operator/v1/appservices | | {"id":"x-{txn}","url":null,"sender_l
 GET /_roomline/operator/v1/appservices/{appserviceId} | | | appserviceId={organisationId}:{appserviceId}
 DELETE /_roomline/operator/v1/appservices/{appserviceId} | | | appserviceId={organisationId}:{appserviceId}
 POST /_roomline/operator/v1/appservices/{appserviceId}/tokens | | {} | appserviceId={organisationId}:{appserviceId}
+POST /_roomline/admin/v1/holds | | {"user_id":"{ownerId}","reason":"file 1"}
 POST /_roomline/admin/v1/links | | {"domain":"{domain}","gives":{"name":true}}
 ! POST /_roomline/admin/v1/links: whether somebody has a domain here is told to nobody
 POST /_roomline/admin/v1/links/{linkId}/accept | | {"gives":{"name":true}}
@@ -306,6 +307,8 @@ POST /_synapse/admin/v1/purge_media_cache | before_ts=1700000000000 | {}
 
 POST /_roomline/guest/v1/open | | {"secret":"AAAAAAAAAAAAAAAAAAAAAA"}
 POST /_roomline/guest/v1/code | | {"secret":"AAAAAAAAAAAAAAAAAAAAAA","client_secret":"x","send_attempt":1}
+POST /_roomline/guest/v1/answer | | {"secret":"AAAAAAAAAAAAAAAAAAAAAA","answer":"accepted"}
+! POST /_roomline/guest/v1/answer: it takes a secret
 POST /_roomline/guest/v1/redeem | | {"secret":"AAAAAAAAAAAAAAAAAAAAAA","name":"x","attempt":"AAAAAAAAAAAAAAAAAAAAAA"}
 ! POST /_roomline/guest/v1/open: it takes a secret
 ! POST /_roomline/guest/v1/code: it takes a secret

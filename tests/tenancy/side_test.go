@@ -108,6 +108,7 @@ func (d *deployment) side(t *testing.T) *side {
 	maps.Copy(people, s.administered(t, d.Operator(t)))
 	maps.Copy(people, d.contacts(t, s.member))
 	people["domain"] = theirs
+	people["holdId"] = s.owner.MustDo(t, http.MethodPost, "/_roomline/admin/v1/holds", map[string]any{"user_id": s.owner.ID, "reason": canary}).Get("hold_id").String()
 	people["organisationId"] = strconv.FormatInt(d.orgs[theirs].ID, 10)
 	for i, request := range rooms {
 		subject := s.room(t, d.made*10+i, request)
@@ -301,7 +302,7 @@ func missing(subject map[string]string) map[string]string {
 	for name, value := range subject {
 		switch name {
 		case "roomId", "eventId", "mediaId", "avatarId", "delayId", "deviceId", "filterId", "deletedRoomId", "blockedRoomId", "groupId", "deleteId", "invitationId", "meetingId", "inviteeId",
-			"callId":
+			"callId", "holdId":
 			none[name] = another(value)
 		case "userId", "guestId", "ownerId", "scimId":
 			none[name] = "@z" + value[2:]

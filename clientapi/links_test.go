@@ -153,6 +153,7 @@ func TestALinkShowsWhatItGives(t *testing.T) {
 		{"presence", store.Sharing{Presence: true}, object{"keys": true, "presence": "unavailable"}},
 		{"phone presence", store.Sharing{PhonePresence: true}, object{"keys": true, "presence": "busy"}},
 		{"invites", store.Sharing{Invite: true}, object{"keys": true, "invite": true}},
+		{"work", store.Sharing{Work: true}, object{"keys": true, "by work": true}},
 	} {
 		one.link(c.gives)
 		sameJSON(t, c.what, bob.sees(t, ursula), c.sees)
@@ -164,6 +165,11 @@ func TestALinkShowsWhatItGives(t *testing.T) {
 	one.link(store.Sharing{Name: true, Phone: true})
 	r := bob.ok("POST", "/user_directory/search", object{"search_term": "ursula"}).list("results")[0]
 	sameJSON(t, "result", r, object{"user_id": ursula.user, "display_name": "Ursula", "org.roomline.phones": []string{"+491712345678"}, "org.roomline.organisation": "Seven"})
+	one.link(store.Sharing{Name: true, Work: true})
+	r = bob.ok("POST", "/user_directory/search", object{"search_term": "buyer"}).list("results")[0]
+	sameJSON(t, "result with title and department", r, object{"user_id": ursula.user, "display_name": "Ursula", "org.roomline.organisation": "Seven",
+		"org.roomline.title": "Buyer", "org.roomline.department": "Purchase"})
+	one.link(store.Sharing{Name: true, Phone: true})
 	// Every term has to be met by what is given.
 	same(t, "name and hidden address", bob.people("ursula u.oezil@example.org"), []string{})
 	same(t, "name and a word of a hidden address", bob.people("ursula org"), []string{})
@@ -298,4 +304,49 @@ func TestPeopleAreFoundByTheNamesOfPrivateContacts(t *testing.T) {
 	one.unlink()
 	users, _ := search(bob)
 	same(t, "no link", users, []string{})
+}
+
+// TestAnOrganisationHidesWhatItsPeopleDoNotSeeOfEachOther: what is for those alone who manage people is neither shown nor found by others.
+func TestAnOrganisationHidesWhatItsPeopleDoNotSeeOfEachOther(t *testing.T) {
+	t.Parallel()
+	d := newDeployment(t)
+	one := d.process()
+	d.region("DE")
+	bob, ursula, boss := one.client("bob"), one.client("u1"), one.client("boss")
+	ursula.rename("Ursula")
+	one.person(ursula, 1, "u.oezil@example.org", "491712345678")
+	d.sql(`UPDATE users SET role = 'people' WHERE user_id = $1`, boss.user)
+	const email, number, work = "u.oezil@example.org", "0171 2345678", "buyer"
+	fields := func(c *client) (seen []string) {
+		r := c.ok("POST", "/user_directory/search", object{"search_term": "ursula"}).list("results")[0]
+		for _, name := range []string{"emails", "phones", "title", "department"} {
+			if r["org.roomline."+name] != nil {
+				seen = append(seen, name)
+			}
+		}
+		return seen
+	}
+	all := []string{"emails", "phones", "title", "department"}
+	for _, c := range []struct {
+		policy string
+		sees   []string
+		finds  map[string]bool
+	}{
+		{`{}`, all, map[string]bool{email: true, number: true, work: true}},
+		{`{"email": "managers"}`, []string{"phones", "title", "department"}, map[string]bool{email: false, number: true, work: true}},
+		{`{"phone": "managers", "work": "managers"}`, []string{"emails"}, map[string]bool{email: true, number: false, work: false}},
+		{`{"email": "everyone"}`, all, map[string]bool{email: true, number: true, work: true}},
+	} {
+		d.sql(`INSERT INTO organisation_policies (organisation_id, name, value) VALUES (1, 'directory', $1) ON CONFLICT (organisation_id, name) DO UPDATE SET value = excluded.value`, []byte(c.policy))
+		same(t, c.policy, fields(bob), c.sees)
+		same(t, "who manages people with "+c.policy, fields(boss), all)
+		for term, found := range c.finds {
+			if got := len(bob.people(term)) == 1; got != found {
+				t.Errorf("%s: found by %s: %t", c.policy, term, got)
+			}
+			if len(boss.people(term)) != 1 {
+				t.Errorf("%s: who manages people does not find by %s", c.policy, term)
+			}
+		}
+	}
 }

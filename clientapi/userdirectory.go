@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/roomline/roomline/clientapi/directory"
 	"github.com/roomline/roomline/clientapi/presence"
 	"github.com/roomline/roomline/internal/httpapi"
 	"github.com/roomline/roomline/internal/limits"
@@ -118,7 +119,11 @@ func (s *Server) findUsers(ctx context.Context, who *httpapi.Requester, search u
 	if err != nil {
 		return nil, fmt.Errorf("look up linked organisations: %w", err)
 	}
-	q.Links = links
+	given, err := directory.Given(ctx, s.store, who.Org, who.ManagesPeople())
+	if err != nil {
+		return nil, fmt.Errorf("look up what people of the organisation see of each other: %w", err)
+	}
+	q.Links, q.Own = links, &given
 	if s.cfg.DirectoryOfRooms {
 		q.MetOf = limits.Candidates
 	}
@@ -192,8 +197,15 @@ func (s *Server) describeUsers(ctx context.Context, who *httpapi.Requester, user
 	if err != nil {
 		return nil, err
 	}
+	given, err := directory.Given(ctx, s.store, who.Org, who.ManagesPeople())
+	if err != nil {
+		return nil, fmt.Errorf("look up what people of the organisation see of each other: %w", err)
+	}
 	seen := make(map[matrix.UserID]store.PersonSight, len(sights))
 	for _, sight := range sights {
+		if sight.Own && sight.UserID != who.User {
+			sight.Sharing = given
+		}
 		seen[sight.UserID] = sight
 	}
 	described := make(map[matrix.UserID]foundUser, len(persons))
@@ -230,7 +242,7 @@ func describe(p store.Person, sight store.PersonSight, present json.RawMessage) 
 			u.Phones = append(u.Phones, "+"+digits)
 		}
 	}
-	if sight.Own {
+	if sight.Work {
 		u.Department, u.Title = p.Department, p.Title
 	}
 	return u

@@ -18,7 +18,7 @@ const links = "/_roomline/admin/v1/links"
 
 func linkPath(id int64, act string) string { return fmt.Sprintf("%s/%d/%s", links, id, act) }
 
-var everything = map[string]any{"name": true, "avatar": true, "email": true, "phone": true, "presence": true, "phone_presence": true, "invite": true}
+var everything = map[string]any{"name": true, "avatar": true, "email": true, "phone": true, "presence": true, "phone_presence": true, "work": true, "invite": true}
 
 // finds reports whether a user finds another in the directory.
 func finds(t *testing.T, u *hstest.User, term, id string) bool {

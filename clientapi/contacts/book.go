@@ -53,7 +53,7 @@ const tokenPrefix = "urn:roomline:sync:"
 
 // books are those of the requester.
 func (s *Server) books(c *httpapi.Call) []book {
-	return []book{&personal{s: s, user: c.Requester.User, org: c.Requester.Org}, &organisation{s: s, org: c.Requester.Org}}
+	return []book{&personal{s: s, user: c.Requester.User, org: c.Requester.Org}, &organisation{s: s, org: c.Requester.Org, manages: c.Requester.ManagesPeople()}}
 }
 
 // book is the one that the path names. Those of others do not exist.

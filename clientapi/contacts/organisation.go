@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/roomline/roomline/clientapi/contacts/vcard"
+	"github.com/roomline/roomline/clientapi/directory"
 	"github.com/roomline/roomline/internal/limits"
 	"github.com/roomline/roomline/internal/store"
 )
@@ -20,6 +21,8 @@ import (
 type organisation struct {
 	s   *Server
 	org int64
+	// manages says that the reader manages people.
+	manages bool
 }
 
 func (g *organisation) about() *bookInfo {
@@ -46,8 +49,15 @@ func (g *organisation) sources(ctx context.Context, tx *store.Tx) ([]source, err
 	if err != nil {
 		return nil, err
 	}
+	own, err := directory.Given(ctx, tx, g.org, g.manages)
+	if err != nil {
+		return nil, fmt.Errorf("look up what people of the organisation see of each other: %w", err)
+	}
 	var list []source
 	for _, f := range found {
+		if f.OrganisationID == g.org {
+			f.Emails, f.Phones, f.Work = own.Email, own.Phone, own.Work
+		}
 		src := source{org: f.OrganisationID, may: f}
 		sum := sha256.Sum256(fmt.Appendf(nil, "%d %t %t %t %s", cardForm, f.Emails, f.Phones, f.Work, f.Name))
 		src.shape = hex.EncodeToString(sum[:4])

@@ -147,7 +147,7 @@ func (a *app) seedPartner(ctx context.Context, domain matrix.ServerName, passwor
 	if err != nil {
 		return false, err
 	}
-	everything := &store.Sharing{Name: true, Avatar: true, Email: true, Phone: true, Presence: true, PhonePresence: true, Invite: true}
+	everything := &store.Sharing{Name: true, Avatar: true, Email: true, Phone: true, Presence: true, PhonePresence: true, Work: true, Invite: true}
 	name, region := "Example", "DE"
 	_, err = a.admin.ChangeOrganisation(ctx, admin.AtTheMachine, store.DefaultOrganisation, admin.OrganisationChange{Name: &name, DefaultRegion: &region})
 	if err != nil {

@@ -26,6 +26,7 @@ import (
 	"github.com/roomline/roomline/clientapi/auth"
 	"github.com/roomline/roomline/clientapi/branding"
 	"github.com/roomline/roomline/clientapi/contacts"
+	"github.com/roomline/roomline/clientapi/directory"
 	"github.com/roomline/roomline/clientapi/guests"
 	"github.com/roomline/roomline/clientapi/identity"
 	"github.com/roomline/roomline/clientapi/invitations"
@@ -284,6 +285,8 @@ func (a *app) policies() []admin.Policy {
 			accounts.ParsePolicy, a.people.DefaultPolicy()),
 		admin.PolicyOf(outbox.PolicyName, "What mails and short messages are sent for the organisation: to which countries, how many, for how much money, and when.",
 			outbox.ParsePolicy, a.outbox.DefaultPolicy()),
+		admin.PolicyOf(directory.PolicyName, "Who in the organisation sees addresses, numbers and titles of its people, and finds them by these.",
+			directory.ParsePolicy, directory.DefaultPolicy()),
 		admin.PolicyOf(invitations.PolicyName, "Who may invite people from outside, how, for how long, and what becomes of guests.",
 			invitations.ParsePolicy, invitations.DefaultPolicy()),
 		a.brandingPolicy(),

@@ -132,7 +132,7 @@ func (tx *Tx) ListDirectorySources(ctx context.Context, organisation int64) ([]D
 	rows, err := tx.query(ctx, `
 		SELECT organisation_id, name, true, true, true FROM organisations WHERE organisation_id = $1
 		UNION ALL
-		SELECT g.owner_id, o.name, g.email, g.phone, false
+		SELECT g.owner_id, o.name, g.email, g.phone, g.work
 		FROM organisation_sharings g JOIN organisations o ON o.organisation_id = g.owner_id
 		WHERE g.viewer_id = $1 AND g.name
 		ORDER BY 1`, organisation)

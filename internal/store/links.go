@@ -18,12 +18,14 @@ type Sharing struct {
 	Presence bool `json:"presence"`
 	// PhonePresence is whether somebody is on the phone.
 	PhonePresence bool `json:"phone_presence"`
+	// Work is title and department.
+	Work bool `json:"work"`
 	// Invite: the people of the linked organisation may invite those of this one.
 	Invite bool `json:"invite"`
 }
 
 // everything is what people of one organisation see of each other.
-var everything = Sharing{true, true, true, true, true, true, true}
+var everything = Sharing{true, true, true, true, true, true, true, true}
 
 // LinkState is what has become of a link.
 type LinkState string
@@ -63,7 +65,7 @@ func (l Link) Other(org int64) int64 {
 }
 
 const (
-	sharingColumns = `%[1]s.name, %[1]s.avatar, %[1]s.email, %[1]s.phone, %[1]s.presence, %[1]s.phone_presence, %[1]s.invite`
+	sharingColumns = `%[1]s.name, %[1]s.avatar, %[1]s.email, %[1]s.phone, %[1]s.presence, %[1]s.phone_presence, %[1]s.work, %[1]s.invite`
 	linkSelect     = `SELECT l.link_id, l.organisation_id, l.domain, coalesce(l.other_id, 0), l.state, l.offer, l.message, l.proposed_ts, l.since_ts,
 			to_jsonb(g), to_jsonb(o)
 		FROM organisation_links l
@@ -152,12 +154,12 @@ func (tx *Tx) PutOffer(ctx context.Context, id int64, offer Sharing) error {
 // PutSharing stores what an organisation gives to another. It holds at once.
 func (tx *Tx) PutSharing(ctx context.Context, link, owner, viewer int64, gives Sharing) error {
 	_, err := tx.exec(ctx, `
-		INSERT INTO organisation_sharings (viewer_id, owner_id, link_id, name, avatar, email, phone, presence, phone_presence, invite)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+		INSERT INTO organisation_sharings (viewer_id, owner_id, link_id, name, avatar, email, phone, presence, phone_presence, invite, work)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
 		ON CONFLICT (viewer_id, owner_id) DO UPDATE SET link_id = excluded.link_id, name = excluded.name, avatar = excluded.avatar,
 			email = excluded.email, phone = excluded.phone, presence = excluded.presence, phone_presence = excluded.phone_presence,
-			invite = excluded.invite`,
-		viewer, owner, link, gives.Name, gives.Avatar, gives.Email, gives.Phone, gives.Presence, gives.PhonePresence, gives.Invite)
+			invite = excluded.invite, work = excluded.work`,
+		viewer, owner, link, gives.Name, gives.Avatar, gives.Email, gives.Phone, gives.Presence, gives.PhonePresence, gives.Invite, gives.Work)
 	return err
 }
 
@@ -231,7 +233,7 @@ func (s *Store) Sharing(ctx context.Context, viewerOrg, ownerOrg int64) (Sharing
 	rows, err := s.query(ctx, `SELECT `+fmt.Sprintf(sharingColumns, "g")+` FROM organisation_sharings g WHERE viewer_id = $1 AND owner_id = $2`, viewerOrg, ownerOrg)
 	list, err := scanAll(rows, err, func(rows *sql.Rows) (Sharing, error) {
 		var g Sharing
-		err := rows.Scan(&g.Name, &g.Avatar, &g.Email, &g.Phone, &g.Presence, &g.PhonePresence, &g.Invite)
+		err := rows.Scan(&g.Name, &g.Avatar, &g.Email, &g.Phone, &g.Presence, &g.PhonePresence, &g.Work, &g.Invite)
 		return g, err
 	})
 	if err != nil || len(list) == 0 {
@@ -247,7 +249,7 @@ func (s *Store) ListSharings(ctx context.Context, viewerOrg int64) ([]Organisati
 		FROM organisation_sharings g JOIN organisations o ON o.organisation_id = g.owner_id WHERE g.viewer_id = $1 ORDER BY g.owner_id`, viewerOrg)
 	return scanAll(rows, err, func(rows *sql.Rows) (OrganisationSharing, error) {
 		var g OrganisationSharing
-		err := rows.Scan(&g.OwnerID, &g.OwnerName, &g.Name, &g.Avatar, &g.Email, &g.Phone, &g.Presence, &g.PhonePresence, &g.Invite)
+		err := rows.Scan(&g.OwnerID, &g.OwnerName, &g.Name, &g.Avatar, &g.Email, &g.Phone, &g.Presence, &g.PhonePresence, &g.Work, &g.Invite)
 		return g, err
 	})
 }

@@ -48,14 +48,14 @@ func (s *Store) ListPersonSights(ctx context.Context, viewer Viewer, users []mat
 		SELECT u.user_id, u.organisation_id, `+own+`, g.owner_id IS NOT NULL,
 			CASE WHEN `+own+` THEN false ELSE `+meets+` END,
 			coalesce(g.name, false), coalesce(g.avatar, false), coalesce(g.email, false), coalesce(g.phone, false),
-			coalesce(g.presence, false), coalesce(g.phone_presence, false), coalesce(g.invite, false)
+			coalesce(g.presence, false), coalesce(g.phone_presence, false), coalesce(g.work, false), coalesce(g.invite, false)
 		FROM users u LEFT JOIN organisation_sharings g ON g.viewer_id = $2 AND g.owner_id = u.organisation_id AND NOT $4
 		WHERE u.user_id = ANY ($3) AND u.deactivated_ts IS NULL`,
 		string(viewer.User), viewer.Organisation, stringArray(users), viewer.Guest)
 	all, err := scanAll(rows, err, func(rows *sql.Rows) (PersonSight, error) {
 		var t PersonSight
 		err := rows.Scan(&t.UserID, &t.OrganisationID, &t.Own, &t.Linked, &t.Meets,
-			&t.Name, &t.Avatar, &t.Email, &t.Phone, &t.Presence, &t.PhonePresence, &t.Invite)
+			&t.Name, &t.Avatar, &t.Email, &t.Phone, &t.Presence, &t.PhonePresence, &t.Work, &t.Invite)
 		if t.Own {
 			t.Sharing = everything
 		}

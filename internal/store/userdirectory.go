@@ -15,6 +15,8 @@ import (
 type PeopleQuery struct {
 	By           matrix.UserID
 	Organisation int64
+	// Own is what the own organisation lets its people see of each other; nil: everything.
+	Own *Sharing
 	// Links are what linked organisations give: whoever is not shown by e-mail is not found by it.
 	Links []OrganisationSharing
 	Query people.Query
@@ -71,7 +73,18 @@ func kindsGiven(g Sharing) kinds {
 	if g.Phone {
 		k |= kindsOf(people.KindPhone, people.KindPhoneEnd)
 	}
+	if g.Work {
+		k |= kindsOf(people.KindWork)
+	}
 	return k
+}
+
+// ownKinds are those by which people of the own organisation are found.
+func (q *PeopleQuery) ownKinds() kinds {
+	if q.Own == nil || *q.Own == everything {
+		return allKinds
+	}
+	return kindsGiven(*q.Own)
 }
 
 // keyRanges are the beginnings of a query's terms as ranges of keys.
@@ -144,7 +157,7 @@ func (s *Store) SearchPeople(ctx context.Context, q PeopleQuery) ([]FoundPerson,
 			}
 		}
 	}
-	look(q.Organisation, allKinds)
+	look(q.Organisation, q.ownKinds())
 	for _, l := range q.Links {
 		look(l.OwnerID, kindsGiven(l.Sharing))
 	}

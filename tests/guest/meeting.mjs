@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import { after, afterEach, before, test } from "node:test";
 
-import { accessible, accounts, api, Browser, comeIn, control, fits, heading, homeserver, inLanguages, invite, makeRoom, patience, picture, say, sees, signIn } from "./common.mjs";
+import { accessible, accounts, api, Browser, comeIn, control, fits, heading, homeserver, inLanguages, invite, mail, makeRoom, patience, picture, say, sees, signIn } from "./common.mjs";
 
 const [alice, bob] = accounts;
 const wide = { viewport: { width: 1280, height: 800 }, permissions: ["camera", "microphone"] };
@@ -456,6 +456,19 @@ test("a member arranges a meeting, calls a phone into it, and cancels it", async
     const [meeting] = (await api("GET", "/_roomline/client/v1/meetings?when=upcoming", undefined, alice.token)).meetings;
     assert.equal(meeting.recurrence, "FREQ=WEEKLY;BYDAY=MO,TU,WE,TH,FR;COUNT=4");
     assert.equal(meeting.end_ts - meeting.start_ts, 3_600_000);
+    const guest = await open(phone);
+    const [link] = await mail("anna@example.com", /https?:\/\/\S+\/i#[A-Za-z0-9_-]{22}/);
+    await guest.goto(link);
+    await guest.getByText("Will you come?").waitFor();
+    await accessible(guest, "whether one comes");
+    await fits(guest, "whether one comes");
+    await guest.getByRole("button", { name: "Yes" }).click();
+    await guest.getByText("The organiser sees your answer.").waitFor();
+    await picture(guest, "coming-phone");
+    await guest.reload();
+    await guest.locator("button[aria-pressed=true]", { hasText: "Yes" }).waitFor();
+    const { invitees } = await api("GET", `/_roomline/client/v1/meetings/${meeting.meeting_id}`, undefined, alice.token);
+    assert.equal(invitees.find(({ medium }) => medium === "email").answer, "accepted");
     await dialog.getByRole("tab", { name: "Coming up" }).click();
     await dialog.getByText("On working days").waitFor();
     await accessible(page, "the meetings that come up");

@@ -332,6 +332,27 @@ func TestIgnoredUsersAreNotHeard(t *testing.T) {
 	}
 }
 
+// What the user may not see of a room's history is told as state, and an older value that may be seen does not undo it.
+func TestStateThatMayNotBeSeenIsNotUndoneByTheTimeline(t *testing.T) {
+	t.Parallel()
+	p := startOne(t)
+	room := p.create(alice, roomserver.PresetPublic)
+	early := &client{user: bob, limit: 10}
+	early.sync(t, p)
+	before := p.get(bob)
+	for _, value := range []string{"joined", "invited"} { // who comes later may see that it was changed from shared, and no more
+		p.state(alice, room, "m.room.history_visibility", "", `{"history_visibility":"`+value+`"}`)
+	}
+	p.join(bob, room)
+	for _, c := range []*client{early, {user: bob, limit: 10}} {
+		c.sync(t, p)
+		c.check(t, p)
+	}
+	timeline := in(p.since(before, bob), "join", room).Get("timeline")
+	want(t, "timeline", keys(timeline.Get("events")), "[m.room.member|@bob:example.org]")
+	want(t, "limited", timeline.Get("limited").Bool(), true)
+}
+
 // Who ignores themselves by mistake sees what they say on their other devices all the same, and has read what is before it.
 func TestNobodyIsDeafToThemselves(t *testing.T) {
 	t.Parallel()

@@ -97,8 +97,10 @@ func (b *build) setTimeline(rm *room, found []*store.Event, floor int64, limit i
 		rm.limited = true
 	}
 	if rm.visible != nil {
-		n := len(found)
-		found = slices.DeleteFunc(found, func(e *store.Event) bool { return !b.mayShow(rm, e) })
+		n, cut := len(found), false
+		if found, cut = b.shown(rm, found); cut {
+			floor = 0
+		}
 		rm.limited = rm.limited || len(found) < n
 	}
 	if rm.fresh && !b.first() && (rm.again || len(found) > 0 && found[len(found)-1].Position <= b.since) {
@@ -114,6 +116,24 @@ func (b *build) setTimeline(rm *room, found []*store.Event, floor int64, limit i
 	case len(found) > 0:
 		rm.previous = found[0].Position - 1
 	}
+}
+
+// shown leaves of what was found, newest first, what the user may see. It ends where a client would undo what it is told as state because
+// the user may not see the event that made it: cut says so.
+func (b *build) shown(rm *room, found []*store.Event) (kept []*store.Event, cut bool) {
+	hidden := make(map[stateKey]bool)
+	for _, e := range found {
+		may := b.mayShow(rm, e)
+		switch {
+		case may && e.StateKey != nil && hidden[keyOf(e)] && !b.r.stateAfter():
+			return kept, true
+		case may:
+			kept = append(kept, e)
+		case e.StateKey != nil:
+			hidden[keyOf(e)] = true
+		}
+	}
+	return kept, false
 }
 
 // mayShow reports whether the user may see an event of a room. The end of an invitation is always told to the invited.

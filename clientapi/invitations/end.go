@@ -90,13 +90,10 @@ func (s *Server) end(ctx context.Context, who *httpapi.Requester, i *store.Invit
 		if err != nil {
 			return err
 		}
-		if i.Delivery == string(outbox.Sent) || i.Delivery == string(outbox.Delivered) || t.Meeting.Sequence > 0 {
-			// A calendar has the meeting, or what it was before: it is to lose it again.
-			text, t.Link = t, ""
-			t.Meeting.Sequence++
-		}
+		text, t.Link = t, ""
+		t.Meeting.Sequence++
 	}
-	ended := false
+	ended, known := false, i.Delivery == string(outbox.Sent) || i.Delivery == string(outbox.Delivered) || text != nil && text.Meeting.Sequence > 1
 	err := s.cfg.Store.Write(ctx, func(tx *store.Tx) error {
 		now, ok, err := tx.EndInvitation(ctx, i.ID, how, how == store.InvitationRevoked)
 		if ended = ok; err != nil || !ok {
@@ -106,7 +103,7 @@ func (s *Server) end(ctx context.Context, who *httpapi.Requester, i *store.Invit
 		if err := s.cfg.Cancel(ctx, tx, i.ID); err != nil {
 			return fmt.Errorf("take back messages: %w", err)
 		}
-		if err := s.cancelMeeting(ctx, tx, i, text); err != nil {
+		if err := s.cancelMeeting(ctx, tx, i, known, text); err != nil {
 			return err
 		}
 		if how != store.InvitationRevoked {
@@ -126,10 +123,16 @@ func (s *Server) end(ctx context.Context, who *httpapi.Requester, i *store.Invit
 	return nil
 }
 
-// cancelMeeting takes a meeting out of the guest's calendar. If the outbox does not take the message the invitation ends all the same.
-func (s *Server) cancelMeeting(ctx context.Context, tx *store.Tx, i *store.Invitation, text *outbox.InvitationText) error {
+// cancelMeeting takes a meeting out of the guest's calendar, if that has it, or what it was before: known says so already, and the invitation is
+// told of its message only later. If the outbox does not take the message the invitation ends all the same.
+func (s *Server) cancelMeeting(ctx context.Context, tx *store.Tx, i *store.Invitation, known bool, text *outbox.InvitationText) error {
 	if text == nil {
 		return nil
+	}
+	if !known {
+		if gone, err := tx.HasOutboxGone(ctx, i.ID); err != nil || !gone {
+			return err
+		}
 	}
 	_, err := s.cfg.Enqueue(ctx, tx, Draft{
 		Organisation: i.OrganisationID, Kind: outbox.Cancellation, Medium: i.Medium, Address: i.Address, Sender: i.Inviter, InvitationID: i.ID,

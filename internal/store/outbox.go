@@ -156,6 +156,13 @@ func (tx *Tx) CancelOutbox(ctx context.Context, invitation, keep string, now mat
 	return n, err
 }
 
+// HasOutboxGone reports whether the network has got a message about an invitation, or may have.
+func (tx *Tx) HasOutboxGone(ctx context.Context, invitation string) (gone bool, err error) {
+	err = tx.queryRow(ctx, `
+		SELECT EXISTS (SELECT FROM outbox WHERE invitation_id = $1 AND state IN ('sending', 'sent', 'delivered'))`, invitation).Scan(&gone)
+	return gone, err
+}
+
 // ExpireOutbox ends messages whose time is over, at most limit, and says how many. Nobody has them: who has a lease is left alone until it
 // lapses.
 func (s *Store) ExpireOutbox(ctx context.Context, now matrix.Timestamp, limit int) (int64, error) {

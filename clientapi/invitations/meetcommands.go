@@ -2,6 +2,7 @@ package invitations
 
 import (
 	"context"
+	"strings"
 
 	"github.com/roomline/roomline/internal/commands"
 	"github.com/roomline/roomline/internal/httpapi"
@@ -42,11 +43,11 @@ type NotAsked struct {
 
 // More words for what is wrong.
 const (
-	problemWhen      = "when"       // a time that is none, or is over
-	problemNoMeeting = "no_meeting" // none is on
-	problemNumber    = "no_number"  // the list has no such meeting
-	problemEncrypted = "encrypted"  // a phone can't be in the room
-	problemAway      = "away"       // the part that it needs is not there now
+	problemWhen          = "when"            // a time that is none, or is over
+	problemNoMeeting     = "no_meeting"      // none is on
+	problemNoSuchMeeting = "no_such_meeting" // the list has none whose id begins so, or several
+	problemEncrypted     = "encrypted"       // a phone can't be in the room
+	problemAway          = "away"            // the part that it needs is not there now
 )
 
 func isAboutMeetings(a commands.Action) bool {
@@ -109,17 +110,23 @@ func (s *Server) meetFor(ctx context.Context, m *botMessage) error {
 	return nil
 }
 
-// callOff cancels the meeting that has the number in the list.
-func (s *Server) callOff(ctx context.Context, m *botMessage) (CommandMeeting, error) {
+// callOff cancels the one meeting to come whose id begins as was said.
+func (s *Server) callOff(ctx context.Context, m *botMessage) (one CommandMeeting, err error) {
 	list, err := s.cfg.Meetings.List(ctx, m.who, limits.CommandList)
 	if err != nil {
-		return CommandMeeting{}, err
+		return one, err
 	}
-	if m.command.Number > len(list) {
-		m.Problem = problemNumber
+	id, found := m.command.IDs[0], 0
+	for _, meeting := range list {
+		if len(meeting.ID) >= len(id) && strings.EqualFold(meeting.ID[:len(id)], id) {
+			one = meeting
+			found++
+		}
+	}
+	if found != 1 {
+		m.Problem = problemNoSuchMeeting
 		return CommandMeeting{}, nil
 	}
-	one := list[m.command.Number-1]
 	return one, s.cfg.Meetings.Cancel(ctx, m.who, one.ID)
 }
 

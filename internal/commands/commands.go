@@ -36,7 +36,7 @@ type Command struct {
 	Words string
 	// Addresses are e-mail addresses and phone numbers, as they were written.
 	Addresses []Address
-	// IDs are beginnings of ids of invitations.
+	// IDs are beginnings of ids of invitations, or of a meeting.
 	IDs []string
 	// Link asks for a link to pass on instead of an address.
 	Link bool
@@ -68,6 +68,9 @@ var verbs = map[string]verb{
 	"revoke": {Revoke, "en"}, "withdraw": {Revoke, "en"}, "révoquer": {Revoke, "fr"}, "revoquer": {Revoke, "fr"}, "annuler": {Revoke, "fr"},
 	"intrekken": {Revoke, "nl"}, "annuleren": {Revoke, "nl"}, "widerrufen": {Revoke, "de"}, "zurückziehen": {Revoke, "de"}, "zurueckziehen": {Revoke, "de"},
 	"resend": {Resend, "en"}, "renvoyer": {Resend, "fr"}, "herzenden": {Resend, "nl"}, "opnieuw": {Resend, "nl"}, "erneut": {Resend, "de"},
+	"meet": {Meet, ""}, "réunir": {Meet, "fr"}, "reunir": {Meet, "fr"}, "vergader": {Meet, "nl"}, "vergaderen": {Meet, "nl"}, "besprechen": {Meet, "de"},
+	"meetings": {Meetings, "en"}, "réunions": {Meetings, "fr"}, "reunions": {Meetings, "fr"}, "vergaderingen": {Meetings, "nl"}, "besprechungen": {Meetings, "de"},
+	"call": {Call, "en"}, "appeler": {Call, "fr"}, "appelez": {Call, "fr"}, "bel": {Call, "nl"}, "bellen": {Call, "nl"}, "anrufen": {Call, "de"},
 	"help": {Help, ""}, "aide": {Help, "fr"}, "hulp": {Help, "nl"}, "hilfe": {Help, "de"},
 }
 
@@ -183,7 +186,10 @@ type reader struct {
 	number []string
 }
 
-func (r *reader) read() {
+func (r *reader) read() { r.each(r.word) }
+
+// each reads numbers, which may be in pieces, and gives every other token to word, until one makes no sense.
+func (r *reader) each(word func(token string)) {
 	for len(r.tokens) > 0 && r.Unknown == "" {
 		token := r.tokens[0]
 		r.tokens = r.tokens[1:]
@@ -192,7 +198,7 @@ func (r *reader) read() {
 			continue
 		}
 		r.endNumber()
-		r.word(token)
+		word(token)
 	}
 	r.endNumber()
 }
@@ -349,7 +355,7 @@ func isEmail(token string) bool {
 	return ok && local != "" && strings.Contains(domain, ".") && !strings.HasPrefix(local, "#") && !strings.HasPrefix(local, "!")
 }
 
-// isID reports whether a token may be the beginning of an invitation's id.
+// isID reports whether a token may be the beginning of an id.
 func isID(token string) bool {
 	return len(token) >= limits.CommandID && strings.Trim(token, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_") == ""
 }

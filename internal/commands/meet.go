@@ -9,7 +9,7 @@ import (
 	"github.com/roomline/roomline/internal/limits"
 )
 
-// Commands about meetings: !meet; !meet 2026-12-01 14:00 Budget anna@example.com; !meetings; !meet cancel 2; !call +32 470 12 34 56.
+// Commands about meetings: !meet; !meet 2026-12-01 14:00 Budget anna@example.com; !meetings; !meet cancel ABCDEF; !call +32 470 12 34 56.
 
 const (
 	Meet     Action = "meet"
@@ -27,18 +27,6 @@ type Meeting struct {
 	Title    string
 	// Users are those of the server who are asked.
 	Users []string
-	// Number is that of a meeting in the list that was shown last.
-	Number int
-}
-
-func init() {
-	for word, v := range map[string]verb{
-		"meet": {Meet, ""}, "réunir": {Meet, "fr"}, "reunir": {Meet, "fr"}, "vergader": {Meet, "nl"}, "vergaderen": {Meet, "nl"}, "besprechen": {Meet, "de"},
-		"meetings": {Meetings, "en"}, "réunions": {Meetings, "fr"}, "reunions": {Meetings, "fr"}, "vergaderingen": {Meetings, "nl"}, "besprechungen": {Meetings, "de"},
-		"call": {Call, "en"}, "appeler": {Call, "fr"}, "appelez": {Call, "fr"}, "bel": {Call, "nl"}, "bellen": {Call, "nl"}, "anrufen": {Call, "de"},
-	} {
-		verbs[word] = v
-	}
 }
 
 // callOff are the words behind !meet that take a meeting back, and whose language they are.
@@ -126,37 +114,30 @@ func (r *reader) about() {
 		title = title[:len(title)-1]
 	}
 	r.Title = strings.Join(title, " ")
-	for len(r.tokens) > 0 && r.Unknown == "" {
-		token := r.tokens[0]
-		r.tokens = r.tokens[1:]
-		if isNumeric(token) {
-			r.digits(token)
-			continue
-		}
-		r.endNumber()
-		switch {
-		case isUser(token):
-			r.Users = append(r.Users, token)
-		case isEmail(token):
-			r.add(Address{"email", token})
-		case with[strings.ToLower(token)]:
-		default:
-			r.Unknown = token
-		}
-	}
-	r.endNumber()
+	r.each(r.asked)
 	if len(r.Users) > limits.CommandAddresses {
 		r.Unknown = r.Users[limits.CommandAddresses]
 	}
 }
 
-// which reads the number of a meeting.
+// asked reads one of those who are asked to a meeting.
+func (r *reader) asked(token string) {
+	switch {
+	case isUser(token):
+		r.Users = append(r.Users, token)
+	case isEmail(token):
+		r.add(Address{"email", token})
+	case with[strings.ToLower(token)]:
+	default:
+		r.Unknown = token
+	}
+}
+
+// which reads the beginning of a meeting's id. A place in a list would name another meeting when one of them is over.
 func (r *reader) which() {
-	if len(r.tokens) == 1 {
-		if n, err := strconv.Atoi(strings.TrimPrefix(r.tokens[0], "#")); err == nil && n > 0 && n <= limits.CommandList {
-			r.Number = n
-			return
-		}
+	if len(r.tokens) == 1 && isID(r.tokens[0]) {
+		r.IDs = r.tokens
+		return
 	}
 	r.Unknown = strings.Join(r.tokens, " ")
 	if r.Unknown == "" {
@@ -166,19 +147,11 @@ func (r *reader) which() {
 
 // call reads whom to call: one number.
 func (r *reader) call() {
-	for len(r.tokens) > 0 {
-		token := r.tokens[0]
-		r.tokens = r.tokens[1:]
-		if !isNumeric(token) {
-			if low := strings.ToLower(token); filler[low] || after[low] {
-				continue
-			}
+	r.each(func(token string) {
+		if low := strings.ToLower(token); !filler[low] && !after[low] {
 			r.Unknown = token
-			return
 		}
-		r.digits(token)
-	}
-	r.endNumber()
+	})
 	if r.Unknown == "" && len(r.Addresses) > 1 {
 		r.Unknown = r.Addresses[1].Text
 	}

@@ -255,18 +255,18 @@ func (b *Bot) message(ctx context.Context, e *told) error {
 	return b.reply(ctx, e, &a)
 }
 
-// reply says what has come of a command, where it was given if the bot is there. A link is told in the chat.
+// reply says what has come of a command, where it was given if the bot is there. What is for the asker alone is told in the chat.
 func (b *Bot) reply(ctx context.Context, e *told, a *answer) error {
 	w, room := wordsOf(a.Language), e.RoomID
 	text := w.answer(a, a.Direct || !a.Joined)
-	if !a.Joined || a.Link != "" && !a.Direct {
+	if !a.Joined || a.isForAsker() && !a.Direct {
 		with, err := b.chat(ctx, e)
 		if err != nil {
 			return err
 		}
 		chat := with.ChatRoomID
 		if a.Joined {
-			if _, err := b.say(ctx, chat, w.answer(a, true), "link-"+string(e.ID)); err != nil {
+			if _, err := b.say(ctx, chat, w.answer(a, true), "chat-"+string(e.ID)); err != nil {
 				return err
 			}
 		} else {
@@ -370,7 +370,13 @@ func (a *answer) hasLink() bool {
 	return slices.ContainsFunc(a.Results, func(r result) bool { return r.Medium == "" && r.InvitationID != "" && a.Action != commands.List })
 }
 
+// isForAsker reports whether an answer has what the others in a room may not read: a link, or meetings that they are not in.
+func (a *answer) isForAsker() bool {
+	return a.Link != "" || a.Action == commands.Meetings && len(a.Meetings) > 0
+}
+
 type meeting struct {
+	ID    string `json:"meeting_id"`
 	Title string `json:"title"`
 	When  string `json:"when"`
 }

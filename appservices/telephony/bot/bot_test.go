@@ -558,13 +558,19 @@ func TestMeetingsByCommands(t *testing.T) {
 	if n := w.count(`SELECT count(*) FROM meetings WHERE kind = 'scheduled'`); n != 1 {
 		t.Errorf("%d meetings of one command", n)
 	}
+	// The others in the room do not read what else one has to do.
 	alice.MustSendText(t, room, "!meetings")
-	w.awaitSaid(bob, room, `^Your meetings:\n1\. .* – Sales\n2\. 2030-07-01 14:00–15:30 Europe/Brussels – Budget 2031$`)
-	bob.MustSendText(t, room, "!meet cancel 2")
+	w.awaitSaid(bob, room, `^I have sent you the list in our chat\.$`)
+	w.awaitSaid(alice, w.chat(alice), `^Your meetings:\n• .* – Sales \(.*\)\n• 2030-07-01 14:00–15:30 Europe/Brussels – Budget 2031 \(\w{8}\)$`)
+	if list := said(t, bob, room); strings.Contains(strings.Join(list, "\n"), "Your meetings") {
+		t.Errorf("the list is told to everybody: %v", list)
+	}
+	budget := w.text(`SELECT left(meeting_id, 8) FROM meetings WHERE title = 'Budget 2031'`)
+	bob.MustSendText(t, room, "!meet cancel "+budget)
 	w.awaitSaid(alice, room, `^You may not do this$`)
-	alice.MustSendText(t, room, "!meet cancel 7")
-	w.awaitSaid(bob, room, `^There is no meeting with this number`)
-	alice.MustSendText(t, room, "!meet cancel 2")
+	alice.MustSendText(t, room, "!meet cancel ZZZZZZZZ")
+	w.awaitSaid(bob, room, `^There is no such meeting`)
+	alice.MustSendText(t, room, "!meet cancel "+strings.ToLower(budget))
 	w.awaitSaid(bob, room, `^Cancelled: “Budget 2031”`)
 	if n := w.count(`SELECT count(*) FROM meetings WHERE kind = 'scheduled' AND cancelled_ts IS NULL`); n != 0 {
 		t.Error("the meeting is not cancelled")

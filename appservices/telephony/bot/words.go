@@ -18,15 +18,17 @@ type words struct {
 	// on says that a meeting is on in a room, byPhone how one calls in; arranged has title, time and room of a meeting, meetings heads a list.
 	on, byPhone, arranged, notAsked string
 	calledOff, meetings, noMeetings string
-	calling, meetingHelp            string
+	// listSent says in a room that the list is in the chat.
+	listSent             string
+	calling, meetingHelp string
 }
 
 var languages = map[string]words{
 	"en": {
 		on: "The meeting in %s is on. Join it by the call of this room.", byPhone: "By phone: %s, with your own PIN, which your client shows.",
 		arranged: "Arranged: “%s”, %s. Who is asked has been told; the meeting has a room of its own.", notAsked: "These could not be asked:",
-		calledOff: "Cancelled: “%s”, %s", meetings: "Your meetings:", noMeetings: "There are no meetings to come.", calling: "I am having %s called into the meeting.",
-		meetingHelp: "!meet – a meeting in this room, now\n!meet 2030-12-01 14:00 Budget anna@example.com +32 470 12 34 56 – one later; 1h30 or Europe/Brussels may stand behind the time\n!meetings · !meet cancel 1\n!call +32 470 12 34 56 – into the meeting that is on",
+		calledOff: "Cancelled: “%s”, %s", meetings: "Your meetings:", listSent: "I have sent you the list in our chat.", noMeetings: "There are no meetings to come.", calling: "I am having %s called into the meeting.",
+		meetingHelp: "!meet – a meeting in this room, now\n!meet 2030-12-01 14:00 Budget anna@example.com +32 470 12 34 56 – one later; 1h30 or Europe/Brussels may stand behind the time\n!meetings · !meet cancel ABCDEFGH\n!call +32 470 12 34 56 – into the meeting that is on",
 		invited:     "Invitations to %s:", listed: "Open invitations to %s:", own: "Your open invitations:", revoked: "Revoked:", resent: "Sent again:",
 		nothing: "There are no open invitations.", more: "… and more.",
 		link: "Pass this link on. It is not shown again: %s", linkSent: "I have sent you the link in our chat.",
@@ -40,7 +42,7 @@ var languages = map[string]words{
 			"several": "You are in several rooms “%s”. Name its address (#…) or its id (!…).", "forbidden": "you may not do this", "denied": "your organisation does not allow this",
 			"limit": "too many; try again later", "invalid": "is no address that I can write to", "none": "there is no such open invitation of yours", "failed": "did not work",
 			"when": "I do not understand when, or it is over. For example: !meet 2030-12-01 14:00 Budget", "no_meeting": "No meeting is on in this room: !meet begins one.",
-			"no_number": "There is no meeting with this number; !meetings lists them.", "encrypted": "This room is encrypted from end to end, and a phone can't be.", "away": "Not possible just now; try again later.",
+			"no_such_meeting": "There is no such meeting; !meetings lists them.", "encrypted": "This room is encrypted from end to end, and a phone can't be.", "away": "Not possible just now; try again later.",
 		},
 		encrypted: "I can't read in encrypted rooms, so I have left it. Write to me here instead, for example: invite anna@example.com to Sales",
 		help: "I invite people who have no account:\n!invite anna@example.com +32 470 12 34 56 – by e-mail or text message, to this room\n!invite anna@example.com in French – in English, French, Dutch or German\n" +
@@ -49,8 +51,8 @@ var languages = map[string]words{
 	"fr": {
 		on: "La réunion dans %s a commencé. Rejoignez-la par l'appel de ce salon.", byPhone: "Par téléphone : %s, avec votre propre code, que votre application montre.",
 		arranged: "Convenu : « %s », %s. Les personnes invitées sont prévenues ; la réunion a son propre salon.", notAsked: "N'ont pas pu être invités :",
-		calledOff: "Annulé : « %s », %s", meetings: "Vos réunions :", noMeetings: "Il n'y a pas de réunion prévue.", calling: "Je fais appeler %s dans la réunion.",
-		meetingHelp: "!réunir – une réunion dans ce salon, maintenant\n!réunir 1/12/2030 14h Budget anna@example.com +32 470 12 34 56 – plus tard ; 1h30 ou Europe/Brussels peut suivre l'heure\n!réunions · !réunir annuler 1\n!appeler +32 470 12 34 56 – dans la réunion en cours",
+		calledOff: "Annulé : « %s », %s", meetings: "Vos réunions :", listSent: "Je vous ai envoyé la liste dans notre discussion.", noMeetings: "Il n'y a pas de réunion prévue.", calling: "Je fais appeler %s dans la réunion.",
+		meetingHelp: "!réunir – une réunion dans ce salon, maintenant\n!réunir 1/12/2030 14h Budget anna@example.com +32 470 12 34 56 – plus tard ; 1h30 ou Europe/Brussels peut suivre l'heure\n!réunions · !réunir annuler ABCDEFGH\n!appeler +32 470 12 34 56 – dans la réunion en cours",
 		invited:     "Invitations dans %s :", listed: "Invitations en cours dans %s :", own: "Vos invitations en cours :", revoked: "Annulé :", resent: "Envoyé à nouveau :",
 		nothing: "Il n'y a pas d'invitation en cours.", more: "… et d'autres.",
 		link: "Transmettez ce lien. Il ne sera plus affiché : %s", linkSent: "Je vous ai envoyé le lien dans notre discussion.",
@@ -64,7 +66,7 @@ var languages = map[string]words{
 			"several": "Vous êtes dans plusieurs salons « %s ». Donnez son adresse (#…) ou son identifiant (!…).", "forbidden": "vous n'en avez pas le droit", "denied": "votre organisation ne le permet pas",
 			"limit": "c'est trop ; réessayez plus tard", "invalid": "n'est pas une adresse à laquelle je peux écrire", "none": "vous n'avez pas d'invitation en cours de ce genre", "failed": "n'a pas fonctionné",
 			"when": "Je ne comprends pas quand, ou c'est passé. Par exemple : !réunir 1/12/2030 14h Budget", "no_meeting": "Il n'y a pas de réunion en cours dans ce salon : !réunir en commence une.",
-			"no_number": "Il n'y a pas de réunion avec ce numéro ; !réunions les énumère.", "encrypted": "Ce salon est chiffré de bout en bout, ce qu'un téléphone ne peut pas être.", "away": "Impossible pour le moment ; réessayez plus tard.",
+			"no_such_meeting": "Il n'y a pas de telle réunion ; !réunions les énumère.", "encrypted": "Ce salon est chiffré de bout en bout, ce qu'un téléphone ne peut pas être.", "away": "Impossible pour le moment ; réessayez plus tard.",
 		},
 		encrypted: "Je ne peux pas lire dans les salons chiffrés et je l'ai donc quitté. Écrivez-moi plutôt ici, par exemple : inviter anna@example.com dans Ventes",
 		help: "J'invite des personnes qui n'ont pas de compte :\n!inviter anna@example.com +32 470 12 34 56 – par e-mail ou SMS, dans ce salon\n!inviter anna@example.com en anglais – en français, anglais, néerlandais ou allemand\n" +
@@ -73,8 +75,8 @@ var languages = map[string]words{
 	"nl": {
 		on: "De vergadering in %s is bezig. Neem deel via de oproep van deze ruimte.", byPhone: "Per telefoon: %s, met uw eigen pincode, die uw app toont.",
 		arranged: "Afgesproken: “%s”, %s. Wie gevraagd is, weet ervan; de vergadering heeft een eigen ruimte.", notAsked: "Konden niet worden gevraagd:",
-		calledOff: "Afgelast: “%s”, %s", meetings: "Uw vergaderingen:", noMeetings: "Er zijn geen vergaderingen gepland.", calling: "Ik laat %s opbellen voor de vergadering.",
-		meetingHelp: "!vergader – een vergadering in deze ruimte, nu\n!vergader 1/12/2030 14:00 Budget anna@example.com +32 470 12 34 56 – later; 1h30 of Europe/Brussels mag achter het uur staan\n!vergaderingen · !vergader annuleren 1\n!bel +32 470 12 34 56 – in de vergadering die bezig is",
+		calledOff: "Afgelast: “%s”, %s", meetings: "Uw vergaderingen:", listSent: "Ik heb u de lijst gestuurd in ons gesprek.", noMeetings: "Er zijn geen vergaderingen gepland.", calling: "Ik laat %s opbellen voor de vergadering.",
+		meetingHelp: "!vergader – een vergadering in deze ruimte, nu\n!vergader 1/12/2030 14:00 Budget anna@example.com +32 470 12 34 56 – later; 1h30 of Europe/Brussels mag achter het uur staan\n!vergaderingen · !vergader annuleren ABCDEFGH\n!bel +32 470 12 34 56 – in de vergadering die bezig is",
 		invited:     "Uitnodigingen voor %s:", listed: "Lopende uitnodigingen voor %s:", own: "Uw lopende uitnodigingen:", revoked: "Ingetrokken:", resent: "Opnieuw verstuurd:",
 		nothing: "Er zijn geen lopende uitnodigingen.", more: "… en meer.",
 		link: "Geef deze link door. Hij wordt niet meer getoond: %s", linkSent: "Ik heb u de link gestuurd in ons gesprek.",
@@ -88,7 +90,7 @@ var languages = map[string]words{
 			"several": "U bent in meerdere ruimtes “%s”. Noem het adres (#…) of de id (!…).", "forbidden": "dat mag u niet", "denied": "uw organisatie staat dit niet toe",
 			"limit": "te veel; probeer het later opnieuw", "invalid": "is geen adres waar ik naar kan schrijven", "none": "u hebt zo geen lopende uitnodiging", "failed": "is niet gelukt",
 			"when": "Ik begrijp niet wanneer, of het is voorbij. Bijvoorbeeld: !vergader 1/12/2030 14:00 Budget", "no_meeting": "Er is geen vergadering bezig in deze ruimte: !vergader begint er een.",
-			"no_number": "Er is geen vergadering met dit nummer; !vergaderingen somt ze op.", "encrypted": "Deze ruimte is van eind tot eind versleuteld, en dat kan een telefoon niet.", "away": "Dat kan nu niet; probeer het later opnieuw.",
+			"no_such_meeting": "Zo een vergadering is er niet; !vergaderingen somt ze op.", "encrypted": "Deze ruimte is van eind tot eind versleuteld, en dat kan een telefoon niet.", "away": "Dat kan nu niet; probeer het later opnieuw.",
 		},
 		encrypted: "Ik kan niet lezen in versleutelde ruimtes en heb die dus verlaten. Schrijf me hier, bijvoorbeeld: nodig anna@example.com uit voor Verkoop",
 		help: "Ik nodig mensen uit die geen account hebben:\n!uitnodigen anna@example.com +32 470 12 34 56 – per e-mail of sms, voor deze ruimte\n!uitnodigen anna@example.com in het Frans – in het Nederlands, Frans, Engels of Duits\n" +
@@ -97,8 +99,8 @@ var languages = map[string]words{
 	"de": {
 		on: "Die Besprechung in %s ist im Gange. Nehmen Sie über den Anruf dieses Raums teil.", byPhone: "Per Telefon: %s, mit Ihrer eigenen PIN, die Ihre App zeigt.",
 		arranged: "Vereinbart: „%s“, %s. Wer eingeladen ist, weiß Bescheid; die Besprechung hat einen eigenen Raum.", notAsked: "Konnten nicht eingeladen werden:",
-		calledOff: "Abgesagt: „%s“, %s", meetings: "Ihre Besprechungen:", noMeetings: "Es sind keine Besprechungen geplant.", calling: "Ich lasse %s in die Besprechung rufen.",
-		meetingHelp: "!besprechen – eine Besprechung in diesem Raum, jetzt\n!besprechen 1.12.2030 14:00 Haushalt anna@example.com +32 470 12 34 56 – später; 1h30 oder Europe/Brussels darf hinter der Uhrzeit stehen\n!besprechungen · !besprechen absagen 1\n!anrufen +32 470 12 34 56 – in die laufende Besprechung",
+		calledOff: "Abgesagt: „%s“, %s", meetings: "Ihre Besprechungen:", listSent: "Ich habe Ihnen die Liste in unserem Chat geschickt.", noMeetings: "Es sind keine Besprechungen geplant.", calling: "Ich lasse %s in die Besprechung rufen.",
+		meetingHelp: "!besprechen – eine Besprechung in diesem Raum, jetzt\n!besprechen 1.12.2030 14:00 Haushalt anna@example.com +32 470 12 34 56 – später; 1h30 oder Europe/Brussels darf hinter der Uhrzeit stehen\n!besprechungen · !besprechen absagen ABCDEFGH\n!anrufen +32 470 12 34 56 – in die laufende Besprechung",
 		invited:     "Einladungen in %s:", listed: "Offene Einladungen in %s:", own: "Ihre offenen Einladungen:", revoked: "Widerrufen:", resent: "Erneut gesendet:",
 		nothing: "Es gibt keine offenen Einladungen.", more: "… und weitere.",
 		link: "Geben Sie diesen Link weiter. Er wird nicht noch einmal gezeigt: %s", linkSent: "Ich habe Ihnen den Link in unserem Chat geschickt.",
@@ -112,7 +114,7 @@ var languages = map[string]words{
 			"several": "Sie sind in mehreren Räumen „%s“. Nennen Sie seine Adresse (#…) oder seine Kennung (!…).", "forbidden": "das dürfen Sie nicht", "denied": "Ihre Organisation erlaubt das nicht",
 			"limit": "zu viele; versuchen Sie es später noch einmal", "invalid": "ist keine Adresse, an die ich schreiben kann", "none": "Sie haben keine solche offene Einladung", "failed": "hat nicht geklappt",
 			"when": "Ich verstehe nicht, wann, oder es ist vorbei. Zum Beispiel: !besprechen 1.12.2030 14:00 Haushalt", "no_meeting": "In diesem Raum ist keine Besprechung im Gange: !besprechen beginnt eine.",
-			"no_number": "Es gibt keine Besprechung mit dieser Nummer; !besprechungen zählt sie auf.", "encrypted": "Dieser Raum ist Ende-zu-Ende verschlüsselt, und das kann ein Telefon nicht.", "away": "Das geht gerade nicht; versuchen Sie es später noch einmal.",
+			"no_such_meeting": "Eine solche Besprechung gibt es nicht; !besprechungen zählt sie auf.", "encrypted": "Dieser Raum ist Ende-zu-Ende verschlüsselt, und das kann ein Telefon nicht.", "away": "Das geht gerade nicht; versuchen Sie es später noch einmal.",
 		},
 		encrypted: "In verschlüsselten Räumen kann ich nicht lesen und habe diesen deshalb verlassen. Schreiben Sie mir hier, zum Beispiel: lade anna@example.com in Vertrieb ein",
 		help: "Ich lade Leute ein, die kein Konto haben:\n!einladen anna@example.com +32 470 12 34 56 – per E-Mail oder SMS, in diesen Raum\n!einladen anna@example.com auf Französisch – auf Deutsch, Französisch, Niederländisch oder Englisch\n" +
@@ -185,9 +187,12 @@ func (w words) meeting(a *answer, private bool) string {
 		if len(a.Meetings) == 0 {
 			return w.noMeetings
 		}
+		if !private {
+			return w.listSent
+		}
 		lines = append(lines, w.meetings)
-		for i, m := range a.Meetings {
-			lines = append(lines, fmt.Sprintf("%d. %s – %s", i+1, m.When, m.Title))
+		for _, m := range a.Meetings {
+			lines = append(lines, fmt.Sprintf("• %s – %s (%s)", m.When, m.Title, m.ID[:min(shownID, len(m.ID))]))
 		}
 		if a.More {
 			lines = append(lines, w.more)
@@ -222,7 +227,7 @@ func (w words) meeting(a *answer, private bool) string {
 	return strings.Join(lines, "\n")
 }
 
-// shownID is how much of an invitation's id is shown: enough to name it.
+// shownID is how much of the id of an invitation or a meeting is shown: enough to name it.
 const shownID = 8
 
 func (w words) line(r *result) string {

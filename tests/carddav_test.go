@@ -24,7 +24,7 @@ type vdirsyncer struct {
 func newVdirsyncer(t *testing.T, base, user, password string) *vdirsyncer {
 	t.Helper()
 	dir := t.TempDir()
-	v := &vdirsyncer{t: t, program: program(t, "vdirsyncer", "vdirsyncer"), config: filepath.Join(dir, "config"), folder: filepath.Join(dir, "contacts")}
+	v := &vdirsyncer{t: t, program: hstest.Program(t, "vdirsyncer", "vdirsyncer"), config: filepath.Join(dir, "config"), folder: filepath.Join(dir, "contacts")}
 	text := fmt.Sprintf(`[general]
 status_path = "%[1]s/status/"
 [pair contacts]

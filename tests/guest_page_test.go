@@ -31,7 +31,7 @@ type guestPage struct {
 // runGuestPage runs tests of the guest page in Node.js beside a server and a mail server.
 func runGuestPage(t *testing.T, page guestPage) {
 	t.Helper()
-	installNodeModules(t, "guest", "axe-core")
+	hstest.NodeModules(t, "guest", "axe-core")
 	mails := hstest.Mailpit(t, hstest.MailServerOptions{})
 	dep := hstest.Start(t, hstest.Options{Configure: func(process int, c map[string]any) {
 		listener := c["listeners"].([]any)[0].(map[string]any)
@@ -55,7 +55,7 @@ func runGuestPage(t *testing.T, page guestPage) {
 	if page.started != nil {
 		page.started(dep)
 	}
-	runScript(t, "guest", page.script, nodeTests, append(page.env, "ROOMLINE_URL="+dep.BaseURL(0), accountsOf(t, dep, "alice", "bob"),
+	hstest.RunScript(t, "guest", page.script, hstest.NodeTests, append(page.env, "ROOMLINE_URL="+dep.BaseURL(0), hstest.AccountsOf(t, dep, "alice", "bob"),
 		"CONTROL_URL="+control.URL, "MAIL_URL=http://"+mails.API))
 }
 

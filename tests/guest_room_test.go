@@ -8,9 +8,9 @@ import (
 
 // roomInABrowser runs guest/room.mjs, which says what is tested. ROOMLINE_SCREENSHOTS is where pictures of what people see are kept.
 func roomInABrowser(t *testing.T) {
-	installNodeModules(t, "guest", "playwright-core")
+	hstest.NodeModules(t, "guest", "playwright-core")
 	dep := hstest.Start(t, hstest.Options{Configure: func(_ int, config map[string]any) {
 		config["public_base_url"] = "https://chat.example.org" // what links begin with; the page is opened at the process itself
 	}})
-	runScript(t, "guest", "room.mjs", nil, []string{"ROOMLINE_URL=" + dep.BaseURL(0), accountsOf(t, dep, "alice", "bob")})
+	hstest.RunScript(t, "guest", "room.mjs", nil, []string{"ROOMLINE_URL=" + dep.BaseURL(0), hstest.AccountsOf(t, dep, "alice", "bob")})
 }

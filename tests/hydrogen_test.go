@@ -11,7 +11,7 @@ import (
 // hydrogenInABrowser runs hydrogen/chat.mjs, which says what is tested. ROOMLINE_SCREENSHOTS is where pictures of what people
 // see are kept.
 func hydrogenInABrowser(t *testing.T) {
-	installNodeModules(t, "hydrogen", "hydrogen-view-sdk")
+	hstest.NodeModules(t, "hydrogen", "hydrogen-view-sdk")
 	dep := hstest.Start(t, hstest.Options{})
 	control := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		dep.Kill9(t, 0)
@@ -19,5 +19,5 @@ func hydrogenInABrowser(t *testing.T) {
 		w.WriteHeader(http.StatusNoContent)
 	}))
 	defer control.Close()
-	runScript(t, "hydrogen", "chat.mjs", nil, []string{"ROOMLINE_URL=" + dep.BaseURL(0), accountsOf(t, dep, "alice", "bob"), "RESTART_URL=" + control.URL})
+	hstest.RunScript(t, "hydrogen", "chat.mjs", nil, []string{"ROOMLINE_URL=" + dep.BaseURL(0), hstest.AccountsOf(t, dep, "alice", "bob"), "RESTART_URL=" + control.URL})
 }

@@ -17,8 +17,8 @@ import (
 // guestsComeInByTheirMessages runs hydrogen/journey.mjs, which says what is tested: on the server that make run starts, and on one that sends
 // through a real mail server and a real short message centre. ROOMLINE_SCREENSHOTS is where pictures of what people see are kept.
 func guestsComeInByTheirMessages(t *testing.T) {
-	installNodeModules(t, "hydrogen", "hydrogen-view-sdk")
-	installNodeModules(t, "jssdk", "matrix-js-sdk")
+	hstest.NodeModules(t, "hydrogen", "hydrogen-view-sdk")
+	hstest.NodeModules(t, "jssdk", "matrix-js-sdk")
 	t.Run("trying out", func(t *testing.T) {
 		dir, err := os.MkdirTemp("", "roomline-journey-")
 		if err != nil {
@@ -96,5 +96,5 @@ func runJourney(t *testing.T, url string, travellers []traveller, more ...string
 		}
 		more = append(more, "SCREENSHOTS="+own)
 	}
-	runScript(t, "hydrogen", "journey.mjs", nil, append(more, "ROOMLINE_URL="+url, "ROOMLINE_URLS="+url, "ROOMLINE_ACCOUNTS="+string(text)))
+	hstest.RunScript(t, "hydrogen", "journey.mjs", nil, append(more, "ROOMLINE_URL="+url, "ROOMLINE_URLS="+url, "ROOMLINE_ACCOUNTS="+string(text)))
 }

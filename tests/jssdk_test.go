@@ -18,8 +18,8 @@ func TestJSSDKClientsChatThroughTwoProcesses(t *testing.T) {
 // runJSSDK runs a file of jssdk with two accounts.
 func runJSSDK(t *testing.T, dep *hstest.Deployment, file string, env ...string) {
 	t.Helper()
-	installNodeModules(t, "jssdk", "matrix-js-sdk")
-	runScript(t, "jssdk", file, nodeTests, append(env, "ROOMLINE_URLS="+dep.BaseURL(0)+","+dep.BaseURL(1), accountsOf(t, dep, "alice", "bob")))
+	hstest.NodeModules(t, "jssdk", "matrix-js-sdk")
+	hstest.RunScript(t, "jssdk", file, hstest.NodeTests, append(env, "ROOMLINE_URLS="+dep.BaseURL(0)+","+dep.BaseURL(1), hstest.AccountsOf(t, dep, "alice", "bob")))
 }
 
 // TestJSSDKUsesTheIdentityServer runs jssdk/identity.test.mjs, which says what is tested.

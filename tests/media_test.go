@@ -35,7 +35,7 @@ type hostileFile struct {
 
 // SEC-71: hostileFilesInABrowser opens hostile files in a browser, from the download's address itself; see hydrogen/hostile.mjs.
 func hostileFilesInABrowser(t *testing.T) {
-	installNodeModules(t, "hydrogen", "playwright-core")
+	hstest.NodeModules(t, "hydrogen", "playwright-core")
 	dep := hstest.Start(t, hstest.Options{Configure: sharedMedia(t)})
 	u := dep.User(t, "alice")
 	port, err := freeport.Claim()
@@ -74,5 +74,5 @@ func hostileFilesInABrowser(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	runScript(t, "hydrogen", "hostile.mjs", nil, []string{"HOSTILE=" + string(text), "CANARY_PORT=" + strconv.Itoa(port)})
+	hstest.RunScript(t, "hydrogen", "hostile.mjs", nil, []string{"HOSTILE=" + string(text), "CANARY_PORT=" + strconv.Itoa(port)})
 }

@@ -12,7 +12,7 @@ import (
 // TestNodeBridgeBridges runs bridge/bridge.test.mjs, which says what is tested.
 func TestNodeBridgeBridges(t *testing.T) {
 	t.Parallel()
-	installNodeModules(t, "bridge", "matrix-appservice-bridge")
+	hstest.NodeModules(t, "bridge", "matrix-appservice-bridge")
 	dep := hstest.Start(t, hstest.Options{})
 	acme := dep.Organisation(t, "Acme", "acme.test")
 	user := acme.User(t, "alice")
@@ -24,6 +24,6 @@ func TestNodeBridgeBridges(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	runScript(t, "bridge", "bridge.test.mjs", nodeTests, []string{"ROOMLINE_URL=" + dep.BaseURL(0), "ROOMLINE_DOMAIN=acme.test",
+	hstest.RunScript(t, "bridge", "bridge.test.mjs", hstest.NodeTests, []string{"ROOMLINE_URL=" + dep.BaseURL(0), "ROOMLINE_DOMAIN=acme.test",
 		"ROOMLINE_OWNER=" + acme.Owner.AccessToken, "ROOMLINE_ALICE=" + string(alice), "ROOMLINE_PORT=" + strconv.Itoa(port)})
 }

@@ -5,10 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"os/exec"
 	"testing"
-	"time"
 
 	"github.com/roomline/roomline/internal/hstest"
 	"github.com/roomline/roomline/internal/matrix"
@@ -44,33 +41,8 @@ func elementCallAndTheGuestPage(t *testing.T) {
 // runCalls runs tests of calls in Node.js.
 func runCalls(t *testing.T, dep *hstest.Deployment, script, control string, names ...string) {
 	t.Helper()
-	node, chromium := program(t, "node", "nodejs npm"), program(t, "chromium", "chromium")
-	installNodeModules(t, "matrix-widget-api")
-	type account struct {
-		ID       string `json:"id"`
-		User     string `json:"user"`
-		Password string `json:"password"`
-		Token    string `json:"token"`
-	}
-	var accounts []account
-	for _, name := range names {
-		u := dep.User(t, name)
-		accounts = append(accounts, account{ID: u.ID, User: name, Password: u.Password, Token: u.AccessToken})
-	}
-	text, err := json.Marshal(accounts)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, node, "--test", "--test-reporter=spec", script)
-	cmd.Env = append(os.Environ(), "ROOMLINE_URL="+dep.BaseURL(0), "ROOMLINE_ACCOUNTS="+string(text), "CONTROL_URL="+control,
-		"SCREENSHOTS="+os.Getenv("ROOMLINE_SCREENSHOTS"), "CHROMIUM="+chromium)
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Fatalf("%s: %v\n%s", script, err, out)
-	}
-	t.Logf("%s:\n%s", script, out)
+	hstest.NodeModules(t, ".", "matrix-widget-api")
+	hstest.RunScript(t, ".", script, hstest.NodeTests, []string{"ROOMLINE_URL=" + dep.BaseURL(0), hstest.AccountsOf(t, dep, names...), "CONTROL_URL=" + control})
 }
 
 // whatLiveKitSees serves, below /livekit, who is in a call and what they send, past the server under test.

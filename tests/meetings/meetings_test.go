@@ -5,9 +5,6 @@
 package meetings
 
 import (
-	"os"
-	"os/exec"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -31,26 +28,5 @@ func eventually(t *testing.T, what string, condition func() bool) {
 			t.Fatalf("%s did not happen within %s", what, patience)
 		}
 		time.Sleep(20 * time.Millisecond)
-	}
-}
-
-// program finds a program of the tests.
-func program(t *testing.T, name, packages string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil {
-		t.Fatalf("%s is missing: install it (Debian: apt-get install %s)", name, packages)
-	}
-	return path
-}
-
-// installNodeModules installs what package-lock.json names, if make test has not; module is one of them.
-func installNodeModules(t *testing.T, module string) {
-	t.Helper()
-	if _, err := os.Stat(filepath.Join("node_modules", module, "package.json")); err == nil {
-		return
-	}
-	if out, err := exec.CommandContext(t.Context(), program(t, "npm", "npm"), "ci", "--no-audit", "--no-fund").CombinedOutput(); err != nil {
-		t.Fatalf("npm ci: %v\n%s", err, out)
 	}
 }

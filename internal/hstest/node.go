@@ -1,4 +1,4 @@
-package tests
+package hstest
 
 import (
 	"context"
@@ -9,12 +9,10 @@ import (
 	"slices"
 	"testing"
 	"time"
-
-	"github.com/roomline/roomline/internal/hstest"
 )
 
-// program finds a program that a test needs; packages are those of Debian that have it.
-func program(t *testing.T, name, packages string) string {
+// Program finds a program that a test needs; packages are those of Debian that have it.
+func Program(t testing.TB, name, packages string) string {
 	t.Helper()
 	path, err := exec.LookPath(name)
 	if err != nil {
@@ -23,13 +21,13 @@ func program(t *testing.T, name, packages string) string {
 	return path
 }
 
-// installNodeModules installs what a folder's package-lock.json names, if make test has not; module is one of them.
-func installNodeModules(t *testing.T, folder, module string) {
+// NodeModules installs what a folder's package-lock.json names, if make test has not; module is one of them.
+func NodeModules(t testing.TB, folder, module string) {
 	t.Helper()
 	if _, err := os.Stat(filepath.Join(folder, "node_modules", module, "package.json")); err == nil {
 		return
 	}
-	cmd := exec.CommandContext(t.Context(), program(t, "npm", "npm"), "ci", "--no-audit", "--no-fund")
+	cmd := exec.CommandContext(t.Context(), Program(t, "npm", "npm"), "ci", "--no-audit", "--no-fund")
 	cmd.Dir = folder
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("npm ci: %v\n%s", err, out)
@@ -39,11 +37,11 @@ func installNodeModules(t *testing.T, folder, module string) {
 // scriptLimit is how long a script may take on a machine that is busy with other tests.
 const scriptLimit = 8 * time.Minute
 
-// runScript runs a file of a folder in Node.js, with node's options before it, and fails the test if it fails. env is added to the environment,
+// RunScript runs a file of a folder in Node.js, with node's options before it, and fails the test if it fails. env is added to the environment,
 // which says besides which browser to use (CHROMIUM) and where to keep pictures of what people see, if somebody wants them (SCREENSHOTS).
-func runScript(t *testing.T, folder, file string, options, env []string) {
+func RunScript(t testing.TB, folder, file string, options, env []string) {
 	t.Helper()
-	node, chromium := program(t, "node", "nodejs npm"), program(t, "chromium", "chromium")
+	node, chromium := Program(t, "node", "nodejs npm"), Program(t, "chromium", "chromium")
 	ctx, cancel := context.WithTimeout(t.Context(), scriptLimit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, node, append(slices.Clone(options), file)...)
@@ -57,11 +55,11 @@ func runScript(t *testing.T, folder, file string, options, env []string) {
 	t.Logf("%s:\n%s", file, out)
 }
 
-// nodeTests are the options of a file that has tests of Node.js.
-var nodeTests = []string{"--test", "--test-force-exit", "--test-reporter=spec"}
+// NodeTests are the options of a file that has tests of Node.js.
+var NodeTests = []string{"--test", "--test-force-exit", "--test-reporter=spec"}
 
-// accountsOf is accounts of a deployment with these names, as scripts find them in the environment.
-func accountsOf(t *testing.T, dep *hstest.Deployment, names ...string) string {
+// AccountsOf is accounts of a deployment with these names, as scripts find them in the environment.
+func AccountsOf(t testing.TB, dep *Deployment, names ...string) string {
 	t.Helper()
 	type account struct {
 		ID       string `json:"id"`

@@ -93,6 +93,13 @@ func (s *Server) setHold(ctx context.Context, c *httpapi.Call, req *NewHold) (an
 				return act{}, nil, err
 			}
 		}
+		n, err := tx.CountHolds(ctx, h.OrganisationID)
+		if err != nil {
+			return act{}, nil, err
+		}
+		if n >= limits.Holds {
+			return act{}, nil, matrix.Forbidden("an organisation has no more than %d holds", limits.Holds)
+		}
 		made, err := tx.InsertHold(ctx, h)
 		if err != nil {
 			return act{}, nil, err

@@ -93,6 +93,23 @@ func TestWhatIsHeldIsNotErased(t *testing.T) {
 	equal(t, "the audit log", actions, "hold.set hold.set hold.lift hold.lift")
 }
 
+// TestHoldsOfAnOrganisationAreBounded: all of them are in one answer, so that each can be lifted.
+func TestHoldsOfAnOrganisationAreBounded(t *testing.T) {
+	t.Parallel()
+	d := hstest.Start(t, hstest.Options{})
+	root, alice := d.Operator(t), d.User(t, "alice")
+	if _, err := database(t, d).Exec(`ALTER TABLE legal_holds DROP CONSTRAINT legal_holds_user_id_fkey;
+		INSERT INTO legal_holds SELECT n, 1, '@' || n || ':hs.test', NULL, 'x', 'x', n FROM generate_series(1, 1000) n`); err != nil {
+		t.Fatal(err)
+	}
+	root.MustFail(t, http.StatusForbidden, "M_FORBIDDEN", http.MethodPost, holds, object{"user_id": alice.ID, "reason": "x"})
+	if n := root.MustDo(t, http.MethodGet, holds, nil).Get("holds.#").Int(); n != 1000 {
+		t.Errorf("%d of 1000 are listed", n)
+	}
+	must(t, root, http.StatusOK, http.MethodDelete, holds+"/7", nil)
+	root.MustDo(t, http.MethodPost, holds, object{"user_id": alice.ID, "reason": "x"})
+}
+
 func database(t *testing.T, d *hstest.Deployment) *sql.DB {
 	t.Helper()
 	db, err := sql.Open("postgres", d.DSN)

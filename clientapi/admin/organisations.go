@@ -237,11 +237,11 @@ func (s *Server) editOrganisation(
 			return act{}, nil, err
 		}
 		if o.State == store.OrganisationDeleted && before.State != o.State {
-			held, err := tx.HasHolds(ctx, id)
+			held, err := tx.CountHolds(ctx, id)
 			if err != nil {
 				return act{}, nil, err
 			}
-			if held {
+			if held > 0 {
 				return act{}, nil, accounts.Held("something of the organisation")
 			}
 		}

@@ -87,7 +87,7 @@ const ExportKept = 24 * time.Hour
 
 // Legal holds.
 const (
-	// Holds bounds those of one answer, HoldReason what is said of why, in bytes.
+	// Holds bounds those of an organisation, HoldReason what is said of why, in bytes.
 	Holds      = 1000
 	HoldReason = 500
 )

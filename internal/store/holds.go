@@ -73,8 +73,8 @@ func (tx *Tx) IsRoomHeld(ctx context.Context, room matrix.RoomID) (held bool, er
 	return held, err
 }
 
-// HasHolds reports whether anything of an organisation is held.
-func (tx *Tx) HasHolds(ctx context.Context, org int64) (held bool, err error) {
-	err = tx.queryRow(ctx, `SELECT EXISTS (SELECT FROM legal_holds WHERE organisation_id = $1)`, org).Scan(&held)
-	return held, err
+// CountHolds returns how many holds an organisation has.
+func (tx *Tx) CountHolds(ctx context.Context, org int64) (n int, err error) {
+	err = tx.queryRow(ctx, `SELECT count(*) FROM legal_holds WHERE organisation_id = $1`, org).Scan(&n)
+	return n, err
 }

@@ -1,6 +1,7 @@
 import type { MatrixClient } from "matrix-js-sdk";
 import { useMemo, useState } from "react";
 
+import { isUnreachable } from "../api.ts";
 import { useTranslation, yearOf } from "../i18n/index.tsx";
 import { LinkToCopy, Loaded, useListed, whatIsWrong, type Wrong } from "../member/listed.tsx";
 import { Dialog } from "../parts/Dialog.tsx";
@@ -25,9 +26,16 @@ type Tab = (typeof tabs)[number];
 export default function PlanDialog({ client, onOpen, onClose }: PlanProps) {
     const t = useWords();
     const calls = useMemo(() => meetingsOf(client), [client]);
+    const { t: page } = useTranslation();
     const [tab, setTab] = useState<Tab>("upcoming");
+    const [failed, setFailed] = useState<"problem.offline.short" | "problem.server">();
     const open = async (roomId: string) => {
-        if (client.getRoom(roomId)?.getMyMembership() !== "join") await client.joinRoom(roomId);
+        setFailed(undefined);
+        try {
+            if (client.getRoom(roomId)?.getMyMembership() !== "join") await client.joinRoom(roomId);
+        } catch (error) {
+            return setFailed(isUnreachable(error) ? "problem.offline.short" : "problem.server");
+        }
         onOpen(roomId);
         onClose();
     };
@@ -35,6 +43,7 @@ export default function PlanDialog({ client, onOpen, onClose }: PlanProps) {
         <Dialog title={t("title")} onClose={onClose}>
             <Tabs<Tab> label={t("title")} tabs={tabs.map((name) => [name, t(`tab.${name}`)])} tab={tab} onTab={setTab} />
             <div role="tabpanel" id={`panel-${tab}`} aria-labelledby={`tab-${tab}`} className="panel">
+                <Failure text={failed && page(failed)} />
                 {tab === "upcoming" && <Upcoming client={client} calls={calls} onOpen={open} />}
                 {tab === "new" && <Arrange calls={calls} />}
                 {tab === "own" && <Own calls={calls} onOpen={open} />}
@@ -76,7 +85,7 @@ function Upcoming({ client, calls, onOpen }: { readonly client: MatrixClient; re
                                     onClick={() => setCancelling(meeting)}>{t("cancel")}</button>
                             )}
                             <button type="button" className="button plain" aria-label={page("invite.of", { action: t("open"), what: meeting.title })}
-                                onClick={() => void change(() => onOpen(meeting.room_id))}>{t("open")}</button>
+                                onClick={() => void onOpen(meeting.room_id)}>{t("open")}</button>
                         </div>
                     </li>
                 ))}

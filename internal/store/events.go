@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"database/sql"
-	"strings"
 
 	"github.com/lib/pq"
 
@@ -37,10 +36,6 @@ type Event struct {
 const eventColumns = `events.position, events.room_nid, rooms.room_id, events.event_id, events.type, events.state_key,
 	events.sender, events.origin_server_ts, events.depth, coalesce(events.redacted_by, ''),
 	coalesce(events.txn_device_id, ''), coalesce(events.txn_id, ''), events.json`
-
-// eventColumnsAsText are eventColumns with the JSON as text, for statements that read many events: of statements that are not prepared the
-// driver gets bytea in hexadecimal, and events are text, in UTF-8.
-var eventColumnsAsText = strings.Replace(eventColumns, "events.json", "convert_from(events.json, 'UTF8')", 1)
 
 func scanEvent(rows *sql.Rows) (Event, error) { return scanEventAfter(rows) }
 
@@ -109,23 +104,31 @@ func (s *Store) ListEventsByID(ctx context.Context, room int64, ids []matrix.Eve
 // ListRoomEvents returns the room's events with after < position <= upTo, oldest first, at most limit and about limits.PageBytes. cut
 // says that there would have been more but for the bytes.
 func (s *Store) ListRoomEvents(ctx context.Context, room, after, upTo int64, limit int) (events []Event, cut bool, err error) {
-	return s.listPage(ctx, "ASC", room, after, upTo, limit)
+	return listPage(ctx, s.listEvents, room, after, upTo, limit)
 }
 
 // ListRoomEventsBack is ListRoomEvents, newest first.
 func (s *Store) ListRoomEventsBack(ctx context.Context, room, after, upTo int64, limit int) (events []Event, cut bool, err error) {
-	return s.listPage(ctx, "DESC", room, after, upTo, limit)
+	return listPage(ctx, s.listEventsBack, room, after, upTo, limit)
 }
 
-// listPage reads events in an order until there are no more, or they would fill too much memory. Why no EXISTS: for that the planner
-// may read all relations there are.
-func (s *Store) listPage(ctx context.Context, order string, room, after, upTo int64, limit int) (events []Event, cut bool, _ error) {
-	rows, err := s.query(ctx, `
-		SELECT (SELECT true FROM relations r WHERE r.room_nid = $1 AND r.relates_to = events.event_id LIMIT 1) IS NULL, `+eventColumnsAsText+`
+// Why no EXISTS: for that the planner may read all relations there are.
+const (
+	listEvents = `
+		SELECT (SELECT true FROM relations r WHERE r.room_nid = $1 AND r.relates_to = events.event_id LIMIT 1) IS NULL, ` + eventColumns + `
 		FROM events JOIN rooms USING (room_nid)
-		WHERE room_nid = $1 AND position > $2 AND position <= $3 ORDER BY position `+order+` LIMIT $4`, room, after, upTo, limit)
+		WHERE room_nid = $1 AND position > $2 AND position <= $3 ORDER BY position LIMIT $4`
+	listEventsBack = `
+		SELECT (SELECT true FROM relations r WHERE r.room_nid = $1 AND r.relates_to = events.event_id LIMIT 1) IS NULL, ` + eventColumns + `
+		FROM events JOIN rooms USING (room_nid)
+		WHERE room_nid = $1 AND position > $2 AND position <= $3 ORDER BY position DESC LIMIT $4`
+)
+
+// listPage reads events until there are no more, or they would fill too much memory.
+func listPage(ctx context.Context, statement *sql.Stmt, room, after, upTo int64, limit int) (events []Event, cut bool, _ error) {
+	rows, err := statement.QueryContext(ctx, room, after, upTo, limit)
 	if err != nil {
-		return nil, false, err
+		return nil, false, wrap(err)
 	}
 	defer rows.Close()
 	events = make([]Event, 0, min(limit, pageRows))

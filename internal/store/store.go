@@ -50,8 +50,8 @@ type Store struct {
 	db     *sql.DB
 	dsn    string
 	leases leases
-	// getMedia is the statement of GetMedia, which is planned once for each connection: that takes longer than answering it.
-	getMedia *sql.Stmt
+	// The statements that are asked most are planned once for each connection: that takes longer than answering them.
+	getMedia, listEvents, listEventsBack, listVisibility *sql.Stmt
 }
 
 // Options of a Store. The zero value is right for production.
@@ -100,9 +100,13 @@ func (s *Store) prepare(ctx context.Context, opts Options) error {
 	if err := s.migrate(ctx); err != nil {
 		return err
 	}
-	var err error
-	if s.getMedia, err = s.db.PrepareContext(ctx, getMedia); err != nil {
-		return fmt.Errorf("prepare a statement: %w", wrap(err))
+	for statement, query := range map[**sql.Stmt]string{
+		&s.getMedia: getMedia, &s.listEvents: listEvents, &s.listEventsBack: listEventsBack, &s.listVisibility: listVisibility,
+	} {
+		var err error
+		if *statement, err = s.db.PrepareContext(ctx, query); err != nil {
+			return fmt.Errorf("prepare a statement: %w", wrap(err))
+		}
 	}
 	if opts.ServerName == "" {
 		return nil

@@ -226,21 +226,23 @@ type RoomSpan struct {
 	JSON          []byte
 }
 
+// The events are looked up one by one, for which there is one plan, however few there were when it was made.
+const listVisibility = `
+	SELECT wanted.nid, k.type, s.since, s.until, s.event_position, coalesce(s.membership, ''),
+		(SELECT json FROM events WHERE position = s.event_position)
+	FROM unnest($1::bigint[]) AS wanted (nid)
+	CROSS JOIN (VALUES ('m.room.history_visibility', ''), ('m.room.member', $2)) AS k (type, key)
+	CROSS JOIN LATERAL (
+		SELECT since, until, event_position, membership FROM room_state
+		WHERE room_nid = wanted.nid AND type = k.type AND state_key = k.key
+		OFFSET 0
+	) s
+	ORDER BY s.since`
+
 // ListVisibilityHistories returns for each room the history of m.room.history_visibility and of the user's membership,
 // oldest first.
 func (s *Store) ListVisibilityHistories(ctx context.Context, rooms []int64, user matrix.UserID) ([]RoomSpan, error) {
-	rows, err := s.query(ctx, `
-		SELECT wanted.nid, k.type, s.since, s.until, s.event_position, coalesce(s.membership, ''),
-			events.json
-		FROM unnest($1::bigint[]) AS wanted (nid)
-		CROSS JOIN (VALUES ('m.room.history_visibility', ''), ('m.room.member', $2)) AS k (type, key)
-		CROSS JOIN LATERAL (
-			SELECT since, until, event_position, membership FROM room_state
-			WHERE room_nid = wanted.nid AND type = k.type AND state_key = k.key
-			OFFSET 0
-		) s
-		JOIN events ON events.position = s.event_position
-		ORDER BY s.since`, pq.Array(rooms), string(user))
+	rows, err := s.listVisibility.QueryContext(ctx, pq.Array(rooms), string(user))
 	list, err := scanAll(rows, err, func(rows *sql.Rows) (RoomSpan, error) {
 		var sp RoomSpan
 		err := rows.Scan(&sp.RoomNID, &sp.Type, &sp.Since, &sp.Until, &sp.EventPosition, &sp.Membership, &sp.JSON)

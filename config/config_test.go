@@ -161,6 +161,7 @@ func TestMistakesAreNamedWithFieldAndLine(t *testing.T) {
 		"livekit twice":          {minimal + "meetings: {livekit: {url: \"http://a\", embedded: true, keys: [{key: a, secret: " + long + "}]}}\n", ":5: meetings.livekit.embedded: can't be used with url"},
 		"livekit url":            {minimal + "meetings: {livekit: {url: localhost, keys: [{key: a, secret: " + long + "}]}}\n", ":5: meetings.livekit.url: must be an http"},
 		"livekit public url":     {minimal + "meetings: {livekit: {url: \"http://a\", public_url: \"wss://a?b=c\", keys: [{key: a, secret: " + long + "}]}}\n", ":5: meetings.livekit.public_url: must be an http"},
+		"livekit timeout":        {minimal + "meetings: {livekit: {url: \"http://a\", timeout: 2m, keys: [{key: a, secret: " + long + "}]}}\n", ":5: meetings.livekit.timeout: must be between"},
 		"livekit public alone":   {minimal + "meetings: {livekit: {public_url: \"wss://a\"}}\n", ":5: meetings.livekit.public_url: needs url"},
 		"livekit without a key":  {minimal + "meetings: {livekit: {url: \"http://a\"}}\n", ":5: meetings.livekit.keys: must be one"},
 		"livekit secret":         {minimal + "meetings: {livekit: {url: \"http://a\", keys: [{key: a, secret: secretpassword}]}}\n", ":5: meetings.livekit.keys[0].secret: must have at least 32"},

@@ -56,6 +56,10 @@ type LiveKit struct {
 	// the old one an hour later. Embedded: empty, a key is made of signing_keys.encryption_key.
 	Keys []LiveKitKey `yaml:"keys"`
 
+	// Timeout is how long LiveKit may take to answer a question of this server. Whoever waits for the answer is told after it that there are no meetings
+	// just now.
+	Timeout time.Duration `yaml:"timeout"`
+
 	// Embedded runs LiveKit as a child of this process. Clients reach it through the listeners of this server, below
 	// <public_base_url>/_roomline/livekit, so that nothing else has to be set up but the two ports. It is for a server that is one process; in
 	// dev mode it is on unless there is a url.
@@ -82,7 +86,7 @@ type LiveKitKey struct {
 }
 
 func defaultMeetings() Meetings {
-	return Meetings{LiveKit: LiveKit{UDPPort: 7882, TCPPort: 7881}, Recordings: Recordings{Region: "us-east-1", PathStyle: true, KeepFor: 90 * 24 * time.Hour}}
+	return Meetings{LiveKit: LiveKit{Timeout: 1500 * time.Millisecond, UDPPort: 7882, TCPPort: 7881}, Recordings: Recordings{Region: "us-east-1", PathStyle: true, KeepFor: 90 * 24 * time.Hour}}
 }
 
 func (c *Config) checkMeetings(l *complaints) {
@@ -112,6 +116,9 @@ func (c *Config) checkMeetings(l *complaints) {
 	}
 	if k.Embedded && c.PublicBaseURL == "" && !c.Dev {
 		l.add(field+".embedded", "needs public_base_url, where clients reach it")
+	}
+	if k.Timeout < 100*time.Millisecond || k.Timeout > time.Minute {
+		l.add(field+".timeout", "must be between 100ms and 1m, not %s", k.Timeout)
 	}
 	if k.Embedded && (k.UDPPort < 1 || k.UDPPort > 65535) {
 		l.add(field+".udp_port", "must be between 1 and 65535, not %d", k.UDPPort)

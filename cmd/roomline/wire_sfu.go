@@ -60,7 +60,7 @@ func (a *app) newSFU(sealKey [32]byte) (*mediaServer, error) {
 		Name: "roomline_meetings_up", Help: "Whether the media server of meetings (LiveKit) answers.",
 	})}
 	a.metrics.MustRegister(m.up)
-	cfg := sfu.Config{URL: k.URL, PublicURL: k.PublicURL, Clock: a.clock}
+	cfg := sfu.Config{URL: k.URL, PublicURL: k.PublicURL, Within: k.Timeout, Clock: a.clock}
 	for _, key := range k.Keys {
 		cfg.Keys = append(cfg.Keys, sfu.Key{Key: key.Key, Secret: key.Secret.Reveal()})
 	}
@@ -80,7 +80,7 @@ func (a *app) newSFU(sealKey [32]byte) (*mediaServer, error) {
 	} else {
 		// The operator says where LiveKit is, which is mostly inside the operator's network.
 		everywhere := []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}
-		cfg.HTTP = outbound.New(outbound.Config{Allowed: everywhere, Timeout: limits.SFUCall})
+		cfg.HTTP = outbound.New(outbound.Config{Allowed: everywhere, Timeout: k.Timeout})
 		cfg.Patient = outbound.New(outbound.Config{Allowed: everywhere, Timeout: limits.SFUSIP})
 	}
 	var err error

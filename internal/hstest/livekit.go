@@ -117,11 +117,11 @@ func (l *LiveKitServer) AddKey(t testing.TB, key, secret string) {
 	l.Restart(t)
 }
 
-// WithLiveKit is for Options.Configure: the deployment's meetings are in l.
+// WithLiveKit is for Options.Configure: the deployment's meetings are in l, which may be slow.
 func WithLiveKit(l *LiveKitServer) func(process int, config map[string]any) {
 	return func(_ int, config map[string]any) {
 		config["meetings"] = map[string]any{"livekit": map[string]any{
-			"url": l.URL, "public_url": l.PublicURL, "keys": []any{map[string]any{"key": l.Key, "secret": l.Secret}},
+			"url": l.URL, "public_url": l.PublicURL, "timeout": "30s", "keys": []any{map[string]any{"key": l.Key, "secret": l.Secret}},
 		}}
 	}
 }

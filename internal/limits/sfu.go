@@ -4,7 +4,7 @@ import "time"
 
 // The media server of meetings (internal/sfu).
 const (
-	// SFUCall bounds one question to it. Whoever waits for the answer waits with a person.
+	// SFUCall bounds one question to it, if the operator does not say otherwise. Whoever waits for the answer waits with a person.
 	SFUCall = 1500 * time.Millisecond
 
 	// SFUSIP bounds a question to LiveKit SIP: it answers when a phone is in the room.

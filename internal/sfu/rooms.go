@@ -28,7 +28,7 @@ func (a asker) Do(r *http.Request) (*http.Response, error) {
 
 // ask asks LiveKit one question, with a token that gives the right to ask it.
 func ask[Q, A any](ctx context.Context, c *Client, right auth.VideoGrant, question func(context.Context, Q) (A, error), q Q) (A, error) {
-	return askAs(ctx, c, limits.SFUCall, func(t *auth.AccessToken) { t.SetVideoGrant(&right) }, question, q)
+	return askAs(ctx, c, c.cfg.Within, func(t *auth.AccessToken) { t.SetVideoGrant(&right) }, question, q)
 }
 
 // askAs is ask with any right, and a time of its own.

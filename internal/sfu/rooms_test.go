@@ -23,7 +23,7 @@ func TestMain(m *testing.M) { lksdk.SetLogger(logger.GetDiscardLogger()); hstest
 // serverOf is a client of a LiveKit of the test's own.
 func serverOf(t *testing.T, l *hstest.LiveKitServer, keys ...sfu.Key) *sfu.Client {
 	t.Helper()
-	c, err := sfu.New(sfu.Config{URL: l.URL, PublicURL: l.PublicURL, Keys: keys, HTTP: &http.Client{}, Clock: matrix.SystemClock{}})
+	c, err := sfu.New(sfu.Config{URL: l.URL, PublicURL: l.PublicURL, Keys: keys, HTTP: &http.Client{}, Within: time.Minute, Clock: matrix.SystemClock{}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,7 +73,7 @@ func TestRooms(t *testing.T) {
 		t.Fatalf("made again: %q %q %v", sid, again, err)
 	}
 	removed := make(chan lksdk.DisconnectionReason, 1)
-	data := make(chan string, 1)
+	data := make(chan string, 100)
 	a, err := join(t, c, anna, &lksdk.RoomCallback{
 		OnDisconnectedWithReason: func(r lksdk.DisconnectionReason) { removed <- r },
 		ParticipantCallback: lksdk.ParticipantCallback{OnDataPacket: func(d lksdk.DataPacket, _ lksdk.DataReceiveParams) {
@@ -119,12 +119,20 @@ func TestRooms(t *testing.T) {
 	if err != nil || len(rooms) != 1 || rooms[0].Alias != "alias" || rooms[0].SID != sid {
 		t.Errorf("rooms %+v %v", rooms, err)
 	}
-	if err := c.SendData(ctx, "alias", "topic", []byte("hello"), anna.Identity); err != nil {
-		t.Error(err)
-	}
-	if got := <-data; got != "topic:hello" {
-		t.Errorf("data %q", got)
-	}
+	eventually(t, "Anna is told something", func() bool { // as long as her channel is not open, what is said is lost
+		if err := c.SendData(ctx, "alias", "topic", []byte("hello"), anna.Identity); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case got := <-data:
+			if got != "topic:hello" {
+				t.Errorf("data %q", got)
+			}
+			return true
+		case <-time.After(5 * time.Second):
+			return false
+		}
+	})
 	if err := c.Mute(ctx, "alias", anna.Identity, sfu.Microphone, true); err != nil {
 		t.Error(err)
 	}

@@ -69,6 +69,8 @@ type Config struct {
 	// Keys are one or two. The first one signs; all are believed, so that a key can be replaced while meetings go on.
 	Keys []Key
 	HTTP *http.Client
+	// Within is how long LiveKit may take to answer; 0: limits.SFUCall.
+	Within time.Duration
 	// Patient is HTTP with limits.SFUSIP to answer; nil: HTTP.
 	Patient *http.Client
 	Clock   matrix.Clock
@@ -102,6 +104,7 @@ func New(cfg Config) (*Client, error) {
 	if cfg.PublicURL, err = scheme(cfg.PublicURL, "ws"); err != nil {
 		return nil, err
 	}
+	cfg.Within = cmp.Or(cfg.Within, limits.SFUCall)
 	c := &Client{cfg: cfg}
 	c.rooms = livekit.NewRoomServiceProtobufClient(asking, asker{cfg.HTTP})
 	c.egress = livekit.NewEgressProtobufClient(asking, asker{cfg.HTTP})

@@ -65,6 +65,9 @@ func SIPp(t testing.TB, o SIPpOptions) *SIPpCall {
 		t.Fatalf("hstest: %v", err)
 	}
 	media, err := freeport.Claim()
+	for err == nil && media%2 != 0 { // RTP wants an even one
+		media, err = freeport.Claim()
+	}
 	if err != nil {
 		t.Fatalf("hstest: %v", err)
 	}
@@ -73,8 +76,8 @@ func SIPp(t testing.TB, o SIPpOptions) *SIPpCall {
 		host = "::1"
 	}
 	c.Address = net.JoinHostPort(host, strconv.Itoa(port))
-	args := []string{"-sf", file, "-m", "1", "-i", host, "-mi", host, "-p", strconv.Itoa(port), "-mp", strconv.Itoa(media &^ 1),
-		"-nostdin", "-trace_err", "-timeout", "80s", "-timeout_error", "-default_behaviors", "all,-bye"}
+	args := []string{"-sf", file, "-m", "1", "-i", host, "-mi", host, "-p", strconv.Itoa(port), "-mp", strconv.Itoa(media),
+		"-nostdin", "-trace_err", "-timeout", "300s", "-timeout_error", "-default_behaviors", "all,-bye"}
 	if o.TCP {
 		args = append(args, "-t", "t1")
 	}
@@ -106,23 +109,57 @@ func SIPp(t testing.TB, o SIPpOptions) *SIPpCall {
 // listens waits until it can be called.
 func (c *SIPpCall) listens(t testing.TB, tcp bool) {
 	t.Helper()
-	network := map[bool]string{true: "tcp", false: "udp"}[tcp]
-	for range 200 {
-		conn, err := net.ListenPacket("udp", c.Address)
-		if network == "tcp" {
-			var l net.Listener
-			if l, err = net.Listen("tcp", c.Address); err == nil {
-				l.Close()
-			}
-		} else if err == nil {
-			conn.Close()
-		}
-		if err != nil { // somebody has it: sipp
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(25 * time.Millisecond) {
+		if isTaken(t, c.Address, tcp) {
 			return
 		}
-		time.Sleep(25 * time.Millisecond)
 	}
 	t.Fatalf("hstest: sipp does not listen: %s", c.log())
+}
+
+// isTaken reports whether somebody listens at a port. The kernel is asked: who tried it by listening would be in the way of who is about to.
+func isTaken(t testing.TB, address string, tcp bool) bool {
+	t.Helper()
+	_, text, err := net.SplitHostPort(address)
+	if err != nil {
+		t.Fatalf("hstest: %v", err)
+	}
+	port, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatalf("hstest: %v", err)
+	}
+	files, state := []string{"/proc/net/udp", "/proc/net/udp6"}, ""
+	if tcp {
+		files, state = []string{"/proc/net/tcp", "/proc/net/tcp6"}, "0A" // listening
+	}
+	for _, file := range files {
+		list, err := os.ReadFile(file)
+		if err != nil {
+			continue // a machine without IPv6
+		}
+		for line := range strings.Lines(string(list)) {
+			fields := strings.Fields(line)
+			if len(fields) > 3 && strings.HasSuffix(fields[1], fmt.Sprintf(":%04X", port)) && (state == "" || fields[3] == state) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// Tell sends a request within its call, for which a scenario may wait: it goes on when the test says so. callID is what it calls the call.
+func (c *SIPpCall) Tell(t testing.TB, method, callID string) {
+	t.Helper()
+	conn, err := net.Dial("udp", c.Address)
+	if err != nil {
+		t.Fatalf("hstest: %v", err)
+	}
+	defer conn.Close()
+	from := conn.LocalAddr().String()
+	if _, err := fmt.Fprintf(conn, "%s sip:sipp@%s SIP/2.0\r\nVia: SIP/2.0/UDP %s;branch=z9hG4bKtold\r\nFrom: <sip:test@%s>;tag=test\r\nTo: <sip:sipp@%s>\r\nCall-ID: %s\r\nCSeq: 1 %s\r\nContent-Length: 0\r\n\r\n",
+		method, c.Address, from, from, c.Address, callID, method); err != nil {
+		t.Fatalf("hstest: %v", err)
+	}
 }
 
 // Wait returns when the scenario is over, and fails the test if it went otherwise than written.

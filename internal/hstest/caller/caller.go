@@ -161,7 +161,7 @@ func (c *Caller) Publish(source livekit.TrackSource) (*lksdk.LocalTrackPublicati
 		return nil, err
 	}
 	go func() {
-		for range 3000 {
+		for c.Room.ConnectionState() != lksdk.ConnectionStateDisconnected {
 			if track.WriteSample(media.Sample{Data: []byte{0xf8, 0xff, 0xfe}, Duration: 20 * time.Millisecond}, nil) != nil {
 				return
 			}

@@ -63,7 +63,7 @@ type said struct {
 func newDesk(t *testing.T, lk *hstest.LiveKitServer) *desk {
 	d := &desk{t: t, lk: lk, pins: map[string]phone.Join{}, joins: map[string]phone.Join{}, tries: map[string]int{}, status: map[string]phone.Status{}}
 	var err error
-	d.sfu, err = sfu.New(sfu.Config{URL: lk.URL, PublicURL: lk.PublicURL, Keys: []sfu.Key{{Key: lk.Key, Secret: lk.Secret}}, HTTP: http.DefaultClient, Clock: matrix.SystemClock{}})
+	d.sfu, err = sfu.New(sfu.Config{URL: lk.URL, PublicURL: lk.PublicURL, Keys: []sfu.Key{{Key: lk.Key, Secret: lk.Secret}}, HTTP: http.DefaultClient, Within: time.Minute, Clock: matrix.SystemClock{}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -253,7 +253,7 @@ func (d *desk) waitJoined() (call string) {
 
 func eventually(t testing.TB, what string, f func() bool) {
 	t.Helper()
-	const patience = time.Minute
+	const patience = 2 * time.Minute
 	for until := time.Now().Add(patience); time.Now().Before(until); time.Sleep(20 * time.Millisecond) {
 		if f() {
 			return
@@ -284,6 +284,7 @@ func started(t *testing.T, d *desk, edit func(*Config)) (address string, b *Brid
 	if b, err = New(cfg); err != nil {
 		t.Fatal(err)
 	}
+	b.goodbye, b.together = 20*time.Second, time.Hour // as slow as the machine may be
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() { defer close(done); _ = b.Run(ctx) }()

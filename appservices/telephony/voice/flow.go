@@ -198,11 +198,12 @@ func (l *leg) attend(j phone.Join) ending {
 		if err != nil {
 			return ending{cause: phone.CauseTrunk, say: phUnavailable}
 		}
+		recording, questions := l.recording()
 		if over := l.greet(m, first); over != nil {
 			return *over
 		}
 		first = false
-		over, again := l.stay(m)
+		over, again := l.stay(m, recording, questions)
 		if over != nil {
 			return *over
 		}
@@ -388,16 +389,15 @@ func (l *leg) consent() bool {
 	return answer == "yes"
 }
 
-// stay is the meeting itself: keys, orders, and what becomes of the connection. again is a new way in, after a while away.
-func (l *leg) stay(m *meeting) (over *ending, again *phone.Join) {
+// stay is the meeting itself: keys, orders, and what becomes of the connection. recording and questions are what was known before it
+// began. again is a new way in, after a while away.
+func (l *leg) stay(m *meeting, recording phone.Recording, questions int) (over *ending, again *phone.Join) {
 	defer func() {
 		l.mu.Lock()
 		l.meeting, l.behind = nil, nil
 		l.mu.Unlock()
 		m.leave()
 	}()
-	status, _ := l.state()
-	recording := status.Recording
 	asked, star := false, time.Time{}
 	for {
 		select {
@@ -407,15 +407,21 @@ func (l *leg) stay(m *meeting) (over *ending, again *phone.Join) {
 		case key := <-l.keys:
 			star, asked = l.command(m, key, star, asked)
 		case <-l.news:
-			status, _ := l.state()
-			if status.Recording != recording {
-				recording = status.Recording
+			if now, n := l.recording(); now != recording || n != questions {
+				recording, questions = now, n
 				asked = l.tellRecording(recording)
 			}
 		case how := <-m.lost:
 			return l.lost(how)
 		}
 	}
+}
+
+// recording is how a recording of the meeting stands for the phone, and how often it was asked about one.
+func (l *leg) recording() (phone.Recording, int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.status.Recording, l.questions
 }
 
 func (l *leg) tellRecording(r phone.Recording) (asked bool) {
@@ -433,7 +439,6 @@ func (l *leg) tellRecording(r phone.Recording) (asked bool) {
 
 // command is what keys do in a meeting: star 6, star 9 and star 0; 1 and 2 answer whether one may be recorded.
 func (l *leg) command(m *meeting, key byte, star time.Time, asked bool) (time.Time, bool) {
-	const together = 4 * time.Second
 	if asked && (key == '1' || key == '2') {
 		answer := map[byte]string{'1': "yes", '2': "no"}[key]
 		go l.told(phone.Event{Consent: answer})
@@ -442,7 +447,7 @@ func (l *leg) command(m *meeting, key byte, star time.Time, asked bool) (time.Ti
 	if key == '*' {
 		return time.Now(), asked
 	}
-	if time.Since(star) > together {
+	if time.Since(star) > l.bridge.together {
 		return time.Time{}, asked
 	}
 	switch key {

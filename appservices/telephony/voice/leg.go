@@ -49,27 +49,29 @@ type leg struct {
 	// answered says that one side has said that the call is taken.
 	answered atomic.Bool
 
-	mu       sync.Mutex
-	dialog   dialog
-	call     string // what the server calls it
-	status   phone.Status
-	language string
-	title    string
-	name     string
-	sequence uint32
-	agreed   choice
-	theirs   *description
-	held     bool
-	heldAt   time.Time
-	muted    bool
-	hand     bool
-	meeting  *meeting
-	behind   func(frame []int16)
-	timers   []*time.Timer
+	mu     sync.Mutex
+	dialog dialog
+	call   string // what the server calls it
+	status phone.Status
+	// questions counts how often a recording was asked for: of one that ends and another that begins meanwhile nobody may see but the second.
+	questions int
+	language  string
+	title     string
+	name      string
+	sequence  uint32
+	agreed    choice
+	theirs    *description
+	held      bool
+	heldAt    time.Time
+	muted     bool
+	hand      bool
+	meeting   *meeting
+	behind    func(frame []int16)
+	timers    []*time.Timer
 }
 
-// goodbye is how long the other side may take to hear that we have hung up.
-const goodbye = 4 * time.Second
+// goodbye and together are Bridge's.
+const goodbye, together = 4 * time.Second, 10 * time.Second
 
 // ending is why a call is over.
 type ending struct {
@@ -238,6 +240,9 @@ func (l *leg) order(s phone.Status) {
 	}
 	l.mu.Lock()
 	changed := l.status != s
+	if s.Recording == phone.Asking && l.status.Recording != phone.Asking {
+		l.questions++
+	}
 	l.status = s
 	l.mu.Unlock()
 	if changed {
@@ -468,7 +473,7 @@ func (l *leg) finish() {
 			l.hush()
 			l.sayLast(e.say, phGoodbye)
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), goodbye)
+		ctx, cancel := context.WithTimeout(context.Background(), l.bridge.goodbye)
 		_ = dialog.Bye(ctx) // who does not hear it hears no audio any more
 		cancel()
 	}

@@ -120,7 +120,9 @@ func newHandset(t *testing.T, transport string, secret *tls.Config) *handset {
 	h.handle()
 	ctx, cancel := context.WithCancel(context.Background())
 	h.stop = cancel
+	opened := make(chan struct{}, 1)
 	go func() {
+		ctx := context.WithValue(ctx, sipgo.ListenReadyCtxKey, sipgo.ListenReadyCtxValue(opened)) //nolint:staticcheck // the key is sipgo's
 		if transport == "tls" {
 			_ = h.server.ListenAndServeTLS(ctx, "tcp", h.address, secret)
 		} else {
@@ -134,7 +136,10 @@ func newHandset(t *testing.T, transport string, secret *tls.Config) *handset {
 		}
 		h.agent.Close()
 	})
-	time.Sleep(50 * time.Millisecond) // the socket opens
+	<-opened
+	if transport == "udp" { // what is sent goes out by the same socket
+		eventually(t, "the handset's socket", func() bool { return h.agent.TransportLayer().Pool("udp").Size() > 0 })
+	}
 	return h
 }
 

@@ -49,7 +49,7 @@ func (t *trunk) register(ctx context.Context) {
 		}
 	}
 	if t.registered.Swap(false) {
-		gone, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+		gone, cancel := context.WithTimeout(context.WithoutCancel(ctx), t.bridge.goodbye)
 		defer cancel()
 		_, _ = t.registerOnce(gone, req, 0) // the network forgets us anyway
 	}

@@ -78,6 +78,8 @@ type Bridge struct {
 	agent     *sipgo.UserAgent
 	sip       *sipgo.Server
 	sockets   []socket
+	// goodbye is how long the other side may take to hear that we have hung up, or are gone, and together how long after a star a key belongs to it.
+	goodbye, together time.Duration
 
 	mu sync.Mutex
 	// legs are the calls, by Call-ID and our tag; leaving says that no more are taken.
@@ -119,6 +121,7 @@ func New(cfg Config) (*Bridge, error) {
 	rand.Read(name[:])
 	b := &Bridge{
 		cfg: cfg, log: cfg.Log, server: server{post: cfg.Post, bridge: hex.EncodeToString(name[:])}, announcer: announcer, legs: map[string]*leg{},
+		goodbye: goodbye, together: together,
 	}
 	if err := b.listen(); err != nil {
 		b.close()
@@ -158,6 +161,7 @@ func (b *Bridge) Run(ctx context.Context) error {
 	for _, s := range b.sockets {
 		parts.Go(func() { s.serve(b.sip) })
 	}
+	b.awaitSockets(ctx)
 	working, stop := context.WithCancel(ctx)
 	defer stop()
 	for _, t := range b.trunks {
@@ -188,6 +192,19 @@ func (b *Bridge) Run(ctx context.Context) error {
 	return nil
 }
 
+// awaitSockets waits until what is sent goes out by the sockets that are listened at: who sends before opens another one at the same address, in vain.
+func (b *Bridge) awaitSockets(ctx context.Context) {
+	n := 0
+	for _, s := range b.sockets {
+		if s.packets != nil {
+			n++
+		}
+	}
+	for ctx.Err() == nil && n > 0 && b.agent.TransportLayer().Pool("udp").Size() < n {
+		time.Sleep(time.Millisecond)
+	}
+}
+
 // hangUp ends all calls.
 func (b *Bridge) hangUp() {
 	b.mu.Lock()
@@ -200,7 +217,7 @@ func (b *Bridge) hangUp() {
 	go func() { b.running.Wait(); close(over) }()
 	select {
 	case <-over:
-	case <-time.After(goodbye + 3*time.Second):
+	case <-time.After(b.goodbye + 3*time.Second):
 	}
 }
 
@@ -278,7 +295,7 @@ func (b *Bridge) lease(ctx context.Context) {
 			b.mu.Lock()
 			for _, l := range b.legs {
 				if l.id() == order.CallID {
-					go l.order(order)
+					l.order(order) // one after the other: what is said last holds
 				}
 			}
 			b.mu.Unlock()

@@ -9,9 +9,9 @@ import smpp from 'smpp';
 
 const { values: args } = parseArgs({ options: { smpp: { type: 'string' }, control: { type: 'string' }, tls: { type: 'string' }, cert: { type: 'string' }, key: { type: 'string' } } });
 
-// How it behaves. statuses are the answers to the next submit_sm, of what ever number; numbers has answers by number.
+// How it behaves. hold keeps answers back until so many are owed, or it behaves otherwise. statuses are the answers to the next submit_sm, of what ever number; numbers has answers by number.
 const usual = {
-  systemId: 'roomline', password: 'secret', refuseBind: 0, silentBind: false, statuses: [], numbers: {}, delay: 0, silent: false, silentLinks: false,
+  systemId: 'roomline', password: 'secret', refuseBind: 0, silentBind: false, statuses: [], numbers: {}, delay: 0, hold: 0, silent: false, silentLinks: false,
   receipts: 'at once', // 'at once', 'never', 'on request'
   receiptState: 'DELIVRD', receiptStyle: 'text', // 'text', 'tlv', 'payload'
   answerIds: 'decimal', receiptIds: 'decimal', // 'decimal', 'hex', 'padded'
@@ -20,6 +20,7 @@ const usual = {
 let behaviour = { ...usual };
 const seen = { binds: [], submits: [], texts: [], enquiries: 0, unbinds: 0, receiptAnswers: [], connections: 0, nacks: 0, outstanding: 0 };
 let outstanding = 0; // submit_sm without an answer
+let held = [];
 const concatenated = new Map();
 const owed = [];
 const sessions = new Set();
@@ -84,6 +85,14 @@ function submitted(session, p) {
   if (behaviour.receipts === 'on request') owed.push(owing);
 }
 
+// release gives the answers that were kept back.
+function release() {
+  const answers = held;
+  held = [];
+  const all = () => answers.forEach(answer => answer());
+  if (behaviour.delay) setTimeout(all, behaviour.delay); else all();
+}
+
 function connected(session) {
   seen.connections++;
   sessions.add(session);
@@ -109,12 +118,13 @@ function connected(session) {
   session.on('submit_sm', p => {
     seen.outstanding = Math.max(seen.outstanding, ++outstanding);
     const answer = () => { outstanding--; submitted(session, p); };
-    if (behaviour.delay) setTimeout(answer, behaviour.delay); else answer();
+    held.push(answer);
+    if (held.length >= behaviour.hold) release();
   });
 }
 
 const control = {
-  'POST /behave': body => { behaviour = { ...usual, ...body }; },
+  'POST /behave': body => { behaviour = { ...usual, ...body }; release(); },
   'POST /receipts': body => owed.splice(0, body.count || owed.length).forEach(o => receipt(o, body.state)),
   // The last receipt once more.
   'POST /again': () => [...sessions].find(s => s.receives).deliver_sm({ ...lastReceipt }, answer => seen.receiptAnswers.push(answer.command_status)),

@@ -129,10 +129,14 @@ func tryAgain(p pdu.PDU) pdu.PDU {
 func (s *smpp) receive(r receipt) error {
 	ctx, cancel := context.WithTimeout(context.Background(), limits.SMSReport)
 	defer cancel()
-	message, id := s.receipts.find(r)
-	for message == nil && s.waiting() && ctx.Err() == nil {
+	var message *tracked
+	var id string
+	for {
+		waiting := s.waiting() // what is over by now has been noted before it is looked for
+		if message, id = s.receipts.find(r); message != nil || !waiting || ctx.Err() != nil {
+			break
+		}
 		sleep(ctx, 50*time.Millisecond)
-		message, id = s.receipts.find(r)
 	}
 	if message == nil {
 		// It was sent by another process, or before this one began. Nothing is known but the id: that is enough for a message of one part.

@@ -256,8 +256,10 @@ func (s *smpp) turn(ctx context.Context) error {
 		s.next = at.Add(time.Second / time.Duration(s.cfg.Rate))
 	}
 	s.mu.Unlock()
-	sleep(ctx, wait)
-	return ctx.Err()
+	if sleep(ctx, wait); ctx.Err() != nil {
+		return &telephony.Later{Problem: "busy"}
+	}
+	return nil
 }
 
 // slower lets nothing be sent for a while.

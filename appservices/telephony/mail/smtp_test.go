@@ -91,7 +91,7 @@ func TestMailServersThatFail(t *testing.T) {
 			between, logged, now := newFaults(t, server.SMTP), &logs{}, &moving{now: noon}
 			patience := time.Minute
 			if tc.do == "hang" {
-				patience = 2 * time.Second // long enough for a server that is only busy
+				patience = 8 * time.Second // long enough for a server that is only busy
 			}
 			sender := transport(t, server, func(c *mail.Config) {
 				c.Host, c.Port = split(t, between.listener.Addr().String())
@@ -215,7 +215,10 @@ func TestSecurityIsKept(t *testing.T) {
 func TestConnectionsAreUsedAgain(t *testing.T) {
 	server := hstest.Mailpit(t, hstest.MailServerOptions{})
 	between := newFaults(t, server.SMTP)
-	sender := transport(t, server, func(c *mail.Config) { c.Host, c.Port = split(t, between.listener.Addr().String()) })
+	sender := transport(t, server, func(c *mail.Config) {
+		c.Host, c.Port = split(t, between.listener.Addr().String())
+		c.Clock = &moving{now: noon} // no connection is idle for long
+	})
 	for range 3 {
 		if _, err := send(t, sender, message("invitation", "en", "guest@example.org")); err != nil {
 			t.Fatal(err)

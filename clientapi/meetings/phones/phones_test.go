@@ -393,7 +393,7 @@ func TestOnThePhoneIsSeen(t *testing.T) {
 
 	s.exec(t, `INSERT INTO rtc_rooms (alias, room_nid, slot_id, created_ts) SELECT 'alias', room_nid, 'another slot', 1 FROM rooms WHERE room_id = $1`, s.room)
 	s.exec(t, `INSERT INTO rtc_participants (alias, identity, user_id, device_id, member_id, rights, token_expires_ts) VALUES ('alias', 'x', $1, $2, '', '{}', $3)`,
-		anna.ID, anna.DeviceID, time.Now().Add(time.Minute).UnixMilli())
+		anna.ID, anna.DeviceID, time.Now().Add(time.Hour).UnixMilli())
 	key := "_" + anna.ID + "_" + anna.DeviceID + "_m.call"
 	anna.MustSetState(t, s.room, memberType, key, map[string]any{"application": "m.call"})
 	until(t, "she is in a call", func() bool { return presence() == busy })

@@ -79,10 +79,13 @@ func (w *world) count(query string, args ...any) (n int) {
 
 func (w *world) invitations() int { return w.count(`SELECT count(*) FROM invitations`) }
 
+// patience is how long the bot may take: what a dead process had begun is begun anew after half a minute, and a message after a whole one.
+const patience = 3 * time.Minute
+
 // eventually waits until something holds.
 func (w *world) eventually(what string, holds func() bool) {
 	w.t.Helper()
-	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		if holds() {
 			return
 		}
@@ -134,7 +137,7 @@ func said(t *testing.T, u *hstest.User, room string) (list []string) {
 func (w *world) awaitSaid(u *hstest.User, room, pattern string) string {
 	w.t.Helper()
 	form, last := regexp.MustCompile(pattern), ""
-	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		if list := said(w.t, u, room); len(list) > 0 {
 			if last = list[0]; form.MatchString(last) {
 				return last

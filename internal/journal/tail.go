@@ -41,13 +41,6 @@ func (j *Journal) runTail(ctx context.Context) {
 
 // CatchUp returns when this process has seen everything that the database had when it was called.
 func (j *Journal) CatchUp(ctx context.Context) error {
-	return j.catchUp(ctx)
-}
-
-// catchUp brings the ring to the database's position.
-func (j *Journal) catchUp(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
 	asked := time.Now()
 	position, err := j.cfg.Store.GetPosition(ctx)
 	if err != nil {
@@ -58,6 +51,13 @@ func (j *Journal) catchUp(ctx context.Context) error {
 	}
 	j.touch(asked)
 	return nil
+}
+
+// catchUp is CatchUp for those who try again. A request has to wait: what it stored stays stored.
+func (j *Journal) catchUp(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	return j.CatchUp(ctx)
 }
 
 // readUpTo reads from the database what the ring does not have up to position.

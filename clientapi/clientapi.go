@@ -71,6 +71,8 @@ type Config struct {
 	SSO sso.Config
 	// Limiter holds back what routes can't count; nil lets everything through.
 	Limiter *ratelimit.Limiter
+	// SearchPatience is how long a search waits for the index: 1 s if zero. Longer in tests only.
+	SearchPatience time.Duration
 	// MaxDelay and MaxScheduled bound delayed events (MSC4140). Without them there are none.
 	MaxDelay     time.Duration
 	MaxScheduled int
@@ -195,7 +197,7 @@ func New(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	s.search = search.New(search.Config{
-		Store: cfg.Store, Journal: cfg.Journal, Rooms: cfg.Rooms, Clock: cfg.Clock, Log: cfg.Log, Ignored: s.ignored,
+		Store: cfg.Store, Journal: cfg.Journal, Rooms: cfg.Rooms, Clock: cfg.Clock, Log: cfg.Log, Ignored: s.ignored, IndexPatience: cfg.SearchPatience,
 	})
 	return s, nil
 }

@@ -236,6 +236,7 @@ func TestLockedAccountCanOnlyLogOut(t *testing.T) {
 func TestRefreshReplacesTokensWhenTheNewOnesAreUsed(t *testing.T) {
 	t.Parallel()
 	d := newDeployment(t)
+	d.clock.hold()
 	one, two := d.process(), d.process()
 	one.user("alice")
 	a := one.login("alice", object{"refresh_token": true})
@@ -271,6 +272,7 @@ func TestRefreshReplacesTokensWhenTheNewOnesAreUsed(t *testing.T) {
 func TestReusedRefreshTokenEndsTheSession(t *testing.T) {
 	t.Parallel()
 	d := newDeployment(t)
+	d.clock.hold()
 	one, two := d.process(), d.process()
 	one.user("alice")
 	other := one.login("alice", nil).text("access_token")
@@ -297,6 +299,7 @@ func TestReusedRefreshTokenEndsTheSession(t *testing.T) {
 func TestParallelRefreshesAgree(t *testing.T) {
 	t.Parallel()
 	d := newDeployment(t)
+	d.clock.hold()
 	processes := []*process{d.process(), d.process()}
 	processes[0].user("alice")
 	token := processes[0].login("alice", object{"refresh_token": true})
@@ -322,6 +325,7 @@ func TestParallelRefreshesAgree(t *testing.T) {
 func TestExpiredAccessTokenIsASoftLogout(t *testing.T) {
 	t.Parallel()
 	d := newDeployment(t)
+	d.clock.hold()
 	p := d.process()
 	p.user("alice")
 	a := p.login("alice", object{"refresh_token": true})
@@ -360,6 +364,7 @@ func TestBadRefreshTokens(t *testing.T) {
 func TestRememberedTokenCostsNoQuery(t *testing.T) {
 	t.Parallel()
 	d := newDeployment(t)
+	d.freshFor = time.Hour
 	p := d.process()
 	p.user("alice")
 	token := p.login("alice", nil).text("access_token")
@@ -424,6 +429,7 @@ func TestGuessesAreCountedForTheDeployment(t *testing.T) {
 	t.Parallel()
 	d := newDeployment(t)
 	d.limited = true
+	d.clock.hold()
 	processes := []*process{d.process(), d.process()}
 	for _, user := range []string{"alice", "nobody"} {
 		if user == "alice" {
@@ -459,6 +465,7 @@ func TestGuessesOfStrangersDontLockTheOwnerOut(t *testing.T) {
 	t.Parallel()
 	d := newDeployment(t)
 	d.limited = true
+	d.clock.hold()
 	p := d.process()
 	alice := p.user("alice")
 	for range 5 {
@@ -475,6 +482,7 @@ func TestParallelGuessesCantPassTheLimit(t *testing.T) {
 	t.Parallel()
 	d := newDeployment(t)
 	d.limited = true
+	d.clock.hold()
 	processes := []*process{d.process(), d.process()}
 	processes[0].user("alice")
 	var wg sync.WaitGroup

@@ -23,22 +23,34 @@ import (
 	"github.com/roomline/roomline/internal/store/storetest"
 )
 
-// movable is a clock that a test can move. It runs on in between, because limits and expiries do.
+// movable is a clock that a test can move. It runs on in between, because limits and expiries do, unless a test holds it.
 type movable struct {
 	mu     sync.Mutex
 	offset time.Duration
+	held   time.Time // zero: it runs
 }
 
 func (m *movable) Now() time.Time {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return time.Now().Add(m.offset)
+	now := m.held
+	if now.IsZero() {
+		now = time.Now()
+	}
+	return now.Add(m.offset)
 }
 
 func (m *movable) advance(d time.Duration) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.offset += d
+}
+
+// hold stops the clock, so that nothing lapses and no limit refills however long the test takes. advance still moves it.
+func (m *movable) hold() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.held = time.Now()
 }
 
 // deployment is a database with the processes that a test starts on it.
@@ -50,7 +62,9 @@ type deployment struct {
 	configure  func(*clientapi.Config)
 	limited    bool
 	maxDevices int
-	domains    []matrix.ServerName
+	// freshFor is that of the journal.
+	freshFor time.Duration
+	domains  []matrix.ServerName
 }
 
 func newDeployment(t *testing.T) *deployment {
@@ -80,7 +94,7 @@ func (d *deployment) process() *process {
 	log := slog.New(slog.NewTextHandler(testLog{t}, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	must(t, p.store.EnsureHostedDomains(t.Context(), d.domains, 1))
 	j, err := journal.New(t.Context(), journal.Config{Store: p.store, Log: log, Clock: d.clock, ServerName: "one.test",
-		ProcessID: uuid(), PollInterval: 100 * time.Millisecond})
+		ProcessID: uuid(), PollInterval: 100 * time.Millisecond, FreshFor: d.freshFor})
 	must(t, err)
 	var limiter *ratelimit.Limiter
 	var routeLimiter httpapi.Limiter
@@ -222,6 +236,12 @@ func eventually(t *testing.T, what string, ok func() bool) {
 			t.Fatalf("%s: did not happen", what)
 		}
 	}
+}
+
+// hears waits until the process knows all that another one has done so far.
+func (p *process) hears(of *process) {
+	p.t.Helper()
+	must(p.t, p.journal.WaitFor(p.t.Context(), of.journal.Head()))
 }
 
 func must(t *testing.T, err error) {

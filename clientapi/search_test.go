@@ -6,6 +6,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/roomline/roomline/clientapi"
 )
 
 // search asks for messages and returns the part of room events.
@@ -308,7 +311,9 @@ func TestSearchRefusesBadInput(t *testing.T) {
 
 func TestSearchFindsWhatTheSearcherHasJustSent(t *testing.T) {
 	t.Parallel()
-	p := newDeployment(t).process()
+	d := newDeployment(t)
+	d.configure = func(cfg *clientapi.Config) { cfg.SearchPatience = time.Minute }
+	p := d.process()
 	p.tidy()
 	alice := p.client("alice")
 	id := alice.create(object{})

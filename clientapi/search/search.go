@@ -31,7 +31,7 @@ import (
 	"github.com/roomline/roomline/roomserver"
 )
 
-// Config of a Server. All fields are required.
+// Config of a Server. All fields but the last are required.
 type Config struct {
 	Store   *store.Store
 	Journal *journal.Journal
@@ -40,6 +40,8 @@ type Config struct {
 	Log     *slog.Logger
 	// Ignored lists the users whom a user ignores.
 	Ignored func(ctx context.Context, user matrix.UserID) ([]matrix.UserID, error)
+	// IndexPatience is how long a search waits for the index: 1 s if zero. Longer in tests only.
+	IndexPatience time.Duration
 }
 
 // Server searches.
@@ -50,7 +52,12 @@ type Server struct {
 }
 
 // New returns a Server.
-func New(cfg Config) *Server { return &Server{cfg: cfg, hurry: make(chan struct{}, 1)} }
+func New(cfg Config) *Server {
+	if cfg.IndexPatience == 0 {
+		cfg.IndexPatience = time.Second
+	}
+	return &Server{cfg: cfg, hurry: make(chan struct{}, 1)}
+}
 
 // Search finds events.
 //
@@ -74,17 +81,14 @@ func (s *Server) Search(ctx context.Context, c *httpapi.Call, req *request) (any
 	return a.write(ctx)
 }
 
-// indexPatience is how long a search waits for the index; catchUpPause is how long before it looks again.
-const (
-	indexPatience = time.Second
-	catchUpPause  = 4 * time.Millisecond
-)
+// catchUpPause is how long before a search looks again how far the index is.
+const catchUpPause = 4 * time.Millisecond
 
 // caughtUp waits until the index has what this process knew when it was called. A follower that is far behind, or that nobody runs at
-// the moment, is not waited for longer than indexPatience: what is in the index is better than nothing.
+// the moment, is not waited for longer than IndexPatience: what is in the index is better than nothing.
 func (s *Server) caughtUp(ctx context.Context) error {
 	head := s.cfg.Journal.Head()
-	patience := time.NewTimer(indexPatience)
+	patience := time.NewTimer(s.cfg.IndexPatience)
 	defer patience.Stop()
 	for {
 		position, err := s.cfg.Store.GetFollowerPosition(ctx, follower)

@@ -57,6 +57,8 @@ type Config struct {
 	ProcessID  string
 	// PollInterval is how often the database is asked for others' commits even without a notification: 500 ms if zero.
 	PollInterval time.Duration
+	// FreshFor is how long a memory of the database may be trusted without having heard from it: 3 s if zero. Longer in tests only.
+	FreshFor time.Duration
 	// RingEntries and RingBytes bound the ring: 20,000 and 24 MiB if zero.
 	RingEntries int
 	RingBytes   int
@@ -86,6 +88,9 @@ type Journal struct {
 func New(ctx context.Context, cfg Config) (*Journal, error) {
 	if cfg.PollInterval == 0 {
 		cfg.PollInterval = 500 * time.Millisecond
+	}
+	if cfg.FreshFor == 0 {
+		cfg.FreshFor = 3 * time.Second
 	}
 	if cfg.RingEntries == 0 {
 		cfg.RingEntries = 20_000
@@ -160,15 +165,12 @@ func (j *Journal) WaitFor(ctx context.Context, position int64) error {
 	return err
 }
 
-// freshFor is how long a memory of the database may be trusted without having heard from it.
-const freshFor = 3 * time.Second
-
 // Fresh reports whether this process has recently had everything that the database has. Caches kept up to date through the
 // journal must not be trusted when it is false.
 func (j *Journal) Fresh() bool {
 	// A clock that was set back makes the contact lie in the future: nothing is known then.
 	since := time.Since(time.Unix(0, j.lastContact.Load()))
-	return since >= 0 && since < freshFor
+	return since >= 0 && since < j.cfg.FreshFor
 }
 
 // touch notes that this process had, at the given moment, everything that the database had.

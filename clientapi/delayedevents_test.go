@@ -249,6 +249,7 @@ func TestManagingDelayedEventsIsLimitedBySender(t *testing.T) {
 	t.Parallel()
 	d := newDeployment(t)
 	d.limited = true
+	d.clock.hold()
 	p := d.process()
 	alice, bob := p.client("alice"), p.client("bob")
 	id, other := alice.create(object{}), bob.create(object{})

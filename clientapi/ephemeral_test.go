@@ -15,8 +15,10 @@ import (
 )
 
 // together is a room that alice made and bob joined, on the process of each.
-func together(t *testing.T) (alice, bob *client, id string) {
-	d := newDeployment(t)
+func together(t *testing.T) (alice, bob *client, id string) { return newDeployment(t).together() }
+
+func (d *deployment) together() (alice, bob *client, id string) {
+	d.t.Helper()
 	one, two := d.process(), d.process()
 	alice, bob = one.client("alice"), two.client("bob")
 	id = alice.create(object{"preset": "public_chat"})
@@ -300,7 +302,9 @@ func (p *process) tidy() (stop func()) {
 
 func TestTypingEndsByItself(t *testing.T) {
 	t.Parallel()
-	alice, bob, id := together(t)
+	d := newDeployment(t)
+	d.clock.hold()
+	alice, bob, id := d.together()
 	stopOne := alice.p.tidy()
 	bob.p.tidy()
 	typing := func(c *client) string { return room(id) + "/typing/" + esc(c.user) }
@@ -308,6 +312,7 @@ func TestTypingEndsByItself(t *testing.T) {
 	if alice.until() == 0 {
 		t.Fatal("alice does not type")
 	}
+	d.clock.advance(2 * time.Second)
 	eventually(t, "the end of alice's typing", func() bool { return alice.until() == 0 })
 	alice.ok("PUT", typing(alice), object{"typing": true})
 	alice.ok("PUT", typing(alice), object{"typing": false})
@@ -317,20 +322,34 @@ func TestTypingEndsByItself(t *testing.T) {
 	// Her process dies; another one says stop.
 	alice.ok("PUT", typing(alice), object{"typing": true, "timeout": 500})
 	stopOne()
+	bob.p.hears(alice.p)
+	if alice.until() == 0 {
+		t.Fatal("alice types no more before her time is over")
+	}
+	d.clock.advance(10 * time.Second)
 	eventually(t, "the end of typing of a dead process", func() bool { return alice.until() == 0 })
 }
 
 func TestTypingTypedOnIsNotStopped(t *testing.T) {
 	t.Parallel()
-	alice, bob, id := together(t)
+	d := newDeployment(t)
+	d.clock.hold()
+	alice, bob, id := d.together()
 	alice.p.tidy()
 	bob.p.tidy()
-	elsewhere := alice.at(bob.p)
+	elsewhere, carol := alice.at(bob.p), alice.p.client("carol")
+	carol.join(id)
 	path := room(id) + "/typing/" + esc(alice.user)
 	alice.ok("PUT", path, object{"typing": true, "timeout": 200})
 	elsewhere.ok("PUT", path, object{"typing": true, "timeout": 100_000})
-	bob.ok("PUT", room(id)+"/typing/"+esc(bob.user), object{"typing": true, "timeout": 1000})
-	eventually(t, "the end of bob's typing", func() bool { return bob.until() == 0 })
+	// One of either process, so that both have looked whose time is over.
+	for _, c := range []*client{bob, carol} {
+		c.ok("PUT", room(id)+"/typing/"+esc(c.user), object{"typing": true, "timeout": 1000})
+	}
+	d.clock.advance(10 * time.Second)
+	for _, c := range []*client{bob, carol} {
+		eventually(t, "the end of the typing of "+c.user, func() bool { return c.until() == 0 })
+	}
 	if alice.until() == 0 {
 		t.Error("alice was stopped although she typed on at another process")
 	}

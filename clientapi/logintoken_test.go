@@ -26,6 +26,7 @@ const loginPath = "/_matrix/client/v3/login"
 func TestLoginTokenSignsInOnce(t *testing.T) {
 	t.Parallel()
 	d := newDeployment(t)
+	d.clock.hold()
 	one, two := d.process(), d.process()
 	alice := one.client("alice")
 	flows := one.want(200, "", "GET", loginPath, "", nil).list("flows")
@@ -68,6 +69,7 @@ func TestLoginTokenSignsInOnce(t *testing.T) {
 func TestLoginTokenEnds(t *testing.T) {
 	t.Parallel()
 	d := newDeployment(t)
+	d.clock.hold()
 	p := d.process()
 	alice := p.client("alice")
 	for _, bad := range []any{byToken(""), object{"type": "m.login.token"}} {
@@ -103,6 +105,7 @@ func TestLoginTokenEnds(t *testing.T) {
 func TestLoginTokensAreLimited(t *testing.T) {
 	t.Parallel()
 	d := newDeployment(t)
+	d.clock.hold()
 	d.limited = true
 	p := d.process()
 	alice := p.client("alice")

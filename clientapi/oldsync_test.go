@@ -72,7 +72,7 @@ func TestOldFormsOfSyncTellWhatMayBeSeen(t *testing.T) {
 	}
 	head := bob.ok("GET", "/events?from="+from, nil).text("end")
 	answered := make(chan object, 1)
-	go func() { answered <- bob.ok("GET", "/events?timeout=30000&from="+head, nil) }()
+	go func() { answered <- bob.ok("GET", "/events?timeout=300000&from="+head, nil) }()
 	alice.invite(open, bob)
 	if got := (<-answered).list("chunk"); len(got) != 1 || got[0].text("type") != "m.room.member" || got[0].text("room_id") != open {
 		t.Errorf("the invitation that was waited for: %v", got)

@@ -192,6 +192,7 @@ func hexMAC(secret string, parts ...string) string {
 func TestSharedSecretRegistration(t *testing.T) {
 	t.Parallel()
 	d := newDeployment(t)
+	d.clock.hold()
 	d.configure = func(cfg *clientapi.Config) { cfg.Registration.SharedSecret = "the secret" }
 	one, two := d.process(), d.process()
 	const path = "/_synapse/admin/v1/register"
@@ -231,6 +232,7 @@ func TestRegistrationIsLimitedByAddress(t *testing.T) {
 	t.Parallel()
 	d := withMode(t, clientapi.RegistrationOpen)
 	d.limited = true
+	d.clock.hold()
 	processes := []*process{d.process(), d.process()}
 	limited := 0
 	for i := range 14 {

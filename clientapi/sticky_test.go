@@ -7,16 +7,16 @@ func TestStickyEventsSayForHowLong(t *testing.T) {
 	alice, bob, id := together(t)
 	bob.p.tidy()
 	const query = "?org.matrix.msc4354.sticky_duration_ms="
-	message := alice.ok("PUT", room(id)+"/send/org.example.t/1"+query+"300000", object{"a": 1}).text("event_id")
+	message := alice.ok("PUT", room(id)+"/send/org.example.t/1"+query+"3000000", object{"a": 1}).text("event_id")
 	state := alice.ok("PUT", room(id)+"/state/org.example.t/k"+query+"3600000", object{"a": 1}).text("event_id")
-	later := alice.delayed("PUT", room(id)+"/delayed_event/org.example.t/2"+query+"300000", object{"delay_ms": 50, "content": object{}}).text("delay_id")
-	old := alice.ok("PUT", room(id)+"/send/org.example.t/3"+query+"300000&org.matrix.msc4140.delay=50", object{"a": 1}).text("delay_id")
+	later := alice.delayed("PUT", room(id)+"/delayed_event/org.example.t/2"+query+"3000000", object{"delay_ms": 50, "content": object{}}).text("delay_id")
+	old := alice.ok("PUT", room(id)+"/send/org.example.t/3"+query+"3000000&org.matrix.msc4140.delay=50", object{"a": 1}).text("delay_id")
 	eventually(t, "sending", func() bool { return len(alice.scheduled()) == 0 })
 	for name, event := range map[string]string{
 		"message": message, "state": state,
 		"delayed": alice.delayed("GET", "/delayed_events/"+later, nil).text("event_id"), "delayed by query": alice.delayed("GET", "/delayed_events/"+old, nil).text("event_id"),
 	} {
-		want := 300000.0
+		want := 3000000.0
 		if name == "state" {
 			want = 3600000
 		}
@@ -50,6 +50,7 @@ func TestStickyEventsAreLimited(t *testing.T) {
 	t.Parallel()
 	d := newDeployment(t)
 	d.limited = true
+	d.clock.hold()
 	alice := d.process().client("alice")
 	id := alice.create(object{})
 	for n := 0; ; n++ {

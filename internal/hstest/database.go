@@ -69,7 +69,7 @@ func (c *Cluster) Stop(t testing.TB) {
 // Start starts the cluster, again after a Stop.
 func (c *Cluster) Start(t testing.TB) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	running, err := pgcluster.Start(ctx, pgcluster.Options{Dir: c.dir, Log: c.log})
 	if err != nil {

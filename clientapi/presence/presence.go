@@ -55,6 +55,8 @@ type Config struct {
 	Refresh time.Duration
 	// GoneAfter is how long a device may be silent: 90 s if zero. It must be longer than Refresh.
 	GoneAfter time.Duration
+	// Sweep is how often devices are looked for that are gone: a sixth of GoneAfter if zero.
+	Sweep time.Duration
 	// IdleAfter is how long a person may do nothing and be online: 5 min if zero.
 	IdleAfter time.Duration
 	// Pause is the least time between two changes that a user did not ask for: 60 s if zero.
@@ -102,6 +104,7 @@ func New(cfg Config) *Server {
 	set(&cfg.Tick, time.Second)
 	set(&cfg.Refresh, time.Minute)
 	set(&cfg.GoneAfter, 90*time.Second)
+	set(&cfg.Sweep, cfg.GoneAfter/6)
 	set(&cfg.IdleAfter, 5*time.Minute)
 	set(&cfg.Pause, time.Minute)
 	s := &Server{

@@ -2,10 +2,12 @@ package presence
 
 import (
 	"context"
+	"database/sql"
 	"log/slog"
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -17,11 +19,18 @@ import (
 
 const alice, bob = matrix.UserID("@alice:one.test"), matrix.UserID("@bob:one.test")
 
+// clock is that of all processes. It is ahead of the machine's by what a test has let pass.
+type clock struct{ ahead atomic.Int64 }
+
+func (c *clock) Now() time.Time { return time.Now().Add(time.Duration(c.ahead.Load())) }
+
 // process is one process's presence.
 type process struct {
 	*Server
-	t    *testing.T
-	stop func()
+	t     *testing.T
+	clock *clock
+	db    *sql.DB
+	stop  func()
 
 	mu      sync.Mutex
 	changes map[matrix.UserID][]string // as the journal tells them
@@ -30,13 +39,19 @@ type process struct {
 
 var processIDs = []string{"00000000-0000-0000-0000-000000000001", "00000000-0000-0000-0000-000000000002"}
 
-// start runs presence on n processes of one deployment, with durations in which a test can live through a day.
+// start runs presence on n processes of one deployment. What they do by themselves they do all the time; what has a duration lasts longer than
+// any test, unless the test lets the time pass.
 func start(t *testing.T, n int, change func(*Config)) []*process {
 	t.Helper()
 	dsn := storetest.DSN(t)
-	list := make([]*process, n)
+	raw, err := sql.Open("postgres", dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { raw.Close() })
+	list, now := make([]*process, n), new(clock)
 	for i := range list {
-		p := &process{t: t, changes: make(map[matrix.UserID][]string), told: make(map[matrix.UserID]int)}
+		p := &process{t: t, clock: now, db: raw, changes: make(map[matrix.UserID][]string), told: make(map[matrix.UserID]int)}
 		db := storetest.Open(t, dsn)
 		log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 		j, err := journal.New(t.Context(), journal.Config{
@@ -46,8 +61,8 @@ func start(t *testing.T, n int, change func(*Config)) []*process {
 			t.Fatal(err)
 		}
 		cfg := Config{
-			Store: db, Journal: j, Clock: matrix.SystemClock{}, Log: log, Tick: 10 * time.Millisecond, Refresh: 100 * time.Millisecond,
-			GoneAfter: 600 * time.Millisecond, IdleAfter: time.Hour, Pause: time.Millisecond,
+			Store: db, Journal: j, Clock: now, Log: log, Tick: 10 * time.Millisecond, Refresh: 100 * time.Millisecond, Sweep: 10 * time.Millisecond,
+			GoneAfter: time.Hour, IdleAfter: 1000 * time.Hour, Pause: time.Millisecond,
 		}
 		change(&cfg)
 		p.Server = New(cfg)
@@ -101,20 +116,66 @@ func (p *process) becomes(id matrix.UserID, want string) {
 	}
 }
 
+// pass lets so much time go by, for the processes and for what the database has of devices.
+func (p *process) pass(d time.Duration) {
+	p.t.Helper()
+	p.clock.ahead.Add(int64(d))
+	if _, err := p.db.Exec(`UPDATE presence_seen SET seen_at = seen_at - $1 * interval '1 millisecond'`, d.Milliseconds()); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// holds reports whether the database has rows of devices for which a condition is true.
+func (p *process) holds(condition string) (yes bool) {
+	p.t.Helper()
+	if err := p.db.QueryRow(`SELECT EXISTS (SELECT FROM presence_seen WHERE ` + condition + `)`).Scan(&yes); err != nil {
+		p.t.Fatal(err)
+	}
+	return yes
+}
+
+// wait waits until ok.
+func (p *process) wait(what string, ok func() bool) {
+	p.t.Helper()
+	for end := time.Now().Add(time.Minute); !ok(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			p.t.Fatalf("waited in vain: %s", what)
+		}
+	}
+}
+
+// sweptAway lets time pass until a device is forgotten that no process sees any more. Those that are there are written again meanwhile, before
+// they would be forgotten as well.
+func (p *process) sweptAway(device string, there ...string) {
+	p.t.Helper()
+	p.wait(device+" is forgotten", func() bool {
+		p.pass(p.cfg.GoneAfter * 6 / 10)
+		for _, other := range there {
+			p.wait(other+" is written again", func() bool { return p.holds(`device_id = '` + other + `' AND seen_at > now() - interval '10 minutes'`) })
+		}
+		return !p.holds(`device_id = '` + device + `'`)
+	})
+}
+
 func TestUserIsOnlineWhileADeviceIsThere(t *testing.T) {
 	t.Parallel()
-	ps := start(t, 2, func(c *Config) { c.GoneAfter = 2 * time.Second })
+	ps := start(t, 2, func(*Config) {})
 	done := ps[0].Connected(alice, "PHONE", Online)
 	ps[0].becomes(alice, Online)
 	ps[1].becomes(alice, Online)
 	// A second device, on another process, is no news; the first one leaves, and the user stays.
 	laptop := ps[1].Connected(alice, "LAPTOP", Online)
+	ps[1].wait("the laptop is written", func() bool { return ps[1].holds(`device_id = 'LAPTOP'`) })
 	done()
-	time.Sleep(2 * ps[0].cfg.GoneAfter)
+	ps[0].sweptAway("PHONE", "LAPTOP")
+	if err := ps[0].cfg.Journal.CatchUp(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	if heard := ps[0].heard(alice); len(heard) != 1 {
 		t.Errorf("alice's presence changed: %v", heard)
 	}
 	laptop()
+	ps[0].sweptAway("LAPTOP")
 	ps[0].becomes(alice, Offline)
 	ps[0].Seen(alice, "PHONE", Unavailable)
 	ps[1].becomes(alice, Unavailable)
@@ -142,14 +203,16 @@ func TestUserOfADeadProcessGoesOffline(t *testing.T) {
 	ps[0].Connected(alice, "PHONE", Online) // never done
 	ps[1].becomes(alice, Online)
 	ps[0].stop()
+	ps[1].sweptAway("PHONE")
 	ps[1].becomes(alice, Offline)
 }
 
 func TestIdleUserIsUnavailable(t *testing.T) {
 	t.Parallel()
-	p := start(t, 1, func(c *Config) { c.IdleAfter, c.GoneAfter = 300*time.Millisecond, 6*time.Second })[0] // who is idle is found by the sweep, six times in that time
+	p := start(t, 1, func(c *Config) { c.IdleAfter = 5 * time.Minute })[0]
 	p.Connected(alice, "PHONE", Online)
 	p.becomes(alice, Online)
+	p.pass(6 * time.Minute)
 	p.becomes(alice, Unavailable)
 	p.Active(alice, "PHONE")
 	p.becomes(alice, Online)
@@ -158,15 +221,18 @@ func TestIdleUserIsUnavailable(t *testing.T) {
 // TestChangesKeepTheirDistance has a client that says it is unavailable and forgets to say so in the next request.
 func TestChangesKeepTheirDistance(t *testing.T) {
 	t.Parallel()
-	// The pause after the first change is longer than the test, and the phone there all the time.
-	p := start(t, 1, func(c *Config) { c.Pause, c.GoneAfter = time.Hour, 2*time.Hour })[0]
+	p := start(t, 1, func(c *Config) { c.Pause = time.Hour })[0]
 	p.Seen(alice, "PHONE", "")
 	p.becomes(alice, Online)
-	for n := range 100 {
-		p.Seen(alice, "PHONE", []string{Unavailable, ""}[n%2])
+	p.Seen(alice, "PHONE", Unavailable)
+	p.becomes(alice, Unavailable)
+	for n := range 99 {
+		p.Seen(alice, "PHONE", []string{"", Unavailable}[n%2])
 		time.Sleep(p.cfg.Tick)
 	}
-	p.becomes(alice, Unavailable)
+	// Who is told of after this was looked at after alice, or with her.
+	p.Seen(bob, "PHONE", Online)
+	p.becomes(bob, Online)
 	// What was asked for came at once, what was forgotten waits.
 	if heard := p.heard(alice); !slices.Equal(heard, []string{Online, Unavailable}) {
 		t.Errorf("changes during one pause: %v", heard)
@@ -175,7 +241,7 @@ func TestChangesKeepTheirDistance(t *testing.T) {
 
 func TestTheLastWordCountsAfterAPause(t *testing.T) {
 	t.Parallel()
-	p := start(t, 1, func(c *Config) { c.Pause, c.GoneAfter = 100*time.Millisecond, time.Hour })[0]
+	p := start(t, 1, func(c *Config) { c.Pause = 100 * time.Millisecond })[0]
 	p.Seen(alice, "PHONE", "")
 	p.becomes(alice, Online)
 	p.Seen(alice, "PHONE", Unavailable)
@@ -186,7 +252,7 @@ func TestTheLastWordCountsAfterAPause(t *testing.T) {
 
 func TestWhatIsAskedForDoesNotWait(t *testing.T) {
 	t.Parallel()
-	p := start(t, 1, func(c *Config) { c.Pause, c.GoneAfter = time.Hour, time.Hour })[0]
+	p := start(t, 1, func(c *Config) { c.Pause = time.Hour })[0]
 	for n, state := range []string{Online, Unavailable, BusyUnstable, Online, Busy, Offline} {
 		p.Seen(alice, "PHONE", state)
 		p.becomes(alice, state)
@@ -198,7 +264,7 @@ func TestWhatIsAskedForDoesNotWait(t *testing.T) {
 
 func TestBusyUserStaysBusy(t *testing.T) {
 	t.Parallel()
-	ps := start(t, 2, func(c *Config) { c.IdleAfter, c.GoneAfter = 100*time.Millisecond, time.Minute })
+	ps := start(t, 2, func(c *Config) { c.IdleAfter = time.Minute })
 	ps[0].Seen(alice, "PHONE", BusyUnstable)
 	ps[0].becomes(alice, BusyUnstable)
 	ps[1].becomes(alice, BusyUnstable)
@@ -208,12 +274,13 @@ func TestBusyUserStaysBusy(t *testing.T) {
 		ps[1].Seen(alice, "LAPTOP", Online)
 		ps[0].Seen(alice, "PHONE", "")
 		time.Sleep(50 * time.Millisecond)
-	}
-	if heard := ps[0].heard(alice); len(heard) != 1 {
-		t.Errorf("alice's presence changed: %v", heard)
+		ps[0].pass(2 * time.Minute)
 	}
 	ps[1].Seen(alice, "PHONE", Unavailable)
 	ps[0].becomes(alice, Unavailable)
+	if heard := ps[0].heard(alice); len(heard) != 2 {
+		t.Errorf("alice's presence changed: %v", heard)
+	}
 }
 
 func TestDisabledPresenceSaysNothing(t *testing.T) {

@@ -22,8 +22,7 @@ func (s *Server) Run(ctx context.Context) error {
 	tick := time.NewTicker(s.cfg.Tick)
 	defer tick.Stop()
 	// Processes sweep at different moments; it is harmless if they don't.
-	sweepEvery := s.cfg.GoneAfter / 6
-	sweepAt := time.Now().Add(rand.N(sweepEvery))
+	sweepAt := time.Now().Add(rand.N(s.cfg.Sweep))
 	for {
 		select {
 		case <-ctx.Done():
@@ -35,7 +34,7 @@ func (s *Server) Run(ctx context.Context) error {
 		if time.Now().After(sweepAt) {
 			s.forget()
 			s.logged(ctx, "sweep", s.sweep(ctx))
-			sweepAt = time.Now().Add(sweepEvery)
+			sweepAt = time.Now().Add(s.cfg.Sweep)
 		}
 	}
 }

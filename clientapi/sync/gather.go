@@ -21,6 +21,10 @@ func (b *build) gather() error {
 			return err
 		}
 		h.mu.RLock()
+		if b.e.forgotten.Load() {
+			h.mu.RUnlock()
+			return errForgotten
+		}
 		newest := b.e.memberAt
 		if newest <= b.now {
 			b.ignored, b.policy = b.e.ignored, b.e.invites

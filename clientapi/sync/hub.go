@@ -74,6 +74,8 @@ type user struct {
 	err   error
 	// loaded is false while member events gather in rooms that the load has not brought yet.
 	loaded bool
+	// forgotten: entries were missed since this was loaded. Who still holds it has to ask the hub again.
+	forgotten atomic.Bool
 	// rooms has all memberships, also those that ended; memberAt is the position of the newest.
 	rooms    map[int64]membership
 	memberAt int64
@@ -132,7 +134,7 @@ func (h *hub) now() int64 { return max(h.position.Load(), h.journal.Head()) }
 
 // quiet reports whether nothing after since, up to the value of now read before the call, concerns the user.
 func (h *hub) quiet(u *user, since int64) bool {
-	return u.touched.Load() <= since && h.stranger.Load() <= since
+	return u.touched.Load() <= since && h.stranger.Load() <= since && !u.forgotten.Load()
 }
 
 // observe is the journal's observer.
@@ -406,12 +408,14 @@ func (h *hub) forget() {
 	h.mu.Lock()
 	var polls []*poll
 	for _, u := range h.users {
+		u.forgotten.Store(true)
 		polls = append(polls, u.polls...)
 	}
 	h.users = make(map[matrix.UserID]*user)
 	h.rooms = make(map[int64]*watchedRoom)
 	h.members.clear()
-	h.position.Store(h.journal.Head())
+	// Who reads the new position finds that what it holds is forgotten, and who is loaded from now on has nothing from before it.
+	h.position.Store(max(h.journal.Head(), h.journal.LostUpTo()))
 	h.mu.Unlock()
 	for _, p := range polls {
 		p.wake()
@@ -449,7 +453,7 @@ func (h *hub) user(ctx context.Context, id matrix.UserID) (*user, error) {
 	}
 }
 
-// errForgotten says that the journal lost entries during the load.
+// errForgotten says that the journal lost entries since the load began.
 var errForgotten = errors.New("sync: what was loaded is out of date")
 
 // begin starts the load of a user, or returns nil when somebody else has.

@@ -2,6 +2,7 @@ package sync
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/roomline/roomline/internal/httpapi"
@@ -99,6 +100,9 @@ func (s *Server) slideUntil(ctx context.Context, r *slidingRequest, base *connec
 		} else {
 			b := &slide{s: s, ctx: ctx, r: r, e: e, base: base, since: r.since(), toDeviceAfter: toDevice}
 			answer, err := s.runSlide(b)
+			if errors.Is(err, errForgotten) {
+				continue
+			}
 			if err != nil || answer != nil {
 				return answer, err
 			}

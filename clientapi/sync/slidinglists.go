@@ -33,6 +33,8 @@ func (b *slide) gather() error {
 		}
 		missing, newest := b.take(entries)
 		switch {
+		case b.e.forgotten.Load():
+			return errForgotten
 		case newest > b.now:
 			// The memberships are ahead of the position: they changed a moment ago, or were loaded from a database that is ahead.
 			err = b.s.cfg.Journal.WaitFor(b.ctx, newest)

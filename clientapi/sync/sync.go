@@ -28,6 +28,7 @@ package sync
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	stdsync "sync"
 	"time"
@@ -187,6 +188,9 @@ func (s *Server) answer(ctx context.Context, r *request) (any, error) {
 		if r.immediate() || !s.hub.quiet(e, since) || s.hub.messagesWait(e, r.device, toDevice) {
 			b := &build{s: s, ctx: ctx, r: r, e: e, since: since, toDeviceAfter: toDevice}
 			body, err := s.run(b)
+			if errors.Is(err, errForgotten) {
+				continue
+			}
 			if err != nil || body != nil {
 				return body, err
 			}

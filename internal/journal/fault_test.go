@@ -245,6 +245,7 @@ func TestProcessFarBehindBeginsAgain(t *testing.T) {
 	}
 	p.run(t)
 	waitFor(t, func() bool { return p.Head() >= 1_000_000 })
+	// All have been told by now.
 	mu.Lock()
 	defer mu.Unlock()
 	if lost != 1 {

@@ -76,6 +76,8 @@ type Journal struct {
 	// publishing orders the hand-over of entries to ring and observers.
 	publishing sync.Mutex
 	observers  []Observer
+	// lostUpTo is where this process went on when it was last too far behind.
+	lostUpTo atomic.Int64
 
 	// lastContact is when the tail last knew that it had everything, in nanoseconds since the epoch.
 	lastContact atomic.Int64
@@ -133,6 +135,9 @@ func (j *Journal) Run(ctx context.Context) error {
 
 // Head is the last position that this process has seen; everything up to it is known here.
 func (j *Journal) Head() int64 { return j.ring.headPosition() }
+
+// LostUpTo is the position before which observers were last told that entries were missed. Head comes to it after all have been told.
+func (j *Journal) LostUpTo() int64 { return j.lostUpTo.Load() }
 
 // Entries returns the entries with from < position <= to. ok is false when the ring does not go back to from, or has not
 // come to to.

@@ -85,17 +85,19 @@ func (j *Journal) readUpTo(ctx context.Context, position int64) error {
 	}
 }
 
-// restartAt gives up what lies between and goes on at position.
+// restartAt gives up what lies between and goes on at position. As with entries, the observers come first: who finds the ring's head moved must
+// not meet what is remembered from before.
 func (j *Journal) restartAt(position int64) {
 	j.publishing.Lock()
 	defer j.publishing.Unlock()
 	if j.Head() >= position {
 		return
 	}
-	j.ring.reset(position)
+	j.lostUpTo.Store(position)
 	for _, o := range j.observers {
 		o(nil, true)
 	}
+	j.ring.reset(position)
 }
 
 func merge(events []store.Event, updates []store.Update) []Entry {

@@ -93,7 +93,7 @@ func TestAChangeOfDevicesWakes(t *testing.T) {
 	two.must(two.journal.WaitFor(context.Background(), one.journal.Head()))
 	before := two.get(alice)
 	answer := make(chan gjson.Result, 1)
-	go func() { answer <- two.since(before, alice, "timeout", "60000") }()
+	go func() { answer <- two.since(before, alice, "timeout", "300000") }()
 	one.put(deviceChange(carol), deviceChange(bob))
 	select {
 	case a := <-answer:
@@ -169,7 +169,7 @@ func TestEveryAnswerHasTheCountsOfKeys(t *testing.T) {
 	for _, expected := range []string{`{"signed_curve25519":2}["signed_curve25519"]`, `{"signed_curve25519":1}["signed_curve25519"]`,
 		`{"signed_curve25519":0}["signed_curve25519"]`, `{"signed_curve25519":0}[]`} {
 		answer := make(chan gjson.Result, 1)
-		go func() { answer <- one.since(latest, alice, "timeout", "60000") }()
+		go func() { answer <- one.since(latest, alice, "timeout", "300000") }()
 		two.claim(alice, "D")
 		select {
 		case latest = <-answer:
@@ -180,7 +180,7 @@ func TestEveryAnswerHasTheCountsOfKeys(t *testing.T) {
 	}
 	// Who was away is told at once, by a process that knew nothing before.
 	three := start(t, storetest.Open(t, dsn), options{number: 3})
-	late := three.since(first, alice, "timeout", "60000")
+	late := three.since(first, alice, "timeout", "300000")
 	want(t, "after a start", counts(late), `{"signed_curve25519":0}[]`)
 	want(t, "another device", counts(gjson.Parse(func() string {
 		_, body := one.request(context.Background(), "GET", query("since", first.Get("next_batch").String()), alice, "OTHER", "")

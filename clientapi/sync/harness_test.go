@@ -75,6 +75,10 @@ type options struct {
 	ring   int
 	noRing bool
 	number int
+	// silent: it tells no other process anything, and does not look by itself for what others store.
+	silent bool
+	// watch observes the journal before everybody else.
+	watch journal.Observer
 }
 
 func start(t testing.TB, st *store.Store, o options) *process {
@@ -84,12 +88,19 @@ func start(t testing.TB, st *store.Store, o options) *process {
 		o.clock = matrix.SystemClock{}
 	}
 	log := slog.New(slog.DiscardHandler)
-	j, err := journal.New(ctx, journal.Config{
+	cfg := journal.Config{
 		Store: st, Log: log, Clock: o.clock, ServerName: string(domain), RingEntries: o.ring,
 		ProcessID: fmt.Sprintf("00000000-0000-4000-8000-00000000000%d", o.number),
-	})
+	}
+	if o.silent {
+		cfg.NoNotify, cfg.PollInterval = true, time.Hour
+	}
+	j, err := journal.New(ctx, cfg)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if o.watch != nil {
+		j.Observe(o.watch)
 	}
 	keys, err := signing.Open(ctx, signing.Config{Store: st, Domains: []matrix.ServerName{domain}, Clock: o.clock, Rand: rand.Reader})
 	if err != nil {

@@ -2,13 +2,16 @@ package sync
 
 import (
 	"context"
+	"database/sql"
 	"net/http"
 	"strconv"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/tidwall/gjson"
 
+	"github.com/roomline/roomline/internal/journal"
 	"github.com/roomline/roomline/internal/limits"
 	"github.com/roomline/roomline/internal/matrix"
 	"github.com/roomline/roomline/internal/store"
@@ -30,7 +33,7 @@ func (p *process) poll(t *testing.T, user matrix.UserID, device, since string) *
 	ctx, cancel := context.WithCancel(context.Background())
 	w := &waiting{t: t, answer: make(chan gjson.Result, 1), cancel: cancel}
 	go func() {
-		_, body := p.request(ctx, "GET", query("since", since, "timeout", "100000"), user, device, "")
+		_, body := p.request(ctx, "GET", query("since", since, "timeout", "300000"), user, device, "")
 		w.answer <- gjson.Parse(body)
 	}()
 	t.Cleanup(cancel)
@@ -80,6 +83,18 @@ func (w *waiting) asleep() {
 	}
 }
 
+func execSQL(t *testing.T, st *store.Store, statement string) {
+	t.Helper()
+	db, err := sql.Open("postgres", st.DSN())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if _, err := db.Exec(statement); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func next(answer gjson.Result) string { return answer.Get("next_batch").String() }
 
 func TestLongPollIsWokenByWhatConcernsItsUser(t *testing.T) {
@@ -108,7 +123,7 @@ func TestPollIsNotAnsweredWithWhatItsFilterLeavesOut(t *testing.T) {
 	defer cancel()
 	answered := make(chan string, 1)
 	go func() {
-		_, body := p.request(ctx, "GET", query("since", next(first), "filter", filter, "timeout", "100000"), alice, "D", "")
+		_, body := p.request(ctx, "GET", query("since", next(first), "filter", filter, "timeout", "300000"), alice, "D", "")
 		answered <- body
 	}()
 	for p.polls(alice) == 0 {
@@ -157,7 +172,7 @@ func TestStopAnswersWaitingRequests(t *testing.T) {
 	w := p.poll(t, alice, "D", next(first))
 	p.sync.Stop()
 	want(t, "next_batch", next(w.get()), next(first))
-	want(t, "after the stop", next(p.since(first, alice, "timeout", "100000")), next(first))
+	want(t, "after the stop", next(p.since(first, alice, "timeout", "300000")), next(first))
 }
 
 func TestNewestPollEndsTheOldest(t *testing.T) {
@@ -169,7 +184,7 @@ func TestNewestPollEndsTheOldest(t *testing.T) {
 		all = append(all, p.poll(t, alice, "D", since))
 	}
 	other := p.poll(t, alice, "OTHER", since)
-	go p.request(context.Background(), "GET", query("since", since, "timeout", "100000"), alice, "D", "")
+	go p.request(context.Background(), "GET", query("since", since, "timeout", "300000"), alice, "D", "")
 	want(t, "oldest", next(all[0].get()), since)
 	all[1].asleep()
 	other.asleep()
@@ -183,7 +198,7 @@ func TestNewestPollOfAUserEndsTheOldest(t *testing.T) {
 	for i := range limits.PollsPerUser {
 		all = append(all, p.poll(t, alice, "D"+strconv.Itoa(i/10), since))
 	}
-	go p.request(context.Background(), "GET", query("since", since, "timeout", "100000"), alice, "ONE MORE", "")
+	go p.request(context.Background(), "GET", query("since", since, "timeout", "300000"), alice, "ONE MORE", "")
 	want(t, "oldest", next(all[0].get()), since)
 	all[1].asleep()
 	all[len(all)-1].asleep()
@@ -211,6 +226,64 @@ func TestLostEntriesAreFoundInTheDatabase(t *testing.T) {
 	p.sync.hub.observe(nil, true)
 	p.say(alice, room, "after the loss")
 	want(t, "timeline", bodies(in(w.get(), "join", room)), "after the loss")
+}
+
+// A process that was too far behind begins again. Who asks while it does so is told everything, whatever is remembered of them.
+func TestNothingIsMissedWhileAProcessBeginsAgain(t *testing.T) {
+	t.Parallel()
+	st := storetest.New(t)
+	behind, goOn := make(chan struct{}), make(chan struct{})
+	one := start(t, st, options{number: 1, silent: true, watch: func(_ []journal.Entry, lost bool) {
+		if lost {
+			close(behind)
+			<-goOn
+		}
+	}})
+	two := start(t, st, options{number: 2, silent: true})
+	room := one.create(alice, roomserver.PresetPublic)
+	one.join(bob, room)
+	c := one.slider(bob, listOf20)
+	c.ask()
+	first := one.since(one.get(bob), bob)
+	execSQL(t, st, `UPDATE clock SET position = position + 1000000`)
+	two.must(two.journal.CatchUp(context.Background()))
+	two.say(alice, room, "missed")
+	caught := make(chan error, 1)
+	go func() { caught <- one.journal.CatchUp(context.Background()) }()
+	<-behind
+	during, slid := one.since(first, bob), c.ask()
+	close(goOn)
+	one.must(<-caught)
+	want(t, "timeline", bodies(in(during, "join", room))+bodies(in(one.since(during, bob), "join", room)), "missed")
+	want(t, "sliding", texts(of(slid, room))+texts(of(c.ask(), room)), "missed")
+}
+
+// A token of another process is not taken for one that does not exist because this process is slow to hear of it.
+func TestTokenThatASlowProcessDoesNotKnow(t *testing.T) {
+	t.Parallel()
+	st := storetest.New(t)
+	var slow atomic.Bool
+	goOn := make(chan struct{})
+	one := start(t, st, options{number: 1})
+	two := start(t, st, options{number: 2, watch: func([]journal.Entry, bool) {
+		if slow.Load() {
+			<-goOn
+		}
+	}})
+	one.device(bob)
+	one.offer(bob, "D", "1", "2")
+	room := one.create(alice, roomserver.PresetPublic)
+	one.join(bob, room)
+	caughtUp(one, two)
+	slow.Store(true)
+	one.say(alice, room, "hello")
+	answer := make(chan gjson.Result, 1)
+	go func() { answer <- two.since(one.get(bob), bob) }()
+	time.Sleep(aheadPatience + 200*time.Millisecond)
+	close(goOn)
+	told := <-answer
+	want(t, "told again", told.Get("rooms").Exists(), false)
+	want(t, "keys", counts(told), `{"signed_curve25519":2}[]`)
 }
 
 func TestUsersWhoDoNotAskAreForgotten(t *testing.T) {

@@ -22,7 +22,7 @@ func (c *slider) wait(t *testing.T) *waiting {
 	before := c.p.polls(c.user)
 	ctx, cancel := context.WithCancel(context.Background())
 	w := &waiting{t: t, answer: make(chan gjson.Result, 1), cancel: cancel}
-	path, request := c.request(100_000)
+	path, request := c.request(300_000)
 	go func() {
 		_, body := c.p.request(ctx, "POST", path, c.user, c.device, request)
 		w.answer <- gjson.Parse(body)

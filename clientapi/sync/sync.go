@@ -165,8 +165,12 @@ func (s *Server) reach(ctx context.Context, r *request) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	if !s.cfg.Journal.Fresh() {
+	// It may be that this process is slow. Whether there is such a position the database knows.
+	if err := s.cfg.Journal.CatchUp(ctx); err != nil {
 		return matrix.Unavailable(time.Second)
+	}
+	if r.since <= s.hub.now() {
+		return nil
 	}
 	r.since = min(r.since, s.hub.now())
 	r.toDevice = min(r.toDevice, r.since)

@@ -489,7 +489,7 @@ func TestReceiptsTypingAndAccountData(t *testing.T) {
 	p.join(bob, room)
 	nid := p.nid(room)
 	before, beforeBob := p.get(alice), p.get(bob)
-	until := jsonOf(matrix.TimestampOf(time.Now().Add(time.Minute)))
+	until := jsonOf(matrix.TimestampOf(time.Now().Add(time.Hour)))
 	p.put(
 		store.Update{Kind: store.KindReceipt, RoomNID: nid, UserID: bob, Key: "m.read|", Body: []byte(`{"event_id":"$a","ts":5}`)},
 		store.Update{Kind: store.KindReceipt, RoomNID: nid, UserID: bob, Key: "m.read|main", Body: []byte(`{"event_id":"$a","ts":6}`)},

@@ -36,7 +36,7 @@ type Follower struct {
 const (
 	leaseRetry      = 2 * time.Second
 	leaseCheck      = 2 * time.Second
-	savePatience    = 2 * time.Second
+	savePatience    = 10 * time.Second
 	followerPause   = time.Second
 	defaultFollowed = 2000
 )

@@ -11,8 +11,12 @@ import (
 
 // handled is what the handlers of one follower, on several processes, were given.
 type handled struct {
-	mu        sync.Mutex
-	running   int
+	mu      sync.Mutex
+	running int
+	// begun counts the times that a process became the one that runs the follower, on those that think that they are.
+	begun, on int
+	// lost is true from when a lease's connection dies until it is certain that everybody knows: so long two may work at a time.
+	lost      bool
 	together  bool
 	positions []int64
 	by        []int
@@ -22,8 +26,12 @@ type handled struct {
 func (h *handled) handle(process int) func(context.Context, []Entry) error {
 	return func(ctx context.Context, entries []Entry) error {
 		h.mu.Lock()
+		if ctx.Err() != nil {
+			h.mu.Unlock()
+			return ctx.Err()
+		}
 		h.running++
-		h.together = h.together || h.running > 1
+		h.together = h.together || h.running > 1 && !h.lost
 		h.mu.Unlock()
 		time.Sleep(time.Millisecond)
 		h.mu.Lock()
@@ -39,6 +47,30 @@ func (h *handled) handle(process int) func(context.Context, []Entry) error {
 		}
 		return nil
 	}
+}
+
+// while counts, as the follower's While, the processes that think that they run it.
+func (h *handled) while(ctx context.Context) {
+	h.mu.Lock()
+	h.begun++
+	h.on++
+	h.mu.Unlock()
+	<-ctx.Done()
+	h.mu.Lock()
+	h.on--
+	h.mu.Unlock()
+}
+
+// settle waits until one process has begun to run the follower since begun was so high, and no other one thinks that it still does.
+func (h *handled) settle(t *testing.T, begun int) {
+	t.Helper()
+	waitFor(t, func() bool {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		settled := h.begun > begun && h.on == 1 && h.running == 0
+		h.lost = h.lost && !settled
+		return settled
+	})
 }
 
 // last is the position and the process that came last.
@@ -72,10 +104,11 @@ func TestFollowerSeesEverythingInOrderThroughLostLeases(t *testing.T) {
 	r := newRoom(t, ps[0])
 	start := ps[0].Head()
 	for i, p := range ps {
-		startFollower(t, p, Follower{Name: "test", Start: start, Batch: 7, Handle: h.handle(i)})
+		startFollower(t, p, Follower{Name: "test", Start: start, Batch: 7, Handle: h.handle(i), While: h.while})
 	}
 	raw := openSQL(t, database)
-	for range 3 {
+	many := func() {
+		t.Helper()
 		var last int64
 		for range 30 {
 			result, err := r.send(within(t), ps[0])
@@ -85,12 +118,22 @@ func TestFollowerSeesEverythingInOrderThroughLostLeases(t *testing.T) {
 			last = result.Position
 		}
 		waitFor(t, func() bool { p, _ := h.last(); return p >= last })
-		// The lease's connection dies.
+	}
+	h.settle(t, 0)
+	for range 3 {
+		many()
+		// The lease's connection dies, and who held it does not know at once.
+		h.mu.Lock()
+		h.lost = true
+		begun := h.begun
+		h.mu.Unlock()
 		if _, err := raw.Exec(`
 			SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_database ON pg_database.oid = database
 			WHERE locktype = 'advisory' AND datname = current_database()`); err != nil {
 			t.Fatal(err)
 		}
+		many()
+		h.settle(t, begun)
 	}
 	last, err := r.send(within(t), ps[0])
 	if err != nil {

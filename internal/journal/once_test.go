@@ -235,7 +235,7 @@ func TestReplaceIsOptimistic(t *testing.T) {
 	t.Parallel()
 	database := dsn(t)
 	ps := []*process{startProcess(t, database), startProcess(t, database)}
-	ctx := within(t)
+	ctx := t.Context()
 	none := update("k")
 	none.Replaces = store.ReplacesNone
 	if stored, err := ps[0].Replace(ctx, none, none); err != nil || !stored[0] || stored[1] {

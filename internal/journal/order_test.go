@@ -61,7 +61,7 @@ func writeSomehow(ctx context.Context, p *process, r *room, random *rand.Rand, k
 		return p.Write(ctx, func(tx *store.Tx) ([]store.Update, error) { return []store.Update{update(key), update(key + "b")}, nil })
 	}
 	result, err := r.send(ctx, p)
-	if err == nil && result.Outcome != store.OutcomeStored {
+	if err == nil && !isStored(result) {
 		err = fmt.Errorf("outcome %s", result.Outcome)
 	}
 	return err

@@ -259,7 +259,7 @@ func TestAliasOfARoomThatNeverCameIsFreeAgain(t *testing.T) {
 	st := storetest.New(t)
 	p := newProcess(t, st, processA)
 	now := matrix.TimestampOf(matrix.SystemClock{}.Now())
-	for name, age := range map[string]matrix.Timestamp{"stale": 120_000, "fresh": 1000} {
+	for name, age := range map[string]matrix.Timestamp{"stale": 120_000, "fresh": -3_600_000} {
 		ok, err := st.InsertAlias(context.Background(), store.Alias{
 			Alias: matrix.RoomAlias("#" + name + ":example.org"), RoomNID: 1 << 40, Creator: bob,
 		}, now-age)

@@ -10,7 +10,7 @@ import (
 
 // A goroutine that ends while it owns its thread takes the thread with it, which is what strikes a child of cmd.Start.
 func TestChildOutlivesTheThreadThatAskedForIt(t *testing.T) {
-	cmd := exec.Command("sleep", "60")
+	cmd := exec.Command("sleep", "3600")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	failed := make(chan error, 1)
 	go func() {

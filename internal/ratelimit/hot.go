@@ -15,6 +15,9 @@ const localKeys = 200_000
 // settleAtOnce bounds one statement.
 const settleAtOnce = 200
 
+// settlePatience is how long a settlement may take before the database counts as away.
+const settlePatience = 5 * time.Second
+
 // away is for how long the database is left alone after it could not be reached.
 const away = time.Second
 
@@ -36,8 +39,9 @@ type account struct {
 
 // hot are the buckets that are spent on credit.
 type hot struct {
-	l   *Limiter
-	due chan struct{}
+	l        *Limiter
+	due      chan struct{}
+	patience time.Duration
 
 	mu       sync.Mutex
 	accounts map[localKey]*account
@@ -49,7 +53,7 @@ type hot struct {
 }
 
 func (h *hot) init(l *Limiter) {
-	h.l, h.due, h.accounts = l, make(chan struct{}, 1), make(map[localKey]*account)
+	h.l, h.due, h.patience, h.accounts = l, make(chan struct{}, 1), settlePatience, make(map[localKey]*account)
 }
 
 // allow spends one request on credit. It waits for a settlement only when the credit is used up before Run could settle.
@@ -145,7 +149,7 @@ func (h *hot) settle(ctx context.Context) {
 	h.mu.Unlock()
 
 	// What others wait for must not end with the request that happened to come first.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), h.patience)
 	defer cancel()
 	var err error
 	for batch := range slices.Chunk(owing, settleAtOnce) {

@@ -18,7 +18,7 @@ func TestAMessageIsStoredAsInABatch(t *testing.T) {
 	st := storetest.Open(t, dsn)
 	c := &chronicle{t: t, st: st, room: 1}
 	first := c.append(store.NewEvent{EventID: "$0"})
-	conn, err := st.OpenJournal(10 * time.Second)
+	conn, err := st.OpenJournal(time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,7 +69,7 @@ func TestABatchInWhichNotAllIsAsExpected(t *testing.T) {
 	t.Parallel()
 	dsn := storetest.DSN(t)
 	st := storetest.Open(t, dsn)
-	conn, err := st.OpenJournal(10 * time.Second)
+	conn, err := st.OpenJournal(time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -149,7 +149,7 @@ func TestAMessageWhoseTransactionIsBeingMadeElsewhere(t *testing.T) {
 	st := storetest.Open(t, dsn)
 	c := &chronicle{t: t, st: st, room: 1}
 	c.append(store.NewEvent{EventID: "$0"})
-	conn, err := st.OpenJournal(10 * time.Second)
+	conn, err := st.OpenJournal(time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -168,7 +168,7 @@ func (s *server) makeTemplate() (string, error) {
 		return "", err
 	}
 	name := "roomline_template_" + hash
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	conn, err := s.admin.Conn(ctx)
 	if err != nil {
@@ -188,7 +188,7 @@ func (s *server) makeTemplate() (string, error) {
 	}
 	unfinished := pq.QuoteIdentifier(name + "_new")
 	for _, statement := range []string{`DROP DATABASE IF EXISTS ` + unfinished + ` WITH (FORCE)`, `CREATE DATABASE ` + unfinished + ` TEMPLATE template0`} {
-		if _, err := conn.ExecContext(ctx, statement); err != nil {
+		if err := retryWhileInUse(ctx, conn, statement); err != nil {
 			return "", fmt.Errorf("%s: %w", statement, err)
 		}
 	}
@@ -203,10 +203,13 @@ func (s *server) makeTemplate() (string, error) {
 	return name, retryWhileInUse(ctx, conn, `ALTER DATABASE `+unfinished+` RENAME TO `+pq.QuoteIdentifier(name))
 }
 
-// retryWhileInUse repeats a statement that PostgreSQL refuses while a session on the database has not quite ended.
-func retryWhileInUse(ctx context.Context, conn *sql.Conn, statement string) error {
+// retryWhileInUse repeats a statement that PostgreSQL refuses while a session on the database has not quite ended. Even one that ends them all
+// gives them a few seconds only, which a busy machine may not have.
+func retryWhileInUse(ctx context.Context, db interface {
+	ExecContext(context.Context, string, ...any) (sql.Result, error)
+}, statement string) error {
 	for {
-		_, err := conn.ExecContext(ctx, statement)
+		_, err := db.ExecContext(ctx, statement)
 		inUse, ok := errors.AsType[*pq.Error](err)
 		if !ok || inUse.Code != "55006" || ctx.Err() != nil {
 			return err
@@ -223,7 +226,9 @@ func (s *server) create(t testing.TB, template string) string {
 		t.Fatalf("make a test database: %v", err)
 	}
 	t.Cleanup(func() {
-		if _, err := s.admin.Exec(`DROP DATABASE IF EXISTS ` + pq.QuoteIdentifier(name) + ` WITH (FORCE)`); err != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+		defer cancel()
+		if err := retryWhileInUse(ctx, s.admin, `DROP DATABASE IF EXISTS `+pq.QuoteIdentifier(name)+` WITH (FORCE)`); err != nil {
 			t.Errorf("drop the test database: %v", err)
 		}
 	})

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tidwall/gjson"
+
 	"github.com/roomline/roomline/internal/hstest"
 )
 
@@ -155,8 +157,12 @@ func TestOneServiceThatIsAwayDelaysNobodyAndCatchesUp(t *testing.T) {
 	if len(away.transactions()) != 0 {
 		t.Fatal("the service that is away took something")
 	}
-	state := operator.MustDo(t, "GET", ownServices+"/away", nil).Get("delivery")
-	if state.Get("failures").Int() == 0 || state.Get("last_error").String() != "status 503" || state.Get("failing_since_ts").Int() == 0 {
+	var state gjson.Result
+	eventually(t, "a failure being noted", func() bool {
+		state = operator.MustDo(t, "GET", ownServices+"/away", nil).Get("delivery")
+		return state.Get("failures").Int() > 0
+	})
+	if state.Get("last_error").String() != "status 503" || state.Get("failing_since_ts").Int() == 0 {
 		t.Errorf("the state of what can't be delivered: %s", state.Raw)
 	}
 	// All processes go, and come back: what was to be sent is sent, the very same bytes.

@@ -14,6 +14,7 @@ import (
 	"github.com/tidwall/gjson"
 
 	"github.com/roomline/roomline/internal/hstest"
+	"github.com/roomline/roomline/internal/limits"
 )
 
 // service is an application service that notes everything that it is told, and does to it what a test wants.
@@ -157,7 +158,8 @@ func (s *service) told(key string) []gjson.Result {
 	return all
 }
 
-const servicePatience = 60 * time.Second
+// servicePatience is how long a test waits for what a service is told: the longest pause after failures, and more.
+const servicePatience = limits.AppserviceRetryMost + 2*time.Minute
 
 // wait waits until check is satisfied.
 func (s *service) wait(t *testing.T, what string, check func() bool) {

@@ -12,7 +12,7 @@ import (
 // callersAtOnce are killed at the same time, and lost is how long LiveKit itself may take to find that they are gone.
 const (
 	callersAtOnce = 10
-	lost          = 90 * time.Second
+	lost          = 4 * time.Minute
 )
 
 // TestGhosts kills clients that are in a call, and processes of the server with them: who is gone is not said to be in the call, who came back is.
@@ -44,8 +44,10 @@ func TestGhosts(t *testing.T) {
 		t.Errorf("who came back is out again: %s", reason)
 	case <-time.After(5 * time.Second):
 	}
-	if !caller.Said(t, alice, users[0], room) || inCalls(t, dep) != 1 {
-		t.Errorf("who came back is not said to be in the call, or %d are in it", inCalls(t, dep))
+	// LiveKit tells of it by its time.
+	eventually(t, "the one who came back being in the call alone", func() bool { return inCalls(t, dep) == 1 })
+	if !caller.Said(t, alice, users[0], room) {
+		t.Error("who came back is not said to be in the call")
 	}
 }
 
@@ -72,9 +74,7 @@ func killed(t *testing.T, dep *hstest.Deployment, alice *hstest.User, room strin
 			time.Sleep(100 * time.Millisecond)
 		}
 	}
-	if n := inCalls(t, dep); n > 0 {
-		t.Errorf("%d are in calls whose clients were killed", n)
-	}
+	eventually(t, "nobody being in calls whose clients were killed", func() bool { return inCalls(t, dep) == 0 })
 	return ghosts
 }
 

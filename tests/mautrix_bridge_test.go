@@ -195,7 +195,7 @@ func TestMautrixBridgeEchoes(t *testing.T) {
 	if err := bridge.ghost().SetDisplayName(ctx, "Alice elsewhere"); err != nil {
 		t.Fatalf("the ghost's name: %v", err)
 	}
-	account.MustDo(t, "PUT", hstest.Path("rooms", plain, "typing", account.ID), map[string]any{"typing": true, "timeout": 30000})
+	account.MustDo(t, "PUT", hstest.Path("rooms", plain, "typing", account.ID), map[string]any{"typing": true, "timeout": 120000})
 	account.MustSendText(t, plain, "hello")
 	eventually(t, "an echo of the ghost", func() bool {
 		for _, e := range account.MustDo(t, "GET", hstest.Path("rooms", plain, "messages")+"?dir=b", nil).Get("chunk").Array() {

@@ -336,7 +336,7 @@ func mautrixEphemeral(t *testing.T, room id.RoomID, alice, bob *mautrixUser, las
 		defer alice.mu.Unlock()
 		return alice.typing[bob.UserID]
 	}
-	if _, err := bob.UserTyping(ctx, room, true, 30*time.Second); err != nil {
+	if _, err := bob.UserTyping(ctx, room, true, 2*time.Minute); err != nil {
 		t.Fatalf("type: %v", err)
 	}
 	eventually(t, "alice seeing bob type", typing)

@@ -112,7 +112,7 @@ func serveDev(t *testing.T, dir string, as *syscall.Credential) (summary string,
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
-	deadline := time.After(2 * time.Minute)
+	deadline := time.After(5 * time.Minute)
 	for !strings.Contains(out.String(), "Ctrl-C") {
 		select {
 		case err := <-ended:

@@ -19,6 +19,7 @@ import (
 	"github.com/tidwall/gjson"
 
 	"github.com/roomline/roomline/internal/hstest"
+	"github.com/roomline/roomline/internal/hstest/freeport"
 )
 
 // gateway is a push gateway.
@@ -33,10 +34,12 @@ type gateway struct {
 	// status is what it answers, reject the push keys that it does not want.
 	status int
 	reject map[string]bool
+	// held are push keys whose requests wait.
+	held map[string]chan struct{}
 }
 
 func newGateway(t *testing.T) *gateway {
-	g := &gateway{t: t, status: http.StatusOK, reject: map[string]bool{}}
+	g := &gateway{t: t, status: http.StatusOK, reject: map[string]bool{}, held: map[string]chan struct{}{}}
 	server := httptest.NewServer(g)
 	t.Cleanup(server.Close)
 	g.url = server.URL + "/_matrix/push/v1/notify"
@@ -45,13 +48,23 @@ func newGateway(t *testing.T) *gateway {
 
 func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)
-	if err != nil || r.Method != http.MethodPost || !gjson.ValidBytes(body) {
-		g.t.Errorf("a gateway was sent %s %q: %v", r.Method, body, err)
+	if err != nil {
+		return // the process was killed meanwhile
+	}
+	if r.Method != http.MethodPost || !gjson.ValidBytes(body) {
+		g.t.Errorf("a gateway was sent %s %q", r.Method, body)
 	}
 	n := gjson.GetBytes(body, "notification")
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.tries++
+	if held := g.held[n.Get("devices.0.pushkey").String()]; held != nil {
+		g.mu.Unlock()
+		<-held
+		w.WriteHeader(http.StatusBadGateway)
+		g.mu.Lock()
+		return
+	}
 	if g.status != http.StatusOK {
 		w.WriteHeader(g.status)
 		return
@@ -100,11 +113,35 @@ func (g *gateway) last(key string) gjson.Result {
 	return gjson.Result{}
 }
 
-// waitFor waits for the push of an event.
-func (g *gateway) waitFor(key, event string) gjson.Result {
+// waitFor waits for the push of an event. A badge may have come after it.
+func (g *gateway) waitFor(key, event string) (found gjson.Result) {
 	g.t.Helper()
-	eventually(g.t, "the push of "+event+" for "+key, func() bool { return g.last(key).Get("event_id").String() == event })
-	return g.last(key)
+	eventually(g.t, "the push of "+event+" for "+key, func() bool {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		i := slices.IndexFunc(g.got, func(n gjson.Result) bool {
+			return n.Get("devices.0.pushkey").String() == key && n.Get("event_id").String() == event
+		})
+		if i >= 0 {
+			found = g.got[i]
+		}
+		return i >= 0
+	})
+	return found
+}
+
+// hold lets the gateway take its time over a push key, until the returned function is called: then it fails.
+func (g *gateway) hold(key string) (release func()) {
+	held := make(chan struct{})
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.held[key] = held
+	return sync.OnceFunc(func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		delete(g.held, key)
+		close(held)
+	})
 }
 
 func pusher(key, url string, more map[string]any) map[string]any {
@@ -361,20 +398,42 @@ func TestWhoMayNotReadIsNotPushed(t *testing.T) {
 
 	g.waitFor("carol", after) // which would be taken for the attempt below
 
-	// What waits at a gateway that is away does not arrive once the organisation is suspended.
-	g.answer(http.StatusBadGateway)
+	// What waits at a gateway that is away does not arrive once the organisation is suspended. The gateway is held up until then: no attempt
+	// that was begun before comes through after.
+	release := g.hold("dana")
+	defer release()
 	before := g.tried()
 	waiting := acme.Owner.MustSendText(t, inside, "waits")
 	eventually(t, "an attempt", func() bool { return g.tried() > before })
 	op.MustDo(t, http.MethodPost, fmt.Sprintf("/_roomline/operator/v1/organisations/%d/suspend", acme.ID), nil)
-	g.answer(http.StatusOK)
-	last := alice.MustSendText(t, room, "others go on")
-	g.waitFor("carol", last)
+	release()
+	retryNow(t, dep, "dana", func() bool { return false })
+	for range 2 {
+		g.waitFor("carol", alice.MustSendText(t, room, "others go on"))
+	}
 	if got := g.events("dana"); slices.Contains(got, waiting) {
 		t.Errorf("dana, whose organisation is suspended, was told of %v", got)
 	}
 	op.MustDo(t, http.MethodPost, fmt.Sprintf("/_roomline/operator/v1/organisations/%d/resume", acme.ID), nil)
 	g.waitFor("dana", waiting)
+}
+
+// retryNow waits until a failure of a pusher is noted, and has it tried again at once, unless it is over.
+func retryNow(t *testing.T, dep *hstest.Deployment, key string, over func() bool) {
+	t.Helper()
+	db, err := sql.Open("postgres", dep.DSN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	eventually(t, "the end of the failures of "+key, func() bool {
+		done, err := db.Exec(`UPDATE pushers SET retry_ts = 1 WHERE pushkey = $1 AND failures > 0 AND retry_ts > 1`, key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n, _ := done.RowsAffected()
+		return n > 0 || over()
+	})
 }
 
 func TestHangingGatewayHoldsUpNobodyElse(t *testing.T) {
@@ -421,9 +480,11 @@ func TestPushesAreTriedAgain(t *testing.T) {
 			bad.answer(http.StatusBadGateway)
 			setPusher(t, bob.On(1), pusher("bad", bad.url, nil))
 			setPusher(t, bob, pusher("good", good.url, nil))
-			dead := httptest.NewServer(http.NotFoundHandler())
-			dead.Close()
-			setPusher(t, bob, pusher("dead", dead.URL+"/_matrix/push/v1/notify", nil))
+			dead, err := freeport.Address()
+			if err != nil {
+				t.Fatal(err)
+			}
+			setPusher(t, bob, pusher("dead", "http://"+dead+"/_matrix/push/v1/notify", nil))
 
 			var sent []string
 			for i := range 6 {
@@ -439,6 +500,8 @@ func TestPushesAreTriedAgain(t *testing.T) {
 			sent = append(sent, alice.MustSendText(t, room, "after the restart"))
 			good.waitFor("good", sent[6])
 			bad.answer(http.StatusOK)
+			// The longer it has failed the longer is the pause.
+			retryNow(t, dep, "bad", func() bool { return slices.Contains(bad.events("bad"), sent[6]) })
 			bad.waitFor("bad", sent[6])
 			for key, got := range map[string][]string{"bad": bad.events("bad"), "good": good.events("good")} {
 				if name == "killed" {
@@ -466,6 +529,10 @@ func TestNotificationsAreListed(t *testing.T) {
 	read(t, bob, room, "m.read", second, map[string]any{})
 
 	path := hstest.Path("notifications")
+	// The list waits for push to look at what was said, but not as long as a busy machine may take.
+	eventually(t, "the newest being listed", func() bool {
+		return bob.MustDo(t, http.MethodGet, path+"?limit=1", nil).Get("notifications.0.event.event_id").String() == third
+	})
 	var got []string
 	from := ""
 	for range 10 {

@@ -1,6 +1,7 @@
 package tests
 
 import (
+	"database/sql"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
@@ -20,15 +21,14 @@ import (
 type telecom struct {
 	mails *hstest.MailServer
 	smsc  *hstest.SMSCServer
+	// window is sms.window.
+	window time.Duration
 }
 
 func newTelecom(t *testing.T) *telecom {
 	t.Helper()
-	return &telecom{hstest.Mailpit(t, hstest.MailServerOptions{}), hstest.SMSC(t)}
+	return &telecom{hstest.Mailpit(t, hstest.MailServerOptions{}), hstest.SMSC(t), 10 * time.Second}
 }
-
-// smsWindow is sms.window of the tests.
-const smsWindow = 10 * time.Second
 
 // section is the section telephony of a configuration, without limits that a test would reach.
 func (c *telecom) section(mode string) map[string]any {
@@ -36,7 +36,7 @@ func (c *telecom) section(mode string) map[string]any {
 		"mode":  mode,
 		"email": map[string]any{"smtp": map[string]any{"address": c.mails.SMTP, "tls": "none", "from": "invitations@hs.test"}},
 		"sms": map[string]any{
-			"transport": "smpp", "sender": "Roomline", "window": smsWindow.String(),
+			"transport": "smpp", "sender": "Roomline", "window": c.window.String(),
 			"smpp": map[string]any{"address": c.smsc.Address, "system_id": c.smsc.SystemID, "password": c.smsc.Password},
 		},
 		"limits": map[string]any{
@@ -126,20 +126,20 @@ func (c *telecom) outsideBridge(t *testing.T, dep *hstest.Deployment, process in
 }
 
 // TestTheOutboxSurvivesKills kills the bridge and the server with SIGKILL while invitations are sent: none is lost, and no short message comes
-// twice within the window.
+// twice within the window, which does not end before the test says so.
 func TestTheOutboxSurvivesKills(t *testing.T) {
 	t.Parallel()
 	for _, mode := range []string{"in_process", "external"} {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
 			c := newTelecom(t)
+			c.window = 24 * time.Hour
 			dep, alice, room := c.start(t, 2, mode)
 			var bridge *hstest.TelephonyBridge
 			if mode == "external" {
 				bridge = c.outsideBridge(t, dep, 0)
 			}
 			c.smsc.Behave(t, `{"delay":300}`) // so that some are under way when something is killed
-			arrivals := c.watch(t)
 			cycles, n := times(4, 100), 0
 			for cycle := range cycles {
 				for range 3 {
@@ -156,9 +156,9 @@ func TestTheOutboxSurvivesKills(t *testing.T) {
 				dep.Kill9(t, cycle/2%2)
 				dep.Restart(t, cycle/2%2)
 			}
+			again := c.endWindow(t, dep)
 			settled(t, dep)
 			c.allArrived(t, n)
-			again := arrivals.check(t)
 			t.Logf("%d kills, %d mails, %d short messages, %d of them again after the window", cycles, n, n, again)
 		})
 	}
@@ -184,7 +184,7 @@ func (c *telecom) allArrived(t *testing.T, n int) {
 	})
 }
 
-// settled waits until nothing is to be sent any more: a lease of a bridge that was killed lapses, then the window is waited for.
+// settled waits until nothing is to be sent any more: a lease of a bridge that was killed lapses.
 func settled(t *testing.T, dep *hstest.Deployment) {
 	t.Helper()
 	deadline := time.Now().Add(3 * time.Minute)
@@ -219,47 +219,38 @@ func (c *telecom) count(t *testing.T, to string) int {
 	return len(found.Messages)
 }
 
-// arrivals are when short messages came, by number.
-type arrivals struct {
-	stop, done chan struct{}
-	times      map[string][]time.Time
-}
-
-// watch looks at the centre again and again, and notes what has come.
-func (c *telecom) watch(t *testing.T) *arrivals {
-	a := &arrivals{stop: make(chan struct{}), done: make(chan struct{}), times: map[string][]time.Time{}}
-	go func() {
-		defer close(a.done)
-		known := 0
-		for {
-			texts := c.smsc.Seen(t).Texts
-			for _, text := range texts[known:] {
-				a.times[text.To] = append(a.times[text.To], time.Now())
-			}
-			known = len(texts)
-			select {
-			case <-a.stop:
-				return
-			case <-time.After(50 * time.Millisecond):
-			}
-		}
-	}()
-	return a
-}
-
-// check says how many came again, and fails when one did within the window.
-func (a *arrivals) check(t *testing.T) (again int) {
+// endWindow waits until nothing can be sent any more within the window, when no short message may have come twice, and ends the window. It says
+// how many messages are sent again after it: whether the network has got them is not known.
+func (c *telecom) endWindow(t *testing.T, dep *hstest.Deployment) (again int64) {
 	t.Helper()
-	close(a.stop)
-	<-a.done
-	for to, times := range a.times {
-		for i := 1; i < len(times); i++ {
-			again++
-			// The window begins when the server hears that the message is on its way, a moment before it comes.
-			if gap := times[i].Sub(times[i-1]); gap < smsWindow/2 {
-				t.Errorf("%s got the short message twice within %s", to, gap)
-			}
+	db, err := sql.Open("postgres", dep.DSN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	eventually(t, "what is sent within the window", func() bool {
+		var left int
+		err := db.QueryRow(`
+			SELECT count(*) FROM outbox WHERE state IN ('held', 'queued')
+			   OR state = 'sending' AND (medium = 'email' OR lease_ts >= extract(epoch FROM clock_timestamp()) * 1000)`).Scan(&left)
+		if err != nil {
+			t.Fatal(err)
 		}
+		return left == 0
+	})
+	come := map[string]int{}
+	for _, text := range c.smsc.Seen(t).Texts {
+		if come[text.To]++; come[text.To] > 1 {
+			t.Errorf("%s got the short message twice within the window", text.To)
+		}
+	}
+	done, err := db.Exec(`UPDATE outbox SET sending_ts = sending_ts - $1 WHERE state = 'sending' AND medium = 'msisdn'`, c.window.Milliseconds())
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err = done.RowsAffected()
+	if err != nil {
+		t.Fatal(err)
 	}
 	return again
 }

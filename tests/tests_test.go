@@ -41,7 +41,7 @@ func times(enough, often int) int {
 }
 
 // patience is how long a test waits for something that comes at once unless the machine is busy.
-const patience = time.Minute
+const patience = 3 * time.Minute
 
 // eventually waits until a condition holds.
 func eventually(t *testing.T, what string, condition func() bool) {

@@ -202,8 +202,13 @@ func (p *Proxy) serve(client net.Conn) {
 	}
 	defer server.Close()
 	p.mu.Lock()
+	// It may have been cut meanwhile: then this connection was not among those that were dropped.
+	cut := p.down.Load()
 	p.conns[client] = struct{}{}
 	p.mu.Unlock()
+	if cut {
+		client.Close()
+	}
 	defer func() {
 		p.mu.Lock()
 		delete(p.conns, client)

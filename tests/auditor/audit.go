@@ -19,9 +19,10 @@ import (
 
 const (
 	// patience is how long a write is tried, and how long a view may take to become complete.
-	patience = 90 * time.Second
-	// requestTimeout is how long one request may hang.
-	requestTimeout = 20 * time.Second
+	patience = 4 * time.Minute
+	// requestTimeout is how long one request may hang. Without a fault none does, however busy the machine is: it is less than what the
+	// client waits.
+	requestTimeout = 80 * time.Second
 	// pause between two attempts.
 	pause = 20 * time.Millisecond
 	// markKey is where a write's mark stands in its content.

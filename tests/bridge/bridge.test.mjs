@@ -22,7 +22,7 @@ async function api(token, method, where, body) {
 }
 
 async function eventually(what, check) {
-    for (const end = Date.now() + 60_000; Date.now() < end;) {
+    for (const end = Date.now() + 180_000; Date.now() < end;) {
         const value = await check();
         if (value) return value;
         await new Promise(resolve => setTimeout(resolve, 20));
@@ -73,7 +73,7 @@ test("a bridge bridges", async t => {
         await ghost.join(room);
         await ghost.setDisplayName("Ghost");
         const where = `/_matrix/client/v3/rooms/${encodeURIComponent(room)}`;
-        await api(alice.token, "PUT", `${where}/typing/${encodeURIComponent(alice.user)}`, { typing: true, timeout: 30000 });
+        await api(alice.token, "PUT", `${where}/typing/${encodeURIComponent(alice.user)}`, { typing: true, timeout: 120000 });
         const sent = (await api(alice.token, "PUT", `${where}/send/m.room.message/1`, { msgtype: "m.text", body: "to the other side" })).event_id;
         const got = await eventually("the message", () => told.find(e => e.event_id === sent));
         assert.equal(got.content.body, "to the other side");

@@ -9,7 +9,7 @@ import {
 } from "matrix-js-sdk";
 import { accounts, silent, urls, waiting } from "./common.mjs";
 
-const eventually = waiting(60_000);
+const eventually = waiting(180_000);
 const each = 100;
 
 const clients = [];
@@ -167,7 +167,7 @@ test("receipts", async () => {
 
 test("typing", async () => {
     const member = () => alice.getRoom(roomId).getMember(bob.getUserId());
-    await bob.sendTyping(roomId, true, 30_000);
+    await bob.sendTyping(roomId, true, 120_000);
     await eventually("alice seeing bob type", () => member().typing);
     await bob.sendTyping(roomId, false, 0);
     await eventually("alice seeing bob stop", () => !member().typing);

@@ -10,7 +10,7 @@ import { accounts, silent, urls, waiting } from "./common.mjs";
 
 const [alice, bob] = accounts;
 
-const eventually = waiting(60_000);
+const eventually = waiting(180_000);
 
 /** The code that was sent to an address last. */
 const code = (address) => eventually(`a code for ${address}`, async () => {

@@ -8,7 +8,7 @@ import { after, before, test } from "node:test";
 import { ClientEvent, createClient, MsgType, SyncState } from "matrix-js-sdk";
 import { accounts, silent, urls, waiting } from "./common.mjs";
 
-const eventually = waiting(60_000);
+const eventually = waiting(180_000);
 
 const clients = [];
 

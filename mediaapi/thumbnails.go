@@ -113,12 +113,18 @@ func thumbnailError(err error) error {
 
 // makeThumbnail makes a thumbnail and keeps it. Requests of this process for the same one wait for the first.
 func (s *Server) makeThumbnail(ctx context.Context, m *store.Media, req thumbnail.Request) (store.Thumbnail, error) {
+	// Who looked before the first was done may come here after it: a thumbnail is looked for once more before it is made.
 	name := strings.Join([]string{
 		m.ObjectKey, strconv.Itoa(req.Width), strconv.Itoa(req.Height), strconv.FormatBool(req.Crop), strconv.FormatBool(req.Animated),
 	}, " ")
 	made, err, _ := s.thumbnails.Do(name, func() (any, error) {
 		// Others may wait for it when the one who asked first has gone.
-		return s.makeOnce(context.WithoutCancel(ctx), m, req)
+		ctx := context.WithoutCancel(ctx)
+		t, err := s.cfg.Store.GetThumbnail(ctx, m.ObjectKey, req.Width, req.Height, req.Crop, req.Animated)
+		if errors.Is(err, store.ErrNotFound) {
+			t, err = s.makeOnce(ctx, m, req)
+		}
+		return t, err
 	})
 	t, _ := made.(store.Thumbnail)
 	return t, err

@@ -234,8 +234,8 @@ func (s *Server) take(ctx context.Context, in incoming) error {
 	return s.quotaError(storeError(err))
 }
 
-// undoPatience bounds the undoing of an upload that failed.
-const undoPatience = 5 * time.Second
+// undoPatience bounds the undoing of an upload that failed. Where a busy database takes longer the user is charged until the sweeper comes.
+const undoPatience = 20 * time.Second
 
 // smallUploads are the files that are in memory, and smallBuffers what they are in.
 var (

@@ -72,7 +72,7 @@ const (
 	largestPut  = 5 << 30
 	largestPart = 1 << 30
 	// dialPatience bounds connecting, and again the TLS handshake.
-	dialPatience = 5 * time.Second
+	dialPatience = 10 * time.Second
 )
 
 // NewS3 returns the store in a bucket. It does not speak to the server: Check does.

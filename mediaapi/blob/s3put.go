@@ -103,7 +103,7 @@ func (s *S3) send(ctx context.Context, name string, r io.Reader, size int64) err
 }
 
 // undoPatience bounds what is done after a failure, when nobody waits for it any more.
-const undoPatience = 10 * time.Second
+const undoPatience = 20 * time.Second
 
 // undo removes what the server may have made although it did not say so: an object, or an upload whose name nobody got.
 func (s *S3) undo(ctx context.Context, name string, err error) {

@@ -152,6 +152,16 @@ func number(t testing.TB, d *hstest.Deployment, query string, args ...any) (n in
 	return n
 }
 
+// until waits until something holds.
+func until(t testing.TB, what string, holds func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); !holds(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("it does not come to that: %s", what)
+		}
+	}
+}
+
 // tidy makes the server look for what has become too old: it does when it starts.
 func tidy(t testing.TB, d *hstest.Deployment) {
 	t.Helper()

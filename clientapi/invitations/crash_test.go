@@ -63,6 +63,7 @@ func TestInvitationsThatEndedLongAgoGo(t *testing.T) {
 	for _, id := range []string{old, young} {
 		alice.MustDo(t, http.MethodDelete, client+"invitations/"+id, nil)
 	}
+	d.Stop(t, 0) // which does the same now and then
 	now := time.Now()
 	if _, err := database(t, d).Exec(`UPDATE invitations SET ended_ts = $2 WHERE invitation_id = $1`, old, now.Add(-limits.InvitationsKept-time.Second).UnixMilli()); err != nil {
 		t.Fatal(err)
@@ -76,6 +77,7 @@ func TestInvitationsThatEndedLongAgoGo(t *testing.T) {
 			t.Errorf("%s: removed %d, %v", task.Name, n, err)
 		}
 	}
+	d.Restart(t, 0)
 	alice.MustFail(t, http.StatusNotFound, "M_NOT_FOUND", http.MethodGet, client+"invitations/"+old, nil)
 	if got := state(t, alice, young) + " " + state(t, alice, open); got != "revoked sent" {
 		t.Errorf("those that are left are %s", got)

@@ -46,10 +46,14 @@ func (b *bridge) ask(t *testing.T, path string, body map[string]any) gjson.Resul
 	return r.JSON()
 }
 
-// messages are those that wait.
+// messages are those that wait. None of them comes again because the test takes its time.
 func (b *bridge) messages(t *testing.T) []gjson.Result {
 	t.Helper()
-	return b.ask(t, "lease", map[string]any{"media": []string{"email", "msisdn"}, "max": 20, "wait_ms": 0}).Get("messages").Array()
+	list := b.ask(t, "lease", map[string]any{"media": []string{"email", "msisdn"}, "max": 20, "wait_ms": 0}).Get("messages").Array()
+	if _, err := database(t, b.d).Exec(`UPDATE outbox SET lease_ts = 4000000000000 WHERE lease_ts IS NOT NULL`); err != nil {
+		t.Fatal(err)
+	}
+	return list
 }
 
 // one is the only message that waits, with the secret of its link.
@@ -293,6 +297,10 @@ func TestARoomBeginsWithInvitationsOrNotAtAll(t *testing.T) {
 	}
 	if n := alice.MustDo(t, http.MethodGet, client+"rooms/"+room+"/invitations", nil).Get("invitations.#").Int(); n != 2 {
 		t.Errorf("the room has %d invitations", n)
+	}
+	// The number was written to a moment ago, however long the rest takes.
+	if _, err := database(t, d).Exec(`UPDATE outbox SET created_ts = created_ts + 3600000 WHERE medium = 'msisdn'`); err != nil {
+		t.Fatal(err)
 	}
 	before := len(alice.MustDo(t, http.MethodGet, hstest.Path("joined_rooms"), nil).Get("joined_rooms").Array())
 	for code, body := range map[string]map[string]any{

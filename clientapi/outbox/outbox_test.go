@@ -52,6 +52,9 @@ type world struct {
 	told    sync.Map // invitation → states, as a string
 }
 
+// leaseFor is how long a lease holds in a test that says nothing else.
+const leaseFor = time.Hour
+
 // noon is a Saturday.
 var noon = time.Date(2026, 11, 28, 12, 0, 0, 0, time.UTC)
 
@@ -70,11 +73,14 @@ func newWorld(t *testing.T, change func(*outbox.Config)) *world {
 	}
 	w.exec(t, `INSERT INTO users (user_id, organisation_id, guest, created_ts) VALUES ('@guest:a', 1, true, 0)`)
 	w.exec(t, `INSERT INTO rooms (room_nid, room_id, room_version, organisation_id, head_event_id, extremities, depth) VALUES (5, '!r:a', '11', 1, '$1', '{}', 1)`)
+	// Leases are by the database's clock, which nobody sets: none lapses by itself.
+	limits := outbox.DefaultLimits()
+	limits.LeaseFor, limits.SendingFor = leaseFor, leaseFor
 	for range 3 {
 		st := storetest.Open(t, w.dsn)
 		cfg := outbox.Config{
 			Store: st, Clock: w.clock, Log: slog.New(slog.DiscardHandler), SealKey: [32]byte{1}, BaseURL: "https://chat.example.org",
-			Media: []string{message.Email, message.Msisdn}, Limits: outbox.DefaultLimits(),
+			Media: []string{message.Email, message.Msisdn}, Limits: limits,
 			Changed: func(_ context.Context, id string, state message.State) error {
 				before, _ := w.told.LoadOrStore(id, "")
 				w.told.Store(id, before.(string)+" "+string(state))

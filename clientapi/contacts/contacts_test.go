@@ -452,7 +452,9 @@ func TestAppPasswordsAreListedAndEndAtOnceEverywhere(t *testing.T) {
 
 func TestWrongAppPasswordsAreLimitedAndKeepTheOwnerIn(t *testing.T) {
 	t.Parallel()
-	d := hstest.Start(t, hstest.Options{Configure: func(_ int, c map[string]any) { c["rate_limits"] = map[string]any{"enabled": true} }})
+	d := hstest.Start(t, hstest.Options{Configure: func(_ int, c map[string]any) {
+		c["rate_limits"] = map[string]any{"enabled": true, "classes": map[string]any{"app_password_failure": map[string]any{"burst": 20, "every": "1h"}}}
+	}})
 	alice := d.User(t, "alice")
 	p := newPhone(t, d, alice)
 	wrong := *p

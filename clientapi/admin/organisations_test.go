@@ -21,10 +21,10 @@ func organisation(o *hstest.Organisation, rest string) string {
 	return fmt.Sprintf("%s/organisations/%d%s", operator, o.ID, rest)
 }
 
-// eventually waits for what other processes have to learn, or what is done in the background.
+// eventually waits for what other processes have to learn, or what is done in the background, perhaps after the lease of a process that died.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(time.Minute); !ok(); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(3 * time.Minute); !ok(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%s: did not happen", what)
 		}
@@ -64,6 +64,8 @@ func TestSuspendedOrganisationIsLockedOutOnEveryProcess(t *testing.T) {
 	d := hstest.Start(t, hstest.Options{Processes: 2})
 	acme, other := d.Organisation(t, "Acme", "acme.test"), d.Organisation(t, "Other", "other.test")
 	alice, bob := acme.User(t, "alice"), other.User(t, "bob")
+	op := d.Operator(t)
+	eventually(t, "both know the token", func() bool { return whoami(alice) == "200 " && whoami(alice.On(1)) == "200 " })
 	since := alice.On(1).MustSync(t, hstest.Sync{}).Get("next_batch").String()
 	polls := make(chan string, 1)
 	go func() {
@@ -77,9 +79,6 @@ func TestSuspendedOrganisationIsLockedOutOnEveryProcess(t *testing.T) {
 			since = r.JSON().Get("next_batch").String()
 		}
 	}()
-	eventually(t, "both know the token", func() bool { return whoami(alice) == "200 " && whoami(alice.On(1)) == "200 " })
-
-	op := d.Operator(t)
 	time.Sleep(time.Second) // by now the poll waits
 	for range 2 {           // again is no mistake
 		if state := op.MustDo(t, http.MethodPost, organisation(acme, "/suspend"), nil).Get("state").String(); state != "suspended" {

@@ -21,6 +21,7 @@ import (
 
 	"github.com/roomline/roomline/internal/hstest"
 	"github.com/roomline/roomline/internal/store"
+	"github.com/roomline/roomline/internal/store/storetest"
 )
 
 type object = map[string]any
@@ -36,7 +37,7 @@ func equal(t testing.TB, what string, got, want any) {
 
 func await(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(time.Minute); !ok(); time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(3 * time.Minute); !ok(); time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("in vain: %s", what)
 		}
@@ -365,7 +366,12 @@ func inventory(table string) store.Personal {
 func TestErasureIsComplete(t *testing.T) {
 	t.Parallel()
 	var folders []string
-	d := hstest.Start(t, hstest.Options{Processes: 2, Configure: func(_ int, c map[string]any) {
+	// Housekeeping would remove some of what the test makes, before the erasure or instead of it.
+	dsn := storetest.DSN(t)
+	if _, ok, err := storetest.Open(t, dsn).TryLease(t.Context(), "housekeeping"); err != nil || !ok {
+		t.Fatalf("the lease of housekeeping: %v, %v", ok, err)
+	}
+	d := hstest.Start(t, hstest.Options{Processes: 2, DSN: dsn, Configure: func(_ int, c map[string]any) {
 		shared := filepath.Join(filepath.Dir(filepath.Dir(c["data_dir"].(string))), "media")
 		c["media"] = object{"folder": shared}
 		folders = append(folders, shared)

@@ -375,6 +375,9 @@ func TestTheWall(t *testing.T) {
 		askers = append(askers, d.asker(t, ours, kind))
 	}
 	askers = append(askers, d.service(t))
+	d.settled(t)
+	// What was told by now was told of what the side has done itself.
+	s.since = s.member.MustSync(t, hstest.Sync{}).Get("next_batch").String()
 	before := d.settled(t)
 	began := time.Now()
 	count := 0

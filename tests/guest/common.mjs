@@ -87,7 +87,7 @@ export class Browser {
         const browser = new Browser();
         browser.allowed = [homeserver, ...also];
         browser.chromium = await chromium.launch({
-            executablePath: process.env.CHROMIUM,
+            executablePath: process.env.CHROMIUM, timeout: 2 * patience,
             args: [
                 "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
                 "--disable-sync", "--use-fake-device-for-media-stream=fps=5", "--use-fake-ui-for-media-stream", "--autoplay-policy=no-user-gesture-required",
@@ -144,6 +144,29 @@ export class Browser {
 /** Waits until the page shows a text. */
 export async function sees(page, text) {
     await page.waitForFunction((wanted) => document.body.innerText.includes(wanted), text, { timeout: patience });
+}
+
+/** Begins to look for what is shown for a moment only, which a busy machine looks at too late. What is returned waits until it was seen. */
+export async function glimpse(page, selector, text = "") {
+    const seen = await page.evaluateHandle(([selector, text]) => {
+        const seen = { once: false };
+        const look = () => { seen.once ||= [...document.querySelectorAll(selector)].some((one) => one.checkVisibility() && one.innerText.includes(text)); };
+        new MutationObserver(look).observe(document, { subtree: true, childList: true, characterData: true, attributes: true });
+        look();
+        return seen;
+    }, [selector, text]);
+    return () => page.waitForFunction((seen) => seen.once, seen, { timeout: patience });
+}
+
+/** Asks until the answer is as wanted. */
+export async function eventually(ask, wanted, what = "it did not come") {
+    const until = Date.now() + patience;
+    for (;;) {
+        const answer = await ask();
+        if (wanted(answer)) return answer;
+        assert.ok(Date.now() < until, `${what}: ${JSON.stringify(answer)}`);
+        await new Promise((resolve) => setTimeout(resolve, 100));
+    }
 }
 
 /** Waits for a screen by its heading. */

@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import { after, afterEach, before, test } from "node:test";
 
-import { accessible, accounts, api, Browser, comeIn, control, fits, heading, homeserver, inLanguages, invite, mail, makeRoom, patience, picture, say, sees, signIn } from "./common.mjs";
+import { accessible, accounts, api, Browser, comeIn, control, eventually, fits, glimpse, heading, homeserver, inLanguages, invite, mail, makeRoom, patience, picture, say, sees, signIn } from "./common.mjs";
 
 const [alice, bob] = accounts;
 const wide = { viewport: { width: 1280, height: 800 }, permissions: ["camera", "microphone"] };
@@ -78,17 +78,6 @@ const received = (page) => page.evaluate(async () => {
     return sum;
 });
 
-/** Asks until the answer is as wanted. */
-async function eventually(ask, wanted, what = "it did not come") {
-    const until = Date.now() + patience;
-    for (;;) {
-        const answer = await ask();
-        if (wanted(answer)) return answer;
-        assert.ok(Date.now() < until, `${what}: ${JSON.stringify(answer)}`);
-        await new Promise((resolve) => setTimeout(resolve, 150));
-    }
-}
-
 async function hears(page, what) {
     const before = await received(page);
     await eventually(() => received(page), (now) => now.packets > before.packets + 20 && now.energy > before.energy, `${what}: no sound`);
@@ -113,8 +102,9 @@ test("a member and a guest meet by link", async () => {
     await fits(member, "the check of the devices");
     await picture(member, "meeting-check");
     await id(member, "check-microphone").click();
-    assert.equal(await id(member, "check-microphone").getAttribute("aria-pressed"), "false");
+    await member.locator("[data-testid=check-microphone][aria-pressed=false]").waitFor();
     await id(member, "check-microphone").click();
+    await member.locator("[data-testid=check-microphone][aria-pressed=true]").waitFor();
     await id(member, "meeting-join").click();
     await id(member, "meeting-stage").waitFor();
     await sees(member, "You are the only one here.");
@@ -137,13 +127,13 @@ test("a member and a guest meet by link", async () => {
     for (const [page, who] of [[member, "the member"], [guest, "the guest"]]) {
         await moves(page, others, who);
         await hears(page, who);
-        assert.equal(await page.locator("[data-testid=meeting-tile]").count(), 2);
+        await eventually(() => page.locator("[data-testid=meeting-tile]").count(), (count) => count === 2, `tiles of ${who}`);
         await fits(page, `the meeting of ${who}`);
         await accessible(page, `the meeting of ${who}`);
     }
     await picture(member, "meeting");
     await picture(guest, "meeting-phone");
-    assert.equal((await memberships(room)).length, 2);
+    await eventually(() => memberships(room), (keys) => keys.length === 2, "a membership each");
 
     // Chat beside, and unread messages where it is closed.
     await id(guest, "meeting-chat").click();
@@ -164,12 +154,14 @@ test("a member and a guest meet by link", async () => {
     await id(guest, "meeting-more").click();
     await accessible(guest, "the menu on a phone");
     await picture(guest, "meeting-more-phone");
+    const told = await glimpse(member, "[data-testid=meeting-notice]", "Anna Peeters (guest) raised a hand.");
     await guest.getByRole("button", { name: "Raise hand" }).click();
     await member.locator("[data-testid=meeting-tile][data-hand=true]").waitFor();
-    await sees(member, "Anna Peeters (guest) raised a hand.");
+    await told();
     await id(member, "meeting-react").click();
+    const reacted = await glimpse(guest, "[data-testid=meeting-reaction]");
     await member.getByRole("button", { name: "React with 🎉" }).click();
-    await guest.locator("[data-testid=meeting-reaction]").waitFor();
+    await reacted();
     await picture(guest, "meeting-reaction-phone");
     await id(member, "meeting-people").click();
     await member.locator("[data-testid=meeting-people-list] li").nth(1).waitFor();
@@ -213,6 +205,8 @@ test("what goes wrong is said in words, and mends itself", async () => {
     const first = await open(wide), second = await open(phone);
     await asMember(first, alice, "Standup");
     await signIn(second, bob);
+    // It rings for as long as a page lets it, so that there is time to look at it.
+    await first.route("**/send/org.matrix.msc4075.rtc.notification/**", (route) => route.continue({ postData: { ...route.request().postDataJSON(), lifetime: 90_000 } }));
     await join(first);
     await sees(second, "Alice Martin is calling in “Standup”"); // there are two in the room
     await sees(second, "Meeting");
@@ -381,10 +375,11 @@ test("a moderator lets somebody in, mutes, records, and ends the meeting", async
     await row.getByRole("button", { name: /^More for/ }).click();
     await accessible(member, "what a moderator may do");
     await picture(member, "meeting-moderate");
+    const muted = await glimpse(guest, "[data-testid=meeting-notice]", "A moderator muted you.");
     await member.getByRole("button", { name: "Mute", exact: true }).click();
-    await sees(guest, "A moderator muted you.");
+    await muted();
     await picture(guest, "meeting-muted-phone");
-    assert.equal(await id(guest, "meeting-microphone").getAttribute("aria-pressed"), "false");
+    await guest.locator("[data-testid=meeting-microphone][aria-pressed=false]").waitFor();
 
     // What the server says of a recording.
     const recording = (state) => api("PUT", `/_matrix/client/v3/rooms/${encodeURIComponent(room)}/state/org.roomline.recording`,

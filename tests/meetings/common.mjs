@@ -44,7 +44,7 @@ export async function serve() {
 
 export function launch() {
     return chromium.launch({
-        executablePath: process.env.CHROMIUM,
+        executablePath: process.env.CHROMIUM, timeout: 2 * patience,
         args: [
             "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
             "--use-fake-device-for-media-stream=fps=5", "--use-fake-ui-for-media-stream", "--autoplay-policy=no-user-gesture-required",

@@ -98,7 +98,8 @@ func meet(t *testing.T, people []*hstest.User, room string) {
 	}
 	eventually(t, "what one says is heard", func() bool {
 		if err := rooms[0].LocalParticipant.PublishDataPacket(lksdk.UserData([]byte("hello")), lksdk.WithDataPublishReliable(true)); err != nil {
-			t.Fatal(err)
+			t.Logf("say something: %v", err) // the channel may not be open yet
+			return false
 		}
 		select {
 		case got := <-heard:
@@ -119,19 +120,19 @@ func TestEmbedded(t *testing.T) {
 	bob.MustJoin(t, room)
 	people := []*hstest.User{alice, bob}
 	meet(t, people, room)
-	ready := func() string {
+	ready := func(want string) bool {
 		resp, err := http.Get(dep.AdminURL(0) + "/readyz")
 		if err != nil {
-			return err.Error()
+			return false
 		}
 		defer resp.Body.Close()
 		text, err := io.ReadAll(resp.Body)
-		if err != nil || resp.StatusCode != http.StatusOK {
-			t.Fatalf("/readyz: %d %s", resp.StatusCode, text)
+		if err != nil || resp.StatusCode != http.StatusOK && !strings.Contains(string(text), "the database does not answer") { // a busy machine's may be late
+			t.Fatalf("/readyz: %v %d %s", err, resp.StatusCode, text)
 		}
-		return strings.TrimSpace(string(text))
+		return resp.StatusCode == http.StatusOK && strings.HasPrefix(string(text), want)
 	}
-	eventually(t, "ready", func() bool { return ready() == "ready" })
+	eventually(t, "ready", func() bool { return ready("ready\n") })
 
 	_, old := token(t, bob, room)
 	alice.MustDo(t, http.MethodPost, hstest.Path("rooms", room, "kick"), map[string]any{"user_id": bob.ID})
@@ -142,6 +143,7 @@ func TestEmbedded(t *testing.T) {
 	bob.MustJoin(t, room)
 	_, jwt := token(t, alice, room)
 	outside(t, dep.BaseURL(0), jwt)
+	_, jwt = token(t, alice, room) // the one before may have lapsed meanwhile
 	if status := upgrade(t, "tcp", tlsAddress, roots, jwt); status != http.StatusSwitchingProtocols {
 		t.Errorf("through TLS: status %d", status)
 	}
@@ -153,7 +155,7 @@ func TestEmbedded(t *testing.T) {
 	if err := syscall.Kill(first[0], syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "/readyz says that LiveKit is stuck", func() bool { return strings.Contains(ready(), "meetings are away") })
+	eventually(t, "/readyz says that LiveKit is stuck", func() bool { return ready("ready, but meetings are away") })
 	alice.MustSendText(t, room, "chat goes on")
 	if err := syscall.Kill(first[0], syscall.SIGKILL); err != nil {
 		t.Fatal(err)
@@ -164,7 +166,7 @@ func TestEmbedded(t *testing.T) {
 		return len(second) == 1 && second[0] != first[0]
 	})
 	meet(t, people, room)
-	eventually(t, "ready again", func() bool { return ready() == "ready" })
+	eventually(t, "ready again", func() bool { return ready("ready\n") })
 	dep.Kill9(t, 0)
 	eventually(t, "LiveKit has died with the server", func() bool { return syscall.Kill(second[0], 0) != nil })
 	dep.Restart(t, 0)

@@ -163,7 +163,8 @@ function frame() {
 }
 
 await client.initRustCrypto();
+const prepared = new Promise((resolve) => client.on(matrix.ClientEvent.Sync, (state) => state === "PREPARED" && resolve()));
 await client.startClient({ initialSyncLimit: 50 });
-await new Promise((resolve) => client.on(matrix.ClientEvent.Sync, (state) => state === "PREPARED" && resolve()));
+await prepared;
 client.getCrypto().globalBlacklistUnverifiedDevices = false;
 feed(frame());

@@ -4,7 +4,7 @@
 
 import assert from "node:assert/strict";
 
-import { accept, launch, picture, sees, send, serveClient, signIn } from "./client.mjs";
+import { accept, launch, patience, picture, sees, send, serveClient, signIn } from "./client.mjs";
 
 const [alice, bob] = JSON.parse(process.env.ROOMLINE_ACCOUNTS);
 
@@ -33,9 +33,12 @@ async function invite(page, user) {
 
 /** Opens the menu of the message with a text. */
 async function openMenu(page, text) {
-    const message = page.locator(".Timeline_message", { hasText: text }).last();
-    await message.hover();
-    await message.locator(".Timeline_messageOptions").click();
+    const message = page.locator(".Timeline_message", { hasText: text }).last(), options = message.locator(".Timeline_messageOptions");
+    for (const until = Date.now() + patience; ;) { // what comes meanwhile may move it away from the mouse
+        await message.hover();
+        if (await options.waitFor({ timeout: 2000 }).then(() => true, () => false)) return options.click();
+        assert.ok(Date.now() < until, `the menu of: ${text}`);
+    }
 }
 
 async function restartServer() {

@@ -92,7 +92,7 @@ export async function send(page, text) {
 
 export function launch() {
     return chromium.launch({
-        executablePath: process.env.CHROMIUM,
+        executablePath: process.env.CHROMIUM, timeout: 2 * patience,
         args: [
             "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
             "--disable-component-update", "--disable-sync",

@@ -21,7 +21,7 @@ const careless = createServer((request, response) => {
 await new Promise((listening) => careless.listen(Number(process.env.CANARY_PORT), "127.0.0.1", listening));
 const address = `http://127.0.0.1:${careless.address().port}`;
 
-const browser = await chromium.launch({ executablePath: process.env.CHROMIUM, args: ["--no-sandbox", "--disable-gpu"] });
+const browser = await chromium.launch({ executablePath: process.env.CHROMIUM, timeout: 120_000, args: ["--no-sandbox", "--disable-gpu"] });
 
 /** Opens a URL and says how a script was seen to run: at once, or when there was time for it, which is longer where one is expected. */
 async function open(context, url, canary, time) {
@@ -51,6 +51,7 @@ try {
     const files = [...hostile.entries()];
     const some = async () => {
         const context = await browser.newContext();
+        context.setDefaultTimeout(120_000);
         for (let next; (next = files.shift());) {
             const [n, file] = next;
             if (file.runs) assert.notEqual(await open(context, `${address}/careless/${n}`, `careless${n}`, 60_000), "", `${file.what} does no harm anywhere: it tests nothing`);

@@ -52,6 +52,7 @@ async function openLink({ context, inbox }, to, name) {
 /** A guest's browser: its inbox, and whatever goes wrong in its pages. */
 async function guestBrowser(browser, options) {
     const context = await browser.newContext(options);
+    context.setDefaultTimeout(patience);
     const problems = [];
     context.on("page", (page) => {
         page.on("pageerror", (error) => problems.push(`page error: ${error.message}`));

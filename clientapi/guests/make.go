@@ -38,8 +38,8 @@ func (s *Server) make(ctx context.Context, a *attempt, g store.Guest, name strin
 	}
 }
 
-// makePatience bounds a transaction that makes guests.
-const makePatience = 10 * time.Second
+// makePatience bounds a transaction that makes guests. The page waits a little longer.
+const makePatience = 25 * time.Second
 
 // makeAll makes a batch of guests. What the database refuses of one is no reason to refuse the others.
 func (s *Server) makeAll(batch []*comer) {

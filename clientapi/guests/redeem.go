@@ -345,6 +345,9 @@ func (s *Server) enter(ctx context.Context, a *attempt, g store.Guest, c invitat
 	if err != nil {
 		return nil, err
 	}
+	if err := s.stays(ctx, a.found, g); err != nil {
+		return nil, err
+	}
 	return redeemResponse{
 		UserID: g.UserID, AccessToken: a.session.Token(), DeviceID: a.session.Device, RoomID: a.found.RoomID, ExpiresTS: g.ExpiresTS,
 		HomeServer: g.UserID.Domain(), BaseURL: s.cfg.BaseURL, DisplayName: c.Profile.DisplayName, Role: g.Role, Waiting: waiting,
@@ -402,6 +405,25 @@ func (s *Server) admit(ctx context.Context, f *found, g store.Guest, c invitatio
 	}
 	f.state = invitations.Revoked
 	return false, f.refusal()
+}
+
+// stays takes a guest out again whose time was over on the way in: whoever ended the guest may have looked for the rooms before there was one.
+func (s *Server) stays(ctx context.Context, f *found, g store.Guest) error {
+	if g.Active(s.now()) {
+		return nil
+	}
+	now, err := s.cfg.Store.GetGuest(ctx, g.UserID) // it may have been extended
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return fmt.Errorf("look up guest %s: %w", g.UserID, err)
+	}
+	if err == nil && now.Active(s.now()) {
+		return nil
+	}
+	if err := s.leave(ctx, f.RoomID, g.UserID, whyExpired); err != nil {
+		return fmt.Errorf("take guest %s out again: %w", g.UserID, err)
+	}
+	f.state = invitations.Expired
+	return f.refusal()
 }
 
 // tooMany reports that the same would be done later.

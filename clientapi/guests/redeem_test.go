@@ -217,6 +217,43 @@ func TestAKilledProcessLosesNoGuest(t *testing.T) {
 	}
 }
 
+// Whose time is over before the room's door has opened is not in the room for ever.
+func TestAGuestWhoseTimeEndsOnTheWayIn(t *testing.T) {
+	t.Parallel()
+	s := start(t, hstest.Options{})
+	door, err := s.db.Begin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = door.Rollback() })
+	if _, err := door.Exec(`LOCK TABLE blocked_rooms IN ACCESS EXCLUSIVE MODE`); err != nil { // whoever comes in is held up there
+		t.Fatal(err)
+	}
+	secret, id := s.invite(t, invitation{lifetime: time.Millisecond})
+	answer := make(chan hstest.Response, 1)
+	go func() {
+		r, err := s.Do(context.Background(), 0, "", "POST", redeemPath, map[string]any{"secret": secret, "name": "Anna", "attempt": newAttempt()})
+		if err != nil {
+			t.Error(err)
+		}
+		answer <- r
+	}()
+	until(t, "the guest ends", func() bool {
+		return s.number(t, `SELECT count(*) FROM guests WHERE invitation_id = $1 AND ended_ts IS NOT NULL`, id) == 1
+	})
+	if err := door.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	if r := <-answer; r.Status != 403 || r.JSON().Get(`org\.roomline\.state`).String() != "expired" {
+		t.Errorf("redeem: %s", r)
+	}
+	var membership string
+	err = s.db.QueryRow(`SELECT m.membership FROM memberships m JOIN guests g USING (user_id) WHERE g.invitation_id = $1`, id).Scan(&membership)
+	if err != nil || membership != "leave" {
+		t.Errorf("a guest who has ended: %v %q", err, membership)
+	}
+}
+
 func TestAnInvitationSaysWhyItDoesNotWork(t *testing.T) {
 	t.Parallel()
 	s := start(t, hstest.Options{})

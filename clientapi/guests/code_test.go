@@ -39,6 +39,11 @@ func (s *side) asked(t *testing.T, process int, secret, clientSecret string) (si
 		t.Fatalf("the bridge's lease: %v %s", err, leased)
 	}
 	m := leased.JSON().Get("messages.0")
+	// It has gone out, and is not given to the next who asks.
+	if r, err := s.Do(context.Background(), process, bridgeToken, http.MethodPost, "/_roomline/telephony/v1/outcomes", map[string]any{"outcomes": []any{
+		map[string]any{"id": m.Get("id").Int(), "lease": m.Get("lease").String(), "state": "delivered"}}}); err != nil || r.Status != 200 {
+		t.Fatalf("the bridge's outcome: %v %s", err, r)
+	}
 	code = m.Get("code.code").String()
 	if len(code) != 6 || m.Get("code.host").String() != "guests.example" || m.Get("language").String() != "fr" {
 		t.Fatalf("the code's message is %s", m)

@@ -122,7 +122,8 @@ func newHandset(t *testing.T, transport string, secret *tls.Config) *handset {
 	h.stop = cancel
 	opened := make(chan struct{}, 1)
 	go func() {
-		ctx := context.WithValue(ctx, sipgo.ListenReadyCtxKey, sipgo.ListenReadyCtxValue(opened)) //nolint:staticcheck // the key is sipgo's
+		//lint:ignore SA1029 the key is sipgo's
+		ctx := context.WithValue(ctx, sipgo.ListenReadyCtxKey, sipgo.ListenReadyCtxValue(opened))
 		if transport == "tls" {
 			_ = h.server.ListenAndServeTLS(ctx, "tcp", h.address, secret)
 		} else {

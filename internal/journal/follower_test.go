@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -54,6 +55,7 @@ func (h *handled) while(ctx context.Context) {
 	h.mu.Lock()
 	h.begun++
 	h.on++
+	h.together = h.together || h.on > 1 && !h.lost
 	h.mu.Unlock()
 	<-ctx.Done()
 	h.mu.Lock()
@@ -181,9 +183,18 @@ func TestFollowerMovesToAnotherProcess(t *testing.T) {
 	ps := []*process{startProcess(t, database), startProcess(t, database)}
 	h := &handled{}
 	r := newRoom(t, ps[1])
-	stop := startFollower(t, ps[0], Follower{Name: "test", Handle: h.handle(0)})
+	var leaving atomic.Bool
+	handle := h.handle(0)
+	stop := startFollower(t, ps[0], Follower{Name: "test", Handle: func(ctx context.Context, entries []Entry) error {
+		err := handle(ctx, entries)
+		if leaving.Load() {
+			<-ctx.Done() // it is time to stop before what was done is saved
+		}
+		return err
+	}})
 	waitFor(t, func() bool { p, by := h.last(); return p >= ps[1].Head() && by == 0 })
 	startFollower(t, ps[1], Follower{Name: "test", Handle: h.handle(1)})
+	leaving.Store(true)
 	before, err := r.send(within(t), ps[1])
 	if err != nil {
 		t.Fatal(err)

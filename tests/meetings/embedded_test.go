@@ -84,7 +84,8 @@ func connect(t *testing.T, address, jwt string, heard chan<- string) *lksdk.Room
 	return room
 }
 
-// meet has two people say something to each other through LiveKit.
+// meet has two people say something to each other through LiveKit. They hang up then: who did not would come back by themselves when LiveKit was
+// away, and put those out who are there under the same names by then.
 func meet(t *testing.T, people []*hstest.User, room string) {
 	t.Helper()
 	heard := make(chan string, 10)
@@ -108,6 +109,9 @@ func meet(t *testing.T, people []*hstest.User, room string) {
 			return false
 		}
 	})
+	for _, r := range rooms {
+		r.Disconnect()
+	}
 }
 
 // TestEmbedded is a server with nothing beside it: people meet through its own listener, LiveKit is started again when it dies, and is gone

@@ -9,10 +9,11 @@ import { createRequire } from "node:module";
 
 import { chromium } from "playwright-core";
 
+import { glimpse, patience } from "./common.mjs";
+
 const server = process.env.ROOMLINE_URL;
 const [alice, bob] = JSON.parse(process.env.ROOMLINE_ACCOUNTS);
 const pictures = process.env.SCREENSHOTS;
-const patience = 60_000;
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
 let transactions = 0;
@@ -110,18 +111,6 @@ async function does(page, text, label) {
         if (shown) return button.click();
         assert.ok(Date.now() < until, `${label}: ${text}`);
     }
-}
-
-/** Begins to look for what is shown for a moment only, which a busy machine looks at too late. What is returned waits until it was seen. */
-async function glimpse(page, selector) {
-    const seen = await page.evaluateHandle((selector) => {
-        const seen = { once: false };
-        const look = () => { seen.once ||= [...document.querySelectorAll(selector)].some((one) => one.checkVisibility()); };
-        new MutationObserver(look).observe(document, { subtree: true, childList: true, attributes: true });
-        look();
-        return seen;
-    }, selector);
-    return () => page.waitForFunction((seen) => seen.once, seen);
 }
 
 /** What the guest and a member can do with each other, in a plain and in an encrypted room. */

@@ -111,6 +111,7 @@ func runServer(ctx context.Context, cfg *config.Config, log *slog.Logger, out io
 	if cfg.Dev {
 		example.print(out, cfg, web.clientURL())
 	}
+	forgetStart()
 
 	select {
 	case <-ctx.Done():

@@ -126,9 +126,9 @@ const (
 
 // listPage reads events until there are no more, or they would fill too much memory.
 func listPage(ctx context.Context, statement *sql.Stmt, room, after, upTo int64, limit int) (events []Event, cut bool, _ error) {
-	rows, err := statement.QueryContext(ctx, room, after, upTo, limit)
+	rows, err := ask(ctx, statement, room, after, upTo, limit)
 	if err != nil {
-		return nil, false, wrap(err)
+		return nil, false, err
 	}
 	defer rows.Close()
 	events = make([]Event, 0, min(limit, pageRows))

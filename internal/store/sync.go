@@ -242,7 +242,7 @@ const listVisibility = `
 // ListVisibilityHistories returns for each room the history of m.room.history_visibility and of the user's membership,
 // oldest first.
 func (s *Store) ListVisibilityHistories(ctx context.Context, rooms []int64, user matrix.UserID) ([]RoomSpan, error) {
-	rows, err := s.listVisibility.QueryContext(ctx, pq.Array(rooms), string(user))
+	rows, err := ask(ctx, s.listVisibility, pq.Array(rooms), string(user))
 	list, err := scanAll(rows, err, func(rows *sql.Rows) (RoomSpan, error) {
 		var sp RoomSpan
 		err := rows.Scan(&sp.RoomNID, &sp.Type, &sp.Since, &sp.Until, &sp.EventPosition, &sp.Membership, &sp.JSON)

@@ -59,6 +59,12 @@ func (s *Store) query(ctx context.Context, query string, args ...any) (*sql.Rows
 	return rows, wrap(err)
 }
 
+// ask is query for a statement that has been prepared.
+func ask(ctx context.Context, statement *sql.Stmt, args ...any) (*sql.Rows, error) {
+	rows, err := statement.QueryContext(ctx, args...)
+	return rows, wrap(err)
+}
+
 func (s *Store) queryRow(ctx context.Context, query string, args ...any) row {
 	return row{s.db.QueryRowContext(ctx, query, args...)}
 }

@@ -18,17 +18,22 @@ interface Raised {
     readonly sender: string;
     readonly target: string;
     readonly ts: number;
+    /** It went up while this page was there, which has not said so yet. */
+    news: boolean;
 }
 
 /** Follows hands and reactions in a room's call. */
 export class Hands {
     private raised = new Map<string, Raised>();
+    private lowered = new Set<string>();
+    private told = new Set<string>();
     private shown = new Map<string, { emoji: string; timer: ReturnType<typeof setTimeout> }>();
     private memberships: readonly CallMembership[] = [];
     private asked = new Set<string>();
 
     constructor(private client: MatrixClient, private room: Room, private changed: () => void, private wentUp: (userId: string) => void) {
         for (const event of room.getLiveTimeline().getEvents()) this.take(event, false);
+        for (const id of this.raised.keys()) this.told.add(id);
         room.on(RoomEvent.Timeline, this.onTimeline);
         room.on(RoomEvent.Redaction, this.onRedaction);
         client.on(MatrixEventEvent.Decrypted, this.onDecrypted);
@@ -43,6 +48,7 @@ export class Hands {
 
     update(memberships: readonly CallMembership[]): void {
         this.memberships = memberships;
+        for (const one of this.raised.values()) this.announce(one);
         for (const one of memberships) void this.ask(one).catch(() => {});
     }
 
@@ -64,21 +70,38 @@ export class Hands {
     };
 
     private onRedaction = (event: MatrixEvent) => {
-        if (this.raised.delete(event.getAssociatedId() ?? "")) this.changed();
+        this.lower(event.getAssociatedId() ?? "");
     };
 
     private take(event: MatrixEvent, live: boolean): void {
         const content = event.getContent(), relation = content["m.relates_to"], id = event.getId(), sender = event.getSender();
         if (!relation || !id || !sender || event.isRedacted()) return;
         if (event.getType() === "m.reaction" && typeof relation.event_id === "string" && relation.key === hand) {
-            const known = this.raised.has(id);
-            this.raised.set(id, { event: id, sender, target: relation.event_id, ts: event.getTs() });
+            const known = this.raised.get(id);
+            if (this.lowered.has(id) || known && !live) return;
+            // The answer about relations may be faster than sync, which alone tells what is new: a hand that is known may still be news.
+            const one = { event: id, sender, target: relation.event_id, ts: event.getTs(), news: live && !this.told.has(id) };
+            this.raised.set(id, one);
             this.changed();
-            if (live && !known && this.memberships.some((one) => one.eventId === relation.event_id && one.sender === sender)) this.wentUp(sender);
+            this.announce(one);
         } else if (live && event.getType() === reactionType && typeof content.emoji === "string") {
             const whose = this.memberships.find((one) => one.eventId === relation.event_id && one.sender === sender);
             if (whose) this.show(identityOf(whose), content.emoji);
         }
+    }
+
+    /** Says that a hand went up, once, as soon as it is known whose it is. */
+    private announce(one: Raised): void {
+        if (!one.news || !this.memberships.some((membership) => membership.eventId === one.target && membership.sender === one.sender)) return;
+        one.news = false;
+        this.told.add(one.event);
+        this.wentUp(one.sender);
+    }
+
+    /** What was asked about before may still say that the hand is up. */
+    private lower(id: string): void {
+        this.lowered.add(id);
+        if (this.raised.delete(id)) this.changed();
     }
 
     private show(identity: string, emoji: string): void {
@@ -114,8 +137,7 @@ export class Hands {
         if (up === (now !== undefined)) return;
         if (now) {
             await this.client.redactEvent(this.room.roomId, now.event);
-            this.raised.delete(now.event);
-            return this.changed();
+            return this.lower(now.event);
         }
         await this.client.sendEvent(this.room.roomId, "m.reaction" as never, { "m.relates_to": { rel_type: "m.annotation", event_id: mine.eventId, key: hand } } as never);
     }

@@ -17,9 +17,9 @@ import (
 )
 
 // What changes who may be in a call makes an order (store.RTCOrder), in the transaction that changes it, or from the journal (revoke.go). An
-// order is gone when the SFU has answered, whatever happens to processes and to the SFU meanwhile. Any process may carry it out, and twice: all
-// that is said to the SFU can be said again. Who made an order carries it out at once; the process that watches over calls looks every
-// pulseEvery for those of processes that died.
+// order is gone when the SFU has answered, whatever happens to processes and to the SFU meanwhile. Any process may carry it out, and twice: a
+// check is made anew, and the others mean the call, or the stay in it, that was on when the SFU was asked first (store.RTCOrder.SID). Who made
+// an order carries it out at once; the process that watches over calls looks every pulseEvery for those of processes that died.
 
 const (
 	// orderAgain is when an order is taken by somebody else if whoever took it has not said what became of it.
@@ -82,14 +82,13 @@ func (s *Server) orderChecks(ctx context.Context, whom store.RTCWhom) error {
 	return nil
 }
 
-// OrderRemove has somebody put out of a call. Whoever may be there can come back.
-func (s *Server) OrderRemove(ctx context.Context, alias, identity string) error {
-	return s.order(ctx, alias, identity, store.RTCRemove)
-}
-
 // OrderEnd has a call ended for all.
 func (s *Server) OrderEnd(ctx context.Context, alias string) error {
-	return s.order(ctx, alias, "", store.RTCEnd)
+	if err := s.cfg.Store.InsertRTCOrder(ctx, alias, "", store.RTCEnd, s.now()); err != nil {
+		return fmt.Errorf("order the end of a call: %w", err)
+	}
+	s.hurry()
+	return nil
 }
 
 // EndRoom is OrderEnd for all calls of a room.
@@ -103,14 +102,6 @@ func (s *Server) EndRoom(ctx context.Context, roomNID int64) error {
 			return err
 		}
 	}
-	return nil
-}
-
-func (s *Server) order(ctx context.Context, alias, identity string, action store.RTCAction) error {
-	if err := s.cfg.Store.InsertRTCOrder(ctx, alias, identity, action, s.now()); err != nil {
-		return fmt.Errorf("order something of the SFU: %w", err)
-	}
-	s.hurry()
 	return nil
 }
 
@@ -176,14 +167,38 @@ func (s *Server) putOff(ctx context.Context, o store.RTCOrder, why error) {
 }
 
 func (s *Server) obey(ctx context.Context, o store.RTCOrder) error {
-	switch o.Action {
-	case store.RTCEnd:
-		s.alive.forget(o.Alias)
-		return s.cfg.SFU.DeleteRoom(ctx, o.Alias)
-	case store.RTCRemove:
-		return s.cfg.SFU.Remove(ctx, o.Alias, o.Identity)
+	if o.Action == store.RTCCheck {
+		return s.check(ctx, o.Alias, o.Identity)
 	}
-	return s.check(ctx, o.Alias, o.Identity)
+	sid, err := s.meant(ctx, o)
+	if err != nil || sid == "" {
+		return err
+	}
+	if o.Action == store.RTCRemove {
+		return s.cfg.SFU.RemoveAs(ctx, o.Alias, o.Identity, sid)
+	}
+	s.alive.forget(o.Alias)
+	return s.cfg.SFU.DeleteRoomAs(ctx, o.Alias, sid)
+}
+
+// meant is which call an order means, or which stay in it: the one that is on when it is carried out first. "": there is none, or none any more.
+func (s *Server) meant(ctx context.Context, o store.RTCOrder) (sid string, err error) {
+	if o.SID != "" {
+		return o.SID, nil
+	}
+	if o.Action == store.RTCEnd {
+		sid, err = s.cfg.SFU.SID(ctx, o.Alias)
+	} else {
+		sid, err = s.cfg.SFU.StaySID(ctx, o.Alias, o.Identity)
+	}
+	if err != nil || sid == "" {
+		return "", err
+	}
+	sid, err = s.cfg.Store.PutRTCOrderSID(ctx, o.ID, sid)
+	if errors.Is(err, store.ErrNotFound) {
+		return "", nil // somebody else has carried it out
+	}
+	return sid, err
 }
 
 // maxChecks bounds how often somebody is looked at whose rights change meanwhile.

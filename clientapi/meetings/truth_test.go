@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -225,6 +226,70 @@ func TestOrdersWaitForTheMediaServer(t *testing.T) {
 	lk.Resume(t)
 	mustGo(t, in, lksdk.ParticipantRemoved)
 	dep.Restart(t, 0)
+}
+
+// Whoever has carried an order out may stall before it can say so, and the order is carried out again. The next call is another one, and so is
+// somebody's next stay in it.
+func TestAnOrderMeansTheCallThatWasOn(t *testing.T) {
+	t.Parallel()
+	dep, lk := meeting(t, 2)
+	alice, bob := dep.User(t, "alice"), dep.User(t, "bob")
+	room := alice.MustCreateRoom(t, map[string]any{"preset": "public_chat"})
+	bob.MustJoin(t, room)
+	set(t, dep, `CREATE FUNCTION stall() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$`)
+	set(t, dep, `CREATE TRIGGER stall BEFORE DELETE ON rtc_orders FOR EACH ROW EXECUTE FUNCTION stall()`)
+	db := open(t, dep)
+	again := func(action string) {
+		t.Helper()
+		attempts := func() (n int) {
+			if err := db.QueryRow(`SELECT coalesce(sum(attempts), 0) FROM rtc_orders WHERE action = $1`, action).Scan(&n); err != nil {
+				t.Fatal(err)
+			}
+			return n
+		}
+		before := attempts()
+		if before == 0 {
+			t.Fatalf("there is no order to %s", action)
+		}
+		// The one that has begun may have been before.
+		eventually(t, "the order is not carried out again", promised, func() bool { return attempts() >= before+3 })
+	}
+	mustBeIn := func(c *caller.Caller, u *hstest.User) {
+		t.Helper()
+		select {
+		case reason := <-c.Gone:
+			t.Fatalf("%s is put out of another call: %s", u.ID, reason)
+		default:
+		}
+		if !inSFU(t, lk, u) {
+			t.Fatalf("%s is not in the call", u.ID)
+		}
+	}
+
+	a, b := caller.Enter(t, dep, alice, room), caller.Enter(t, dep, bob, room)
+	alice.MustDo(t, http.MethodPost, "/_roomline/client/v1/rooms/"+url.PathEscape(room)+"/meeting/end", nil)
+	mustGo(t, a, lksdk.OtherReason)
+	mustGo(t, b, lksdk.OtherReason)
+	a, b = caller.Enter(t, dep, alice, room), caller.Enter(t, dep, bob, room)
+	again("end")
+	mustBeIn(a, alice)
+	mustBeIn(b, bob)
+
+	set(t, dep, `INSERT INTO rtc_orders (alias, identity, action, next_ts, created_ts) SELECT alias, identity, 'remove', 0, 0 FROM rtc_participants WHERE user_id = $1`, bob.ID)
+	mustGo(t, b, lksdk.ParticipantRemoved)
+	b = caller.Enter(t, dep, bob, room)
+	again("remove")
+	mustBeIn(a, alice)
+	mustBeIn(b, bob)
+
+	set(t, dep, `DROP TRIGGER stall ON rtc_orders`)
+	eventually(t, "the orders do not end", promised, func() bool {
+		var n int
+		if err := db.QueryRow(`SELECT count(*) FROM rtc_orders`).Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		return n == 0
+	})
 }
 
 // listener is between LiveKit and the server.

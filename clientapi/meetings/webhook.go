@@ -154,7 +154,11 @@ func (s *Server) came(ctx context.Context, stay store.RTCStay, roomSID string, s
 			}
 		}
 		ordered = true
-		return tx.InsertRTCOrder(ctx, stay.Alias, stay.Identity, action, now)
+		order := stay
+		if action == store.RTCCheck {
+			order.SID = "" // whoever is there is looked at
+		}
+		return tx.InsertRTCStayOrder(ctx, order, action, now)
 	})
 	if ordered && err == nil {
 		s.hurry()

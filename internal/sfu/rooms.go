@@ -120,6 +120,29 @@ func (c *Client) DeleteRoom(ctx context.Context, alias string) error {
 	return found(err)
 }
 
+// SID is what LiveKit calls the room now, "" if there is none.
+func (c *Client) SID(ctx context.Context, alias string) (string, error) {
+	answer, err := ask(ctx, c, auth.VideoGrant{RoomList: true}, c.rooms.ListRooms, &livekit.ListRoomsRequest{Names: []string{alias}})
+	for _, r := range answer.GetRooms() {
+		if r.Name == alias {
+			return r.Sid, err
+		}
+	}
+	return "", err
+}
+
+// DeleteRoomAs is DeleteRoom for the room that LiveKit calls sid: another one stays. LiveKit can't be told both at once; so that a process that
+// stalls in between ends nothing later, both have the time of one question.
+func (c *Client) DeleteRoomAs(ctx context.Context, alias, sid string) error {
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.Within)
+	defer cancel()
+	now, err := c.SID(ctx, alias)
+	if err != nil || now != sid {
+		return err
+	}
+	return c.DeleteRoom(ctx, alias)
+}
+
 // Participant is somebody who is in a room.
 type Participant struct {
 	SID, Identity, Name string
@@ -181,6 +204,23 @@ func admin(alias string) auth.VideoGrant { return auth.VideoGrant{RoomAdmin: tru
 func (c *Client) Remove(ctx context.Context, alias, identity string) error {
 	_, err := ask(ctx, c, admin(alias), c.rooms.RemoveParticipant, &livekit.RoomParticipantIdentity{Room: alias, Identity: identity})
 	return found(err)
+}
+
+// StaySID is what LiveKit calls somebody's stay in a room, "" if there is none.
+func (c *Client) StaySID(ctx context.Context, alias, identity string) (string, error) {
+	p, err := ask(ctx, c, admin(alias), c.rooms.GetParticipant, &livekit.RoomParticipantIdentity{Room: alias, Identity: identity})
+	return p.GetSid(), found(err)
+}
+
+// RemoveAs is Remove for the stay that LiveKit calls sid: whoever has come back stays.
+func (c *Client) RemoveAs(ctx context.Context, alias, identity, sid string) error {
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.Within)
+	defer cancel()
+	now, err := c.StaySID(ctx, alias, identity)
+	if err != nil || now != sid {
+		return err
+	}
+	return c.Remove(ctx, alias, identity)
 }
 
 // Update gives somebody who is in the room other rights. What may no longer be sent ends.

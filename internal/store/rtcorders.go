@@ -27,8 +27,10 @@ type RTCOrder struct {
 	ID              int64
 	Alias, Identity string
 	Action          RTCAction
-	Attempts        int
-	CreatedTS       matrix.Timestamp
+	// SID is the call that is meant, or the person's stay in it, as the SFU calls it; empty while that is not known.
+	SID       string
+	Attempts  int
+	CreatedTS matrix.Timestamp
 }
 
 // RTCWhom says whose entitlement may have changed.
@@ -48,9 +50,10 @@ func (w RTCWhom) Nobody() bool {
 }
 
 // onceMore makes an order count for a change that is committed with it: one that waits already is locked, so that nobody takes it before
-// the change can be seen. One that was taken is another order.
+// the change can be seen. One that was taken is another order. If they mean different stays, the one that is on is meant.
 const onceMore = `
-	ON CONFLICT (alias, identity, action) WHERE attempts = 0 DO UPDATE SET next_ts = least(rtc_orders.next_ts, excluded.next_ts)`
+	ON CONFLICT (alias, identity, action) WHERE attempts = 0 DO UPDATE SET next_ts = least(rtc_orders.next_ts, excluded.next_ts),
+		sid = CASE WHEN rtc_orders.sid = excluded.sid THEN excluded.sid ELSE '' END`
 
 // InsertRTCChecks orders to look at those in calls of whom w speaks: who is there, or has a token that lets in. It says how many there are.
 func (s *Store) InsertRTCChecks(ctx context.Context, w RTCWhom, now matrix.Timestamp) (int64, error) {
@@ -89,21 +92,28 @@ func insertRTCChecks(ctx context.Context, q querier, w RTCWhom, now matrix.Times
 		pq.Array(w.MemberRooms), stringArray(w.Members), pq.Array(w.Rooms), stringArray(w.Users), pq.Array(w.Organisations), int64(now))
 }
 
-// InsertRTCOrder orders something.
+// InsertRTCOrder orders something: of the call that is on when the SFU is asked first, or of the person's stay in it.
 func (s *Store) InsertRTCOrder(ctx context.Context, alias, identity string, action RTCAction, now matrix.Timestamp) error {
-	return insertRTCOrder(ctx, s, alias, identity, action, now)
+	return insertRTCOrder(ctx, s, RTCStay{Alias: alias, Identity: identity}, action, now)
 }
 
-// InsertRTCOrder orders something.
-func (tx *Tx) InsertRTCOrder(ctx context.Context, alias, identity string, action RTCAction, now matrix.Timestamp) error {
-	return insertRTCOrder(ctx, tx, alias, identity, action, now)
+// InsertRTCStayOrder orders something about a stay, and no other one of the same person.
+func (tx *Tx) InsertRTCStayOrder(ctx context.Context, stay RTCStay, action RTCAction, now matrix.Timestamp) error {
+	return insertRTCOrder(ctx, tx, stay, action, now)
 }
 
-func insertRTCOrder(ctx context.Context, q querier, alias, identity string, action RTCAction, now matrix.Timestamp) error {
+func insertRTCOrder(ctx context.Context, q querier, stay RTCStay, action RTCAction, now matrix.Timestamp) error {
 	_, err := q.exec(ctx, `
-		INSERT INTO rtc_orders (alias, identity, action, next_ts, created_ts) VALUES ($1, $2, $3, $4, $4)`+onceMore,
-		alias, identity, string(action), int64(now))
+		INSERT INTO rtc_orders (alias, identity, sid, action, next_ts, created_ts) VALUES ($1, $2, $3, $4, $5, $5)`+onceMore,
+		stay.Alias, stay.Identity, stay.SID, string(action), int64(now))
 	return err
+}
+
+// PutRTCOrderSID notes which call or stay an order means, and returns it: whoever asked the SFU first has said so. ErrNotFound: somebody else has
+// carried the order out.
+func (s *Store) PutRTCOrderSID(ctx context.Context, id int64, sid string) (means string, err error) {
+	err = s.queryRow(ctx, `UPDATE rtc_orders SET sid = coalesce(nullif(sid, ''), $2) WHERE order_id = $1 RETURNING sid`, id, sid).Scan(&means)
+	return means, err
 }
 
 // TakeRTCOrders returns orders whose time has come, the oldest first, at most limit, and puts them off until again: who takes one either removes it
@@ -113,10 +123,10 @@ func (s *Store) TakeRTCOrders(ctx context.Context, now matrix.Timestamp, again t
 		UPDATE rtc_orders SET next_ts = $1::bigint + $2::bigint, attempts = attempts + 1
 		WHERE order_id = ANY (ARRAY (
 			SELECT order_id FROM rtc_orders WHERE next_ts <= $1 ORDER BY next_ts, order_id LIMIT $3 FOR UPDATE SKIP LOCKED))
-		RETURNING order_id, alias, identity, action, attempts, created_ts`, int64(now), again.Milliseconds(), limit)
+		RETURNING order_id, alias, identity, action, sid, attempts, created_ts`, int64(now), again.Milliseconds(), limit)
 	return scanAll(rows, err, func(rows *sql.Rows) (RTCOrder, error) {
 		var o RTCOrder
-		err := rows.Scan(&o.ID, &o.Alias, &o.Identity, &o.Action, &o.Attempts, &o.CreatedTS)
+		err := rows.Scan(&o.ID, &o.Alias, &o.Identity, &o.Action, &o.SID, &o.Attempts, &o.CreatedTS)
 		return o, err
 	})
 }

@@ -2252,7 +2252,9 @@ CREATE TABLE rtc_orders (
     action           text    COLLATE "C" NOT NULL CHECK (action IN ('check', 'remove', 'end')),
     next_ts          bigint  NOT NULL,
     attempts         int     NOT NULL DEFAULT 0,
-    created_ts       bigint  NOT NULL
+    created_ts       bigint  NOT NULL,
+    -- Which call is meant, or which stay of the person, by the SFU's name for it; empty until the SFU is first asked. The order does nothing to another.
+    sid              text    COLLATE "C" NOT NULL DEFAULT ''
 );
 CREATE INDEX rtc_orders_next ON rtc_orders (next_ts);
 CREATE UNIQUE INDEX rtc_orders_once ON rtc_orders (alias, identity, action) WHERE attempts = 0;

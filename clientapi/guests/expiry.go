@@ -41,6 +41,7 @@ const (
 // Reasons that stand in member events.
 const (
 	whyExpired = "guest expired"
+	whyRemoved = "guest removed"
 	whyClosed  = "guests are not let in any more"
 )
 
@@ -146,6 +147,9 @@ func (s *Server) work(ctx context.Context, lease *store.Lease) error {
 			if err := s.endLost(ctx); err != nil {
 				return err
 			}
+			if err := s.takeOut(ctx); err != nil {
+				return err
+			}
 			swept = time.Now()
 		}
 		more, err := s.endDue(ctx, failed)
@@ -247,6 +251,20 @@ var lostBecause = map[string]string{
 	"invitation":   "the invitation was revoked",
 	"rooms":        "the guest is in no room any more",
 	"link":         "the organisations are not linked any more",
+}
+
+// takeOut takes those out of rooms who ended on the way in, where the process died that let them in (redeem.go, stays).
+func (s *Server) takeOut(ctx context.Context) error {
+	left, err := s.cfg.Store.ListEndedGuestsInRooms(ctx, s.now().Add(-entering), atOnce)
+	if err != nil {
+		return fmt.Errorf("look for guests who have ended and are in rooms: %w", err)
+	}
+	for _, m := range left {
+		if err := s.leave(ctx, m.RoomID, m.UserID, whyExpired); err != nil {
+			return fmt.Errorf("leave %s: %w", m.RoomID, err)
+		}
+	}
+	return nil
 }
 
 // endDue finishes the guests whose time is over; more says that there are others.

@@ -259,7 +259,7 @@ func (s *Server) removeGuest(ctx context.Context, c *httpapi.Call) (any, error) 
 	if err != nil {
 		return nil, err
 	}
-	return nil, s.end(ctx, g.UserID, actorOf(c), "guest removed")
+	return nil, s.end(ctx, g.UserID, actorOf(c), whyRemoved)
 }
 
 // forAdministrators refuses everybody else, before anything is looked up. Auditors read.
@@ -319,7 +319,7 @@ func (s *Server) removeGuestAsAdmin(ctx context.Context, c *httpapi.Call) (any, 
 	if err != nil {
 		return nil, fmt.Errorf("look up guest %s: %w", user, err)
 	}
-	return nil, s.end(ctx, user, actorOf(c), "guest removed")
+	return nil, s.end(ctx, user, actorOf(c), whyRemoved)
 }
 
 // LinkGuest makes the guests who came by an address the account that has it now: the account is asked into their rooms and joins them, and the

@@ -256,19 +256,8 @@ func (s *Server) overtaken(ctx context.Context, a *attempt) (any, error) {
 // repeat gives the answer of an attempt again that has made a guest, as long as the guest is here and has not signed out.
 func (s *Server) repeat(ctx context.Context, a *attempt, g store.Guest) (any, error) {
 	f := a.found
-	if f.state == invitations.Revoked || f.state == invitations.Member {
-		return nil, f.refusal()
-	}
-	if !g.Active(s.now()) {
-		f.state = invitations.Expired
-		m, err := s.cfg.Store.GetMembership(ctx, f.RoomNID, g.UserID)
-		if err != nil && !errors.Is(err, store.ErrNotFound) {
-			return nil, fmt.Errorf("look up a guest's membership: %w", err)
-		}
-		if (m.Membership == "leave" || m.Membership == "ban") && m.Sender != g.UserID {
-			f.state = invitations.Removed
-		}
-		return nil, f.refusal()
+	if f.state == invitations.Revoked || f.state == invitations.Member || !g.Active(s.now()) {
+		return nil, s.whyOver(ctx, f, g)
 	}
 	a.session.User, a.session.Until = g.UserID, g.ExpiresTS
 	exists := false
@@ -407,22 +396,47 @@ func (s *Server) admit(ctx context.Context, f *found, g store.Guest, c invitatio
 	return false, f.refusal()
 }
 
-// stays takes a guest out again whose time was over on the way in: whoever ended the guest may have looked for the rooms before there was one.
+// stays takes a guest out again who has ended on the way in, whatever it was: whoever ended the guest may have looked for the rooms before there was
+// one. Who ends from now on is found in the room.
 func (s *Server) stays(ctx context.Context, f *found, g store.Guest) error {
-	if g.Active(s.now()) {
-		return nil
-	}
-	now, err := s.cfg.Store.GetGuest(ctx, g.UserID) // it may have been extended
+	now, err := s.cfg.Store.GetGuest(ctx, g.UserID)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return fmt.Errorf("look up guest %s: %w", g.UserID, err)
 	}
 	if err == nil && now.Active(s.now()) {
 		return nil
 	}
-	if err := s.leave(ctx, f.RoomID, g.UserID, whyExpired); err != nil {
+	why := whyRemoved
+	if g.ExpiresTS <= s.now() {
+		why = whyExpired
+	}
+	if err := s.leave(ctx, f.RoomID, g.UserID, why); err != nil {
 		return fmt.Errorf("take guest %s out again: %w", g.UserID, err)
 	}
+	i, err := s.cfg.Store.GetInvitation(ctx, f.ID)
+	if err == nil {
+		f.Invitation = i
+		err = s.judge(ctx, f)
+	}
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return fmt.Errorf("look at an invitation again: %w", err)
+	}
+	return s.whyOver(ctx, f, g)
+}
+
+// whyOver refuses a guest who has ended.
+func (s *Server) whyOver(ctx context.Context, f *found, g store.Guest) error {
+	if f.state == invitations.Revoked || f.state == invitations.Member {
+		return f.refusal()
+	}
 	f.state = invitations.Expired
+	m, err := s.cfg.Store.GetMembership(ctx, f.RoomNID, g.UserID)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return fmt.Errorf("look up a guest's membership: %w", err)
+	}
+	if (m.Membership == "leave" || m.Membership == "ban") && m.Sender != g.UserID {
+		f.state = invitations.Removed
+	}
 	return f.refusal()
 }
 

@@ -252,6 +252,24 @@ func (s *Store) ListLostGuests(ctx context.Context, now, young matrix.Timestamp,
 	})
 }
 
+// GuestInRoom is a guest who is in a room, invited to it or waiting at its door.
+type GuestInRoom struct {
+	UserID matrix.UserID
+	RoomID matrix.RoomID
+}
+
+// ListEndedGuestsInRooms returns guests who have ended since a moment and are in rooms all the same, at most limit.
+func (s *Store) ListEndedGuestsInRooms(ctx context.Context, since matrix.Timestamp, limit int) ([]GuestInRoom, error) {
+	rows, err := s.query(ctx, `
+		SELECT g.user_id, r.room_id FROM guests g JOIN memberships m ON m.user_id = g.user_id JOIN rooms r ON r.room_nid = m.room_nid
+		WHERE g.ended_ts > $1 AND m.membership IN ('join', 'invite', 'knock') LIMIT $2`, int64(since), limit)
+	return scanAll(rows, err, func(rows *sql.Rows) (GuestInRoom, error) {
+		var g GuestInRoom
+		err := rows.Scan(&g.UserID, &g.RoomID)
+		return g, err
+	})
+}
+
 // ListRoomGuests returns the guests who are in a room, invited to it or waiting at its door, the first first.
 func (s *Store) ListRoomGuests(ctx context.Context, room int64) ([]Guest, error) {
 	rows, err := s.query(ctx, `

@@ -1985,6 +1985,7 @@ CREATE UNIQUE INDEX guests_attempt ON guests (invitation_id, attempt_hash);
 CREATE INDEX guests_organisation ON guests (organisation_id, created_ts);
 CREATE INDEX guests_address ON guests (organisation_id, medium, address) WHERE ended_ts IS NULL;
 CREATE INDEX guests_expiry ON guests (expires_ts) WHERE ended_ts IS NULL;
+CREATE INDEX guests_ended ON guests (ended_ts) WHERE ended_ts IS NOT NULL;
 
 -- Addresses that accounts got and that nobody has looked at yet: invitations to them and guests who have them become the account's.
 CREATE TABLE new_threepids (

@@ -39,7 +39,7 @@ func (s *Server) adminRoutes() []httpapi.Route {
 		Query: []httpapi.Parameter{
 			{Name: "from", Type: "integer", Summary: "Only messages with a lower id: next_from of the answer before."},
 			{Name: "limit", Type: "integer", Summary: "At most so many, up to 500."},
-			{Name: "state", Type: "string", Summary: "held, queued, sending, sent, delivered, failed or cancelled."},
+			{Name: "state", Type: "string", Summary: "held, queued, sending (the network may have got it), sent, delivered, failed or cancelled."},
 			{Name: "medium", Type: "string", Summary: "email or msisdn."},
 			{Name: "kind", Type: "string", Summary: "invitation, cancellation or code."},
 			{Name: "invitation_id", Type: "string", Summary: "Those about an invitation."},
@@ -74,9 +74,11 @@ type messageItem struct {
 	Reference    string           `json:"reference,omitempty"`
 	Cost         string           `json:"cost"`
 	CreatedTS    matrix.Timestamp `json:"created_ts"`
-	NextTS       matrix.Timestamp `json:"next_ts,omitempty"`
-	SentTS       matrix.Timestamp `json:"sent_ts,omitempty"`
-	FinishedTS   matrix.Timestamp `json:"finished_ts,omitempty"`
+	// NextTS is when it is sent. Of one in the state sending, of which it is not known whether it went, it is when it is sent again if nobody
+	// learns that until then.
+	NextTS     matrix.Timestamp `json:"next_ts,omitempty"`
+	SentTS     matrix.Timestamp `json:"sent_ts,omitempty"`
+	FinishedTS matrix.Timestamp `json:"finished_ts,omitempty"`
 }
 
 func (s *Server) listMessages(ctx context.Context, c *httpapi.Call) (any, error) {
@@ -90,7 +92,7 @@ func (s *Server) listMessages(ctx context.Context, c *httpapi.Call) (any, error)
 	}
 	list, err := s.cfg.Store.ListOutbox(ctx, store.OutboxFilter{
 		OrganisationID: c.Requester.Org, Before: int64(before), State: c.Query("state"), Medium: c.Query("medium"), Kind: c.Query("kind"),
-		InvitationID: c.Query("invitation_id"), Sender: c.Query("sender"),
+		InvitationID: c.Query("invitation_id"), Sender: c.Query("sender"), Window: s.cfg.Limits.Window.Milliseconds(),
 	}, limit)
 	if err != nil {
 		return nil, fmt.Errorf("list messages: %w", err)
@@ -103,7 +105,7 @@ func (s *Server) listMessages(ctx context.Context, c *httpapi.Call) (any, error)
 			Attempts: m.Attempts, Problem: m.Problem, Reference: m.Reference, Cost: FormatMoney(m.Cost), CreatedTS: m.CreatedTS, SentTS: m.SentTS,
 			FinishedTS: m.FinishedTS,
 		}
-		if s := outbox.State(m.State); s == outbox.Held || s == outbox.Queued {
+		if s := outbox.State(m.State); s == outbox.Held || s == outbox.Queued || s == outbox.Sending {
 			answer.Messages[i].NextTS = m.NextTS
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -459,8 +460,33 @@ func TestCancelAndAgain(t *testing.T) {
 	m := w.lease(t, 0, 1)[0]
 	w.report(t, 0, message.Outcome{ID: third, Lease: m.Lease, State: message.Sending})
 	cancel()
-	if w.state(t, third) != "sending sealed" {
+	if w.state(t, third) != "sending" {
 		t.Fatalf("what the network may have is %s", w.state(t, third))
+	}
+	// Whoever had it is dead. What it said holds no more: nobody sends it again, and the price is paid.
+	w.later(t, 2*leaseFor)
+	if list := w.lease(t, 1, 10); len(list) != 0 {
+		t.Fatalf("what was taken back is sent again: %+v", list)
+	}
+	if _, err := w.stores[0].ExpireOutbox(t.Context(), matrix.TimestampOf(w.clock.Now()), 10); err != nil {
+		t.Fatal(err)
+	}
+	known := w.number(t, `SELECT count(*) FROM outbox WHERE message_id = $1 AND state = 'failed' AND problem = 'not known' AND told = state`, third)
+	if known != 1 || cost() != one {
+		t.Fatalf("what was taken back is %s, and %d are spent", w.state(t, third), cost())
+	}
+	// The network did not take it: it is as if it had never been sent.
+	w.clock.forward(2 * time.Minute)
+	fourth := invite(false)
+	m = w.lease(t, 0, 1)[0]
+	w.report(t, 0, message.Outcome{ID: fourth, Lease: m.Lease, State: message.Sending})
+	cancel()
+	w.report(t, 0, message.Outcome{ID: fourth, Lease: m.Lease, State: message.Queued, Retry: true})
+	if _, err := w.stores[0].ExpireOutbox(t.Context(), matrix.TimestampOf(w.clock.Now()), 10); err != nil {
+		t.Fatal(err)
+	}
+	if got := w.state(t, fourth); got != "cancelled" || cost() != one {
+		t.Fatalf("what the network did not take is %s, and %d are spent", got, cost())
 	}
 }
 
@@ -489,6 +515,15 @@ func TestTheLogIsForAdministrators(t *testing.T) {
 	_, page = get(httpapi.RoleAuditor, "?limit=2&from="+page.Get("next_from").String())
 	if len(page.Get("messages").Array()) != 1 || page.Get("messages.0.address").String() != "a0@example.com" || page.Get("next_from").Exists() {
 		t.Fatalf("second page: %s", page)
+	}
+	// Of what was given to the network by a process that died it is said when it is sent again.
+	id := w.mustSend(t, w.sms("23456"))
+	list := w.lease(t, 0, 10)
+	m := list[slices.IndexFunc(list, func(m message.Message) bool { return m.ID == id })]
+	w.report(t, 0, message.Outcome{ID: id, Lease: m.Lease, State: message.Sending})
+	lapses := w.number(t, `SELECT lease_ts FROM outbox WHERE message_id = $1`, id)
+	if _, page = get(httpapi.RoleAuditor, "?state=sending"); page.Get("messages.#").Int() != 1 || page.Get("messages.0.next_ts").Int() != lapses {
+		t.Fatalf("what the network may have is sent again at %d: %s", lapses, page)
 	}
 	if _, page = get(httpapi.RoleAuditor, "?state=sent"); len(page.Get("messages").Array()) != 0 {
 		t.Fatalf("those that were sent: %s", page)

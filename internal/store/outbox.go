@@ -143,7 +143,7 @@ const refund = `, refunds AS (
 	SELECT (SELECT count(*) FROM gone)`
 
 // CancelOutbox takes back what is still to be sent about an invitation, but for messages of the kind keep. Whoever has a lease of one loses
-// it. It says how many these were.
+// it. It says how many these were. What the network may have got already is wiped: nobody sends it a second time.
 func (tx *Tx) CancelOutbox(ctx context.Context, invitation, keep string, now matrix.Timestamp) (int64, error) {
 	var n int64
 	err := tx.queryRow(ctx, `
@@ -152,6 +152,8 @@ func (tx *Tx) CancelOutbox(ctx context.Context, invitation, keep string, now mat
 		), gone AS (
 			UPDATE outbox o SET state = 'cancelled', payload = NULL, lease = NULL, lease_ts = NULL, cost = 0, done_ts = $3 FROM old
 			WHERE o.message_id = old.message_id RETURNING o.organisation_id, o.medium, o.created_ts, old.cost AS refund
+		), wiped AS (
+			UPDATE outbox SET payload = NULL WHERE invitation_id = $1 AND kind <> $2 AND state = 'sending'
 		)`+refund, invitation, keep, int64(now)).Scan(&n)
 	return n, err
 }
@@ -159,23 +161,24 @@ func (tx *Tx) CancelOutbox(ctx context.Context, invitation, keep string, now mat
 // HasOutboxGone reports whether the network has got a message about an invitation, or may have.
 func (tx *Tx) HasOutboxGone(ctx context.Context, invitation string) (gone bool, err error) {
 	err = tx.queryRow(ctx, `
-		SELECT EXISTS (SELECT FROM outbox WHERE invitation_id = $1 AND state IN ('sending', 'sent', 'delivered'))`, invitation).Scan(&gone)
+		SELECT EXISTS (SELECT FROM outbox WHERE invitation_id = $1 AND (state IN ('sending', 'sent', 'delivered') OR state = 'failed' AND problem = 'not known'))`, invitation).Scan(&gone)
 	return gone, err
 }
 
-// ExpireOutbox ends messages whose time is over, at most limit, and says how many. Nobody has them: who has a lease is left alone until it
-// lapses.
+// ExpireOutbox ends messages whose time is over, or that were taken back while the network may have got them, at most limit, and says how many.
+// Nobody has them: who has a lease is left alone until it lapses. Of what was taken back its invitation is told nothing.
 func (s *Store) ExpireOutbox(ctx context.Context, now matrix.Timestamp, limit int) (int64, error) {
 	var n int64
 	err := s.Write(ctx, func(tx *Tx) error {
 		return tx.queryRow(ctx, `
 		WITH old AS (
 			SELECT message_id, cost FROM outbox
-			WHERE state IN ('held', 'queued', 'sending') AND expires_ts <= $1 AND (lease_ts IS NULL OR lease_ts < `+dbNowDown+`)
+			WHERE state IN ('held', 'queued', 'sending') AND (expires_ts <= $1 OR payload IS NULL) AND (lease_ts IS NULL OR lease_ts < `+dbNowDown+`)
 			ORDER BY message_id LIMIT $2 FOR UPDATE SKIP LOCKED
 		), gone AS (
-			UPDATE outbox o SET state = 'failed', payload = NULL, lease = NULL, lease_ts = NULL, done_ts = $1,
-				problem = CASE o.state WHEN 'sending' THEN 'not known' ELSE 'expired' END,
+			UPDATE outbox o SET state = CASE WHEN o.payload IS NULL AND o.state <> 'sending' THEN 'cancelled' ELSE 'failed' END,
+				told = CASE WHEN o.payload IS NULL THEN 'failed' ELSE o.told END, payload = NULL, lease = NULL, lease_ts = NULL, done_ts = $1,
+				problem = CASE WHEN o.state = 'sending' THEN 'not known' WHEN o.payload IS NULL THEN o.problem ELSE 'expired' END,
 				cost = CASE o.state WHEN 'sending' THEN o.cost ELSE 0 END
 			FROM old WHERE o.message_id = old.message_id RETURNING o.organisation_id, o.medium, o.created_ts, old.cost - o.cost AS refund
 		)`+refund, int64(now), limit).Scan(&n)
@@ -193,7 +196,7 @@ func (s *Store) LeaseOutbox(ctx context.Context, media []string, lease string, n
 				state = CASE state WHEN 'held' THEN 'queued' ELSE state END
 			WHERE message_id = ANY (ARRAY (
 				SELECT message_id FROM outbox
-				WHERE medium = ANY ($1) AND state IN ('held', 'queued', 'sending') AND next_ts <= $3 AND expires_ts > $3
+				WHERE medium = ANY ($1) AND state IN ('held', 'queued', 'sending') AND next_ts <= $3 AND expires_ts > $3 AND payload IS NOT NULL
 				  AND (lease_ts IS NULL OR lease_ts < `+dbNowDown+`)
 				  AND (state <> 'sending' OR medium = 'email' OR sending_ts + $6 <= `+dbNowDown+`)
 				ORDER BY next_ts, message_id LIMIT $4 FOR UPDATE SKIP LOCKED))
@@ -209,7 +212,7 @@ func (s *Store) LeaseOutbox(ctx context.Context, media []string, lease string, n
 func (s *Store) PutOutboxSending(ctx context.Context, id int64, lease, reference string, leaseFor int64) (bool, error) {
 	n, err := s.execOnce(ctx, `
 		UPDATE outbox SET state = 'sending', sending_ts = `+dbNowDown+`, lease_ts = `+dbNowUp+` + $4, reference = coalesce(nullif($3, ''), reference)
-		WHERE message_id = $1 AND lease = $2 AND state IN ('queued', 'sending')`, id, lease, reference, leaseFor)
+		WHERE message_id = $1 AND lease = $2 AND state IN ('queued', 'sending') AND payload IS NOT NULL`, id, lease, reference, leaseFor)
 	return n > 0, err
 }
 
@@ -279,7 +282,7 @@ func (s *Store) HasOutboxDue(ctx context.Context, media []string, now matrix.Tim
 	var due bool
 	err := s.queryRow(ctx, `
 		SELECT EXISTS (
-			SELECT FROM outbox WHERE medium = ANY ($1) AND state IN ('held', 'queued', 'sending') AND next_ts <= $2 AND expires_ts > $2
+			SELECT FROM outbox WHERE medium = ANY ($1) AND state IN ('held', 'queued', 'sending') AND next_ts <= $2 AND expires_ts > $2 AND payload IS NOT NULL
 			  AND (lease_ts IS NULL OR lease_ts < `+dbNowDown+`) AND (state <> 'sending' OR medium = 'email' OR sending_ts + $3 <= `+dbNowDown+`))`,
 		pq.Array(media), int64(now), window).Scan(&due)
 	return due, err
@@ -307,19 +310,24 @@ type OutboxFilter struct {
 	Before               int64 // ids below it
 	State, Medium, Kind  string
 	InvitationID, Sender string
+	// Window is for how long (milliseconds) a short message that the network may have got is not sent again.
+	Window int64
 }
 
-// ListOutbox returns messages, the newest first, at most limit, without what they say.
+// ListOutbox returns messages, the newest first, at most limit, without what they say. NextTS of one that the network may have got is when it is
+// sent again, 0 for never.
 func (s *Store) ListOutbox(ctx context.Context, f OutboxFilter, limit int) ([]OutboxMessage, error) {
 	rows, err := s.query(ctx, `
 		SELECT `+outboxColumns+` FROM (
-			SELECT message_id, organisation_id, kind, medium, state, address, sender, invitation_id, NULL::bytea AS payload, attempts, next_ts, expires_ts,
+			SELECT message_id, organisation_id, kind, medium, state, address, sender, invitation_id, NULL::bytea AS payload, attempts,
+			       CASE WHEN state <> 'sending' THEN next_ts WHEN payload IS NULL THEN 0
+			            ELSE greatest(next_ts, lease_ts, CASE medium WHEN 'msisdn' THEN sending_ts + $9 END) END AS next_ts, expires_ts,
 			       lease, reference, problem, cost, created_ts, sent_ts, done_ts
 			FROM outbox
 			WHERE organisation_id = $1 AND ($2 = 0 OR message_id < $2) AND ($3 = '' OR state = $3) AND ($4 = '' OR medium = $4) AND ($5 = '' OR kind = $5)
 			  AND ($6 = '' OR invitation_id = $6) AND ($7 = '' OR sender = $7)
 			ORDER BY message_id DESC LIMIT $8) o ORDER BY message_id DESC`,
-		f.OrganisationID, f.Before, f.State, f.Medium, f.Kind, f.InvitationID, f.Sender, limit)
+		f.OrganisationID, f.Before, f.State, f.Medium, f.Kind, f.InvitationID, f.Sender, limit, f.Window)
 	return scanAll(rows, err, scanOutbox)
 }
 

@@ -262,20 +262,6 @@ func (s *Server) removeGuest(ctx context.Context, c *httpapi.Call) (any, error) 
 	return nil, s.end(ctx, g.UserID, actorOf(c), whyRemoved)
 }
 
-// forAdministrators refuses everybody else, before anything is looked up. Auditors read.
-func forAdministrators(handle httpapi.Handler) httpapi.Handler {
-	return func(ctx context.Context, c *httpapi.Call) (any, error) {
-		r := c.Requester
-		if !r.ManagesPeople() && !(c.Request.Method == http.MethodGet && r.Audits()) {
-			return nil, matrix.Forbidden("only administrators with the right role may do this")
-		}
-		if r.Suspended && c.Request.Method != http.MethodGet {
-			return nil, matrix.NewError(http.StatusForbidden, matrix.ErrUserSuspended, "this account has been suspended")
-		}
-		return handle(ctx, c)
-	}
-}
-
 // listGuests tells administrators of the guests of their organisation.
 func (s *Server) listGuests(ctx context.Context, c *httpapi.Call) (any, error) {
 	limit, err := c.QueryInt("limit", 100, 1, limits.PageMax)

@@ -32,11 +32,11 @@ func (s *Server) Routes() []httpapi.Route {
 		{Method: put, Path: client + "/guests/{userId}", Auth: httpapi.AccessToken, Limit: ratelimit.Account, Handle: httpapi.JSON(s.extendGuest)},
 		{Method: remove, Path: client + "/guests/{userId}", Auth: httpapi.AccessToken, Limit: ratelimit.Account, Handle: s.removeGuest},
 
-		{Method: get, Path: admin + "/guests", Auth: httpapi.AccessToken, Limit: ratelimit.Read, Handle: forAdministrators(s.listGuests), Doc: &httpapi.Doc{
+		{Method: get, Path: admin + "/guests", Auth: httpapi.AccessToken, Limit: ratelimit.Read, Handle: httpapi.ForManagers(s.listGuests), Doc: &httpapi.Doc{
 			Summary: "The guests of the own organisation, those of the past too, newest first.", Who: "owner, people, auditor", Response: guestsResponse{},
 			Query: []httpapi.Parameter{
 				{Name: "from", Type: "string", Summary: "next_batch of an earlier answer"}, {Name: "limit", Type: "integer", Summary: "at most 1000"}}}},
-		{Method: remove, Path: admin + "/guests/{userId}", Auth: httpapi.AccessToken, Limit: ratelimit.Account, Handle: forAdministrators(s.removeGuestAsAdmin),
+		{Method: remove, Path: admin + "/guests/{userId}", Auth: httpapi.AccessToken, Limit: ratelimit.Account, Handle: httpapi.ForManagers(s.removeGuestAsAdmin),
 			Doc: &httpapi.Doc{Summary: "End a guest: the sessions at once, and the memberships.", Who: "owner, people"}},
 	}
 	return append(routes, s.pageRoutes()...)

@@ -2,12 +2,9 @@ package invitations
 
 import (
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"strconv"
-	"strings"
 
 	"github.com/roomline/roomline/internal/httpapi"
 	"github.com/roomline/roomline/internal/limits"
@@ -52,10 +49,10 @@ func (s *Server) Routes() []httpapi.Route {
 			Summary: "Revoke an invitation: nobody gets in by it any more, and guests who have come by it end.", Who: "its inviter, and who may remove people from the room"}},
 		{post, one + "/resend", ratelimit.Room, s.resendInvitation, httpapi.Doc{
 			Summary: "Send an invitation again, with another link; the one from before is dead. The answer has the link if there is no address.", Who: "its inviter", Response: answer{}}},
-		{get, admin, ratelimit.Read, managers(s.adminList), httpapi.Doc{
+		{get, admin, ratelimit.Read, httpapi.ForManagers(s.adminList), httpapi.Doc{
 			Summary: "The invitations that people of the organisation have made, newest first.", Who: "owner, people, auditor", Response: listResponse{},
 			Query: append([]httpapi.Parameter{{Name: "inviter", Type: "string", Summary: "the user who has made them"}, {Name: "room_id", Type: "string", Summary: "the room that they are to"}}, page...)}},
-		{remove, admin + "/{invitationId}", ratelimit.Account, managers(s.adminDelete), httpapi.Doc{
+		{remove, admin + "/{invitationId}", ratelimit.Account, httpapi.ForManagers(s.adminDelete), httpapi.Doc{
 			Summary: "Revoke an invitation of the organisation.", Who: "owner, people"}},
 	}
 	var routes []httpapi.Route
@@ -192,7 +189,7 @@ func (s *Server) list(ctx context.Context, c *httpapi.Call, f store.InvitationFi
 	if err != nil {
 		return nil, err
 	}
-	if f.BeforeTS, f.BeforeID, err = parseBatch(c.Query("from")); err != nil {
+	if f.BeforeTS, f.BeforeID, err = c.QueryFrom(); err != nil {
 		return nil, err
 	}
 	f.Holding, f.Now = c.QueryBool("open"), s.now()
@@ -206,37 +203,9 @@ func (s *Server) list(ctx context.Context, c *httpapi.Call, f store.InvitationFi
 	}
 	if len(found) > limit {
 		last := &found[limit-1]
-		page.NextBatch = base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, "%d %s", last.CreatedTS, last.ID))
+		page.NextBatch = httpapi.NextBatch(last.CreatedTS, last.ID)
 	}
 	return page, nil
-}
-
-// parseBatch reads the place where a page ended.
-func parseBatch(text string) (matrix.Timestamp, string, error) {
-	if text == "" {
-		return 0, "", nil
-	}
-	raw, err := base64.RawURLEncoding.DecodeString(text)
-	ts, id, ok := strings.Cut(string(raw), " ")
-	n, wrong := strconv.ParseInt(ts, 10, 64)
-	if err != nil || !ok || wrong != nil || n < 1 || strings.ContainsFunc(id, func(r rune) bool { return r < ' ' || r > '~' }) {
-		return 0, "", matrix.InvalidParam("from must be a next_batch of an earlier answer")
-	}
-	return matrix.Timestamp(n), id, nil
-}
-
-// managers keeps out who has no role in the organisation; auditors only read.
-func managers(handle httpapi.Handler) httpapi.Handler {
-	return func(ctx context.Context, c *httpapi.Call) (any, error) {
-		r := c.Requester
-		if !r.ManagesPeople() && !(c.Request.Method == get && r.Role != httpapi.RoleNone) {
-			return nil, matrix.Forbidden("only administrators with the right role may do this")
-		}
-		if r.Suspended && c.Request.Method != get {
-			return nil, matrix.NewError(http.StatusForbidden, matrix.ErrUserSuspended, "this account has been suspended")
-		}
-		return handle(ctx, c)
-	}
 }
 
 // adminList lists the organisation's invitations.

@@ -1,6 +1,12 @@
 package httpapi
 
-import "slices"
+import (
+	"context"
+	"net/http"
+	"slices"
+
+	"github.com/roomline/roomline/internal/matrix"
+)
 
 // Role is what a person is in the organisation besides a member.
 type Role string
@@ -43,4 +49,18 @@ func (r *Requester) Actor() string {
 		return "appservice:" + r.Service
 	}
 	return string(r.User)
+}
+
+// ForManagers keeps out who has no role in the organisation, before anything is looked up. Auditors only read.
+func ForManagers(handle Handler) Handler {
+	return func(ctx context.Context, c *Call) (any, error) {
+		r, reads := c.Requester, c.Request.Method == http.MethodGet
+		if !r.ManagesPeople() && !(reads && r.Audits()) {
+			return nil, matrix.Forbidden("only administrators with the right role may do this")
+		}
+		if r.Suspended && !reads {
+			return nil, matrix.NewError(http.StatusForbidden, matrix.ErrUserSuspended, "this account has been suspended")
+		}
+		return handle(ctx, c)
+	}
 }

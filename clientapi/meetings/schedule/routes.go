@@ -64,16 +64,16 @@ func (s *Server) Routes() []httpapi.Route {
 		{post, "/_roomline/client/v1/rooms/{roomId}/meeting", ratelimit.Room, httpapi.OptionalJSON(s.meetNow), httpapi.Doc{
 			Summary: "Meet now: the meeting that is on in a room, or a new one. Members are told only if asked for.", Who: "who is in the room, as the policy meetings says", Request: NowRequest{}, Response: Answer{}}},
 
-		{get, admin, ratelimit.Read, managers(s.adminList), httpapi.Doc{
+		{get, admin, ratelimit.Read, httpapi.ForManagers(s.adminList), httpapi.Doc{
 			Summary: "The meetings of the organisation.", Who: "owner, people, auditor", Response: ListResponse{},
 			Query: append([]httpapi.Parameter{{Name: "organiser", Type: "string", Summary: "the user who has arranged them"}}, page...)}},
-		{get, admin + "/figures", ratelimit.Read, managers(s.figures), httpapi.Doc{
+		{get, admin + "/figures", ratelimit.Read, httpapi.ForManagers(s.figures), httpapi.Doc{
 			Summary: "What the organisation's meetings come to.", Who: "owner, people, auditor", Response: Figures{}}},
-		{get, admin + "/{meetingId}", ratelimit.Read, managers(s.adminGet), httpapi.Doc{
+		{get, admin + "/{meetingId}", ratelimit.Read, httpapi.ForManagers(s.adminGet), httpapi.Doc{
 			Summary: "A meeting of the organisation.", Who: "owner, people, auditor", Response: AdminAnswer{}}},
-		{post, admin + "/{meetingId}/end", ratelimit.Account, managers(s.adminEnd), httpapi.Doc{
+		{post, admin + "/{meetingId}/end", ratelimit.Account, httpapi.ForManagers(s.adminEnd), httpapi.Doc{
 			Summary: "Put everybody out of the calls in a meeting's room. They may come again.", Who: "owner, people"}},
-		{remove, admin + "/{meetingId}", ratelimit.Account, managers(s.adminCancel), httpapi.Doc{
+		{remove, admin + "/{meetingId}", ratelimit.Account, httpapi.ForManagers(s.adminCancel), httpapi.Doc{
 			Summary: "Cancel a meeting of the organisation.", Who: "owner, people"}},
 	}
 	var routes []httpapi.Route
@@ -85,34 +85,9 @@ func (s *Server) Routes() []httpapi.Route {
 	return routes
 }
 
-// managers keeps out who has no role in the organisation; auditors only read.
-func managers(handle httpapi.Handler) httpapi.Handler {
-	return func(ctx context.Context, c *httpapi.Call) (any, error) {
-		r := c.Requester
-		if !r.ManagesPeople() && !(c.Request.Method == get && r.Role != httpapi.RoleNone) {
-			return nil, matrix.Forbidden("only administrators with the right role may do this")
-		}
-		if r.Suspended && c.Request.Method != get {
-			return nil, matrix.NewError(http.StatusForbidden, matrix.ErrUserSuspended, "this account has been suspended")
-		}
-		return handle(ctx, c)
-	}
-}
-
 // adminList lists the organisation's meetings.
 func (s *Server) adminList(ctx context.Context, c *httpapi.Call) (any, error) {
-	f := store.MeetingFilter{OrganisationID: c.Requester.Org, Organiser: matrix.UserID(c.Query("organiser"))}
-	if id := c.Query("room_id"); id != "" {
-		room, err := s.cfg.Rooms.Room(ctx, matrix.RoomID(id))
-		if isRefusal(err) {
-			return ListResponse{Meetings: []Answer{}}, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		f.RoomNID = room.NID
-	}
-	return s.page(ctx, c, f)
+	return s.page(ctx, c, store.MeetingFilter{OrganisationID: c.Requester.Org, Organiser: matrix.UserID(c.Query("organiser"))})
 }
 
 // ofOrganisation is a meeting of the administrator's organisation.

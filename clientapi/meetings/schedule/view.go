@@ -3,11 +3,9 @@ package schedule
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -204,6 +202,11 @@ func (s *Server) list(ctx context.Context, c *httpapi.Call) (any, error) {
 	if c.QueryBool("mine") {
 		f.Organiser = c.Requester.User
 	}
+	return s.page(ctx, c, f)
+}
+
+// page gives a page of those that the filter chooses, and that are in the room if the request names one.
+func (s *Server) page(ctx context.Context, c *httpapi.Call, f store.MeetingFilter) (any, error) {
 	if id := c.Query("room_id"); id != "" {
 		room, err := s.cfg.Rooms.Room(ctx, matrix.RoomID(id))
 		if isRefusal(err) {
@@ -214,11 +217,6 @@ func (s *Server) list(ctx context.Context, c *httpapi.Call) (any, error) {
 		}
 		f.RoomNID = room.NID
 	}
-	return s.page(ctx, c, f)
-}
-
-// page gives a page of those that the filter chooses.
-func (s *Server) page(ctx context.Context, c *httpapi.Call, f store.MeetingFilter) (any, error) {
 	limit, err := c.QueryInt("limit", 50, 1, limits.MeetingsPage)
 	if err != nil {
 		return nil, err
@@ -232,7 +230,7 @@ func (s *Server) page(ctx context.Context, c *httpapi.Call, f store.MeetingFilte
 	default:
 		return nil, matrix.InvalidParam("when must be upcoming, past or all")
 	}
-	if f.AfterTS, f.AfterID, err = parseBatch(c.Query("from")); err != nil {
+	if f.AfterTS, f.AfterID, err = c.QueryFrom(); err != nil {
 		return nil, err
 	}
 	found, err := s.cfg.Store.ListMeetings(ctx, f, limit+1)
@@ -261,23 +259,9 @@ func (s *Server) page(ctx context.Context, c *httpapi.Call, f store.MeetingFilte
 		if f.Upcoming {
 			ts = last.NextStartTS
 		}
-		response.NextBatch = base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, "%d %s", ts, last.ID))
+		response.NextBatch = httpapi.NextBatch(ts, last.ID)
 	}
 	return response, nil
-}
-
-// parseBatch reads the place where a page ended.
-func parseBatch(text string) (matrix.Timestamp, string, error) {
-	if text == "" {
-		return 0, "", nil
-	}
-	raw, err := base64.RawURLEncoding.DecodeString(text)
-	ts, id, ok := strings.Cut(string(raw), " ")
-	n, wrong := strconv.ParseInt(ts, 10, 64)
-	if err != nil || !ok || wrong != nil || n < 1 || strings.ContainsFunc(id, func(r rune) bool { return r < ' ' || r > '~' }) {
-		return 0, "", matrix.InvalidParam("from must be a next_batch of an earlier answer")
-	}
-	return matrix.Timestamp(n), id, nil
 }
 
 // get gives one meeting.

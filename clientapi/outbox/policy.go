@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,7 +13,6 @@ import (
 	"github.com/roomline/roomline/internal/limits"
 	"github.com/roomline/roomline/internal/matrix"
 	"github.com/roomline/roomline/internal/outbox"
-	"github.com/roomline/roomline/internal/people"
 	"github.com/roomline/roomline/internal/store"
 	"github.com/roomline/roomline/internal/strictjson"
 )
@@ -96,14 +94,7 @@ func FormatMoney(amount int64) string {
 }
 
 // price is what a short message to a number costs.
-func (l *Limits) price(address string) int64 {
-	for n := len(address); n > 0; n-- {
-		if p, ok := l.Prices[address[:n]]; ok {
-			return p
-		}
-	}
-	return l.Price
-}
+func (l *Limits) price(address string) int64 { return Price(l.Prices, address, l.Price) }
 
 func (l *Limits) leaseFor() time.Duration {
 	if l.LeaseFor > 0 {
@@ -173,28 +164,9 @@ func ParsePolicy(body []byte) (Policy, error) {
 	if err := strictjson.Decode(body, &p); err != nil {
 		return Policy{}, err
 	}
-	for name, n := range map[string]*int64{"per_member_per_hour": p.PerMemberPerHour, "per_hour": p.PerHour, "per_day": p.PerDay} {
-		if n != nil && (*n < 0 || *n > math.MaxInt32) {
-			return Policy{}, matrix.BadJSON("%s must be between 0 and %d", name, math.MaxInt32)
-		}
-	}
-	if len(p.Countries) > limits.MessageCountries || len(p.DenyPrefixes) > limits.MessagePrefixes {
-		return Policy{}, matrix.BadJSON("countries and deny_prefixes must have at most %d and %d entries", limits.MessageCountries, limits.MessagePrefixes)
-	}
-	for _, c := range p.Countries {
-		if !people.IsRegion(c) {
-			return Policy{}, matrix.BadJSON("countries: %q is no country (ISO 3166 alpha-2)", c)
-		}
-	}
-	for _, prefix := range p.DenyPrefixes {
-		if !IsPrefix(prefix) {
-			return Policy{}, matrix.BadJSON("deny_prefixes: %q must be 1 to 15 digits", prefix)
-		}
-	}
-	if p.Budget != nil {
-		if _, err := ParseMoney(*p.Budget); err != nil {
-			return Policy{}, matrix.BadJSON("budget_per_day %v", err)
-		}
+	counts := map[string]*int64{"per_member_per_hour": p.PerMemberPerHour, "per_hour": p.PerHour, "per_day": p.PerDay}
+	if err := CheckNumbers(counts, p.Countries, p.DenyPrefixes, p.Budget); err != nil {
+		return Policy{}, err
 	}
 	if p.QuietHours != nil {
 		if _, err := p.QuietHours.compile(); err != nil {
@@ -202,11 +174,6 @@ func ParsePolicy(body []byte) (Policy, error) {
 		}
 	}
 	return p, nil
-}
-
-// IsPrefix reports whether a text can be the beginning of a number with its country code.
-func IsPrefix(text string) bool {
-	return text != "" && len(text) <= 15 && strings.Trim(text, "0123456789") == ""
 }
 
 // DefaultPolicy is what holds where an organisation has decided nothing.
@@ -253,21 +220,12 @@ func (s *Server) rulesFor(ctx context.Context, from reader, organisation int64) 
 	}
 	l := &s.cfg.Limits
 	r := rules{
-		organisation: o, email: own.Email == nil || *own.Email, sms: own.SMS == nil || *own.SMS, countries: own.Countries,
-		deny: slices.Concat(l.DenyPrefixes, own.DenyPrefixes), budget: l.Budget,
-		perSender: least(own.PerMemberPerHour, l.SenderPerHour), perHour: least(own.PerHour, l.OrganisationPerHour), perDay: least(own.PerDay, l.OrganisationPerDay),
+		organisation: o, email: own.Email == nil || *own.Email, sms: own.SMS == nil || *own.SMS, countries: Countries(own.Countries, o.DefaultRegion, l.Countries),
+		deny:      slices.Concat(l.DenyPrefixes, own.DenyPrefixes),
+		perSender: Least(own.PerMemberPerHour, l.SenderPerHour), perHour: Least(own.PerHour, l.OrganisationPerHour), perDay: Least(own.PerDay, l.OrganisationPerDay),
 	}
-	if own.Countries == nil && o.DefaultRegion != "" {
-		r.countries = []string{o.DefaultRegion}
-	}
-	if l.Countries != nil {
-		r.countries = slices.DeleteFunc(slices.Clone(r.countries), func(c string) bool { return !slices.Contains(l.Countries, c) })
-	}
-	if own.Budget != nil {
-		if r.budget, err = ParseMoney(*own.Budget); err != nil {
-			return rules{}, fmt.Errorf("stored budget of an organisation %w", err)
-		}
-		r.budget = min(r.budget, max(l.BudgetMost, l.Budget))
+	if r.budget, err = Budget(own.Budget, l.Budget, l.BudgetMost); err != nil {
+		return rules{}, err
 	}
 	if own.QuietHours != nil {
 		if r.quiet, err = own.QuietHours.compile(); err != nil {
@@ -275,13 +233,6 @@ func (s *Server) rulesFor(ctx context.Context, from reader, organisation int64) 
 		}
 	}
 	return r, nil
-}
-
-func least(own *int64, most int) int {
-	if own == nil {
-		return most
-	}
-	return min(int(*own), most)
 }
 
 // quiet are quiet hours in minutes of the day.

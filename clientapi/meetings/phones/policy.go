@@ -4,13 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"math"
 	"slices"
 
 	"github.com/roomline/roomline/clientapi/outbox"
-	"github.com/roomline/roomline/internal/limits"
-	"github.com/roomline/roomline/internal/matrix"
-	"github.com/roomline/roomline/internal/people"
 	"github.com/roomline/roomline/internal/store"
 	"github.com/roomline/roomline/internal/strictjson"
 )
@@ -36,14 +32,7 @@ type Limits struct {
 }
 
 // price is what a minute to a number costs.
-func (l *Limits) price(digits string) int64 {
-	for n := len(digits); n > 0; n-- {
-		if p, ok := l.Prices[digits[:n]]; ok {
-			return p
-		}
-	}
-	return l.Price
-}
+func (l *Limits) price(digits string) int64 { return outbox.Price(l.Prices, digits, l.Price) }
 
 // PolicyName is what an organisation's decisions about phones are called in its policies.
 const PolicyName = "phones"
@@ -74,30 +63,11 @@ func ParsePolicy(body []byte) (Policy, error) {
 	if err := strictjson.Decode(body, &p); err != nil {
 		return Policy{}, err
 	}
-	for name, n := range map[string]*int64{
+	counts := map[string]*int64{
 		"minutes_per_day": p.MinutesPerDay, "minutes_per_call": p.MinutesPerCall, "concurrent": p.Concurrent, "per_member_per_hour": p.PerMemberPerHour,
-	} {
-		if n != nil && (*n < 0 || *n > math.MaxInt32) {
-			return Policy{}, matrix.BadJSON("%s must be between 0 and %d", name, math.MaxInt32)
-		}
 	}
-	if len(p.Countries) > limits.MessageCountries || len(p.DenyPrefixes) > limits.MessagePrefixes {
-		return Policy{}, matrix.BadJSON("countries and deny_prefixes must have at most %d and %d entries", limits.MessageCountries, limits.MessagePrefixes)
-	}
-	for _, c := range p.Countries {
-		if !people.IsRegion(c) {
-			return Policy{}, matrix.BadJSON("countries: %q is no country (ISO 3166 alpha-2)", c)
-		}
-	}
-	for _, prefix := range p.DenyPrefixes {
-		if !outbox.IsPrefix(prefix) {
-			return Policy{}, matrix.BadJSON("deny_prefixes: %q must be 1 to 15 digits", prefix)
-		}
-	}
-	if p.Budget != nil {
-		if _, err := outbox.ParseMoney(*p.Budget); err != nil {
-			return Policy{}, matrix.BadJSON("budget_per_day %v", err)
-		}
+	if err := outbox.CheckNumbers(counts, p.Countries, p.DenyPrefixes, p.Budget); err != nil {
+		return Policy{}, err
 	}
 	return p, nil
 }
@@ -143,28 +113,12 @@ func (s *Server) rulesFor(ctx context.Context, from reader, org int64) (rules, e
 	}
 	l := &s.cfg.Limits
 	r := rules{
-		organisation: o, dialIn: own.DialIn == nil || *own.DialIn, dialOut: own.DialOut != nil && *own.DialOut, countries: own.Countries,
-		deny: slices.Concat(l.DenyPrefixes, own.DenyPrefixes), budget: l.Budget, secondsPerDay: 60 * least(own.MinutesPerDay, l.MinutesPerDay),
-		secondsPerCall: 60 * least(own.MinutesPerCall, l.MinutesPerCall), on: least(own.Concurrent, l.Concurrent), each: least(own.PerMemberPerHour, l.PerMemberPerHour),
+		organisation: o, dialIn: own.DialIn == nil || *own.DialIn, dialOut: own.DialOut != nil && *own.DialOut, countries: outbox.Countries(own.Countries, o.DefaultRegion, l.Countries),
+		deny: slices.Concat(l.DenyPrefixes, own.DenyPrefixes), secondsPerDay: 60 * outbox.Least(own.MinutesPerDay, l.MinutesPerDay),
+		secondsPerCall: 60 * outbox.Least(own.MinutesPerCall, l.MinutesPerCall), on: outbox.Least(own.Concurrent, l.Concurrent), each: outbox.Least(own.PerMemberPerHour, l.PerMemberPerHour),
 	}
-	if own.Countries == nil && o.DefaultRegion != "" {
-		r.countries = []string{o.DefaultRegion}
-	}
-	if l.Countries != nil {
-		r.countries = slices.DeleteFunc(slices.Clone(r.countries), func(c string) bool { return !slices.Contains(l.Countries, c) })
-	}
-	if own.Budget != nil {
-		if r.budget, err = outbox.ParseMoney(*own.Budget); err != nil {
-			return rules{}, fmt.Errorf("stored budget of an organisation %w", err)
-		}
-		r.budget = min(r.budget, max(l.BudgetMost, l.Budget))
+	if r.budget, err = outbox.Budget(own.Budget, l.Budget, l.BudgetMost); err != nil {
+		return rules{}, err
 	}
 	return r, nil
-}
-
-func least(own *int64, most int) int {
-	if own == nil {
-		return most
-	}
-	return int(min(*own, int64(most)))
 }

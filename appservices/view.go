@@ -14,6 +14,7 @@ import (
 	"github.com/roomline/roomline/internal/limits"
 	"github.com/roomline/roomline/internal/matrix"
 	"github.com/roomline/roomline/internal/store"
+	"github.com/roomline/roomline/roomserver/view"
 )
 
 // View is the least that an application service needs: what it is told, and what it may do. It holds for transactions and for every answer to
@@ -75,7 +76,7 @@ func (d *viewDocument) compile() (*View, []error) {
 	for _, pattern := range slices.SortedFunc(maps.Keys(d.ContentFields), longerFirst) {
 		rule := fieldRule{pattern: pattern}
 		for _, path := range d.ContentFields[pattern] {
-			rule.paths = append(rule.paths, splitPath(path))
+			rule.paths = append(rule.paths, view.SplitPath(path))
 		}
 		v.fields = append(v.fields, rule)
 	}
@@ -121,25 +122,6 @@ func longerFirst(a, b string) int {
 		return len(b) - len(a)
 	}
 	return strings.Compare(a, b)
-}
-
-// splitPath splits a path at its dots; a dot after a backslash belongs to the name.
-func splitPath(path string) []string {
-	var parts []string
-	var part strings.Builder
-	for i := 0; i < len(path); i++ {
-		switch {
-		case path[i] == '\\' && i+1 < len(path) && (path[i+1] == '.' || path[i+1] == '\\'):
-			i++
-			part.WriteByte(path[i])
-		case path[i] == '.':
-			parts = append(parts, part.String())
-			part.Reset()
-		default:
-			part.WriteByte(path[i])
-		}
-	}
-	return append(parts, part.String())
 }
 
 func anyGlob(patterns []string, text string) bool {

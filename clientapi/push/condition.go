@@ -9,6 +9,7 @@ import (
 
 	"github.com/roomline/roomline/internal/matrix"
 	"github.com/roomline/roomline/internal/store"
+	"github.com/roomline/roomline/roomserver/view"
 )
 
 // subject is an event with what conditions ask about it.
@@ -48,10 +49,10 @@ func compile(c gjson.Result) condition {
 	case "event_match":
 		return eventMatch(key, c.Get("pattern"))
 	case "event_property_is":
-		path, value := splitPath(key), c.Get("value")
+		path, value := view.SplitPath(key), c.Get("value")
 		return func(s *subject) bool { return same(s.property(path), value) }
 	case "event_property_contains":
-		path, value := splitPath(key), c.Get("value")
+		path, value := view.SplitPath(key), c.Get("value")
 		return func(s *subject) bool {
 			list := s.property(path)
 			found := false
@@ -82,7 +83,7 @@ func eventMatch(key string, pattern gjson.Result) condition {
 	if pattern.Type != gjson.String {
 		return never
 	}
-	path, g := splitPath(key), newGlob(pattern.String())
+	path, g := view.SplitPath(key), newGlob(pattern.String())
 	if key == "content.body" {
 		return func(s *subject) bool {
 			return s.property(path).Type == gjson.String && g.matchWords(s.text(path, key))
@@ -137,27 +138,6 @@ func memberCount(is string) condition {
 		return func(s *subject) bool { return s.members >= n }
 	}
 	return never
-}
-
-// splitPath takes a path of properties apart: a dot within a name has a backslash before it.
-//
-// Spec: appendices §dot-separated-property-paths
-func splitPath(path string) []string {
-	var parts []string
-	var part strings.Builder
-	for i := 0; i < len(path); i++ {
-		switch c := path[i]; {
-		case c == '\\' && i+1 < len(path) && (path[i+1] == '.' || path[i+1] == '\\'):
-			i++
-			part.WriteByte(path[i])
-		case c == '.':
-			parts = append(parts, part.String())
-			part.Reset()
-		default:
-			part.WriteByte(c)
-		}
-	}
-	return append(parts, part.String())
 }
 
 // property is the value at a path of the event, as clients see it.

@@ -17,7 +17,7 @@ func appendFields(dst, event []byte, fields []string) []byte {
 	}
 	kept := make(map[string]any)
 	for _, f := range fields {
-		keep(kept, whole, splitPath(f))
+		keep(kept, whole, SplitPath(f))
 	}
 	return append(dst, marshal(kept)...)
 }
@@ -49,8 +49,10 @@ func keep(to map[string]any, from map[string]json.RawMessage, path []string) {
 	}
 }
 
-// splitPath cuts a path at its dots. A backslash makes the dot or backslash behind it part of the name.
-func splitPath(path string) []string {
+// SplitPath cuts a path of properties at its dots. A backslash makes the dot or backslash behind it part of the name.
+//
+// Spec: appendices §dot-separated-property-paths
+func SplitPath(path string) []string {
 	var names []string
 	var name strings.Builder
 	for i := 0; i < len(path); i++ {

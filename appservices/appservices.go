@@ -36,6 +36,7 @@ import (
 	"github.com/roomline/roomline/internal/ratelimit"
 	"github.com/roomline/roomline/internal/seal"
 	"github.com/roomline/roomline/internal/store"
+	"github.com/roomline/roomline/internal/wake"
 )
 
 // Config of a Server. All fields but Directory are required; Registry may be empty.
@@ -177,7 +178,7 @@ func (s *Server) runRegistry(ctx context.Context) {
 				s.cfg.Log.Error("application services are not read again", "error", err)
 			}
 			signal(s.changed)
-			pause(ctx, failedPause)
+			wake.Pause(ctx, failedPause)
 			continue
 		}
 		signal(s.reassign)
@@ -193,7 +194,7 @@ const (
 func (s *Server) runAccesses(ctx context.Context) {
 	next := s.cfg.Clock.Now()
 	for ctx.Err() == nil {
-		pause(ctx, flushed)
+		wake.Pause(ctx, flushed)
 		// What was counted before the end is written, too.
 		writing, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushed)
 		err := s.flush(writing)

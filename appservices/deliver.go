@@ -12,6 +12,7 @@ import (
 	"github.com/roomline/roomline/internal/limits"
 	"github.com/roomline/roomline/internal/matrix"
 	"github.com/roomline/roomline/internal/store"
+	"github.com/roomline/roomline/internal/wake"
 )
 
 // How application services are told what happens.
@@ -78,11 +79,7 @@ func (s *Server) deliver(ctx context.Context) {
 		if err := s.assign(ctx, workers); err != nil && ctx.Err() == nil && !store.IsUnavailable(err) {
 			s.cfg.Log.Error("application services: leases", "error", err)
 		}
-		select {
-		case <-ctx.Done():
-		case <-s.reassign:
-		case <-time.After(leaseRenewed):
-		}
+		wake.PauseUntil(ctx, s.reassign, leaseRenewed)
 	}
 }
 
@@ -216,14 +213,14 @@ func (w *worker) run(ctx context.Context) {
 		if !store.IsUnavailable(err) {
 			w.s.cfg.Log.Error("an application service can't be told", "appservice", w.as.ID, "error", err)
 		}
-		pause(ctx, failedPause)
+		wake.Pause(ctx, failedPause)
 	}
 }
 
 // step sends what is not acknowledged, or else makes what comes next and waits for it.
 func (w *worker) step(ctx context.Context) error {
 	if !w.leased() {
-		pause(ctx, leaseRenewed/4)
+		wake.Pause(ctx, leaseRenewed/4)
 		return nil
 	}
 	if w.d.Body != nil {
@@ -253,7 +250,7 @@ func (w *worker) step(ctx context.Context) error {
 func (w *worker) next(ctx context.Context) (transaction, error) {
 	from := w.d.Position
 	if active, err := w.active(ctx); err != nil || !active {
-		pause(ctx, failedPause)
+		wake.Pause(ctx, failedPause)
 		return transaction{}, err
 	}
 	for {
@@ -320,7 +317,7 @@ func (w *worker) acknowledged(ctx context.Context) error {
 		d.ToDevice = encodeMarks(marks)
 	})
 	if w.s.cfg.Journal.Head() <= w.d.Position && len(w.more) == 0 {
-		pause(ctx, gather)
+		wake.Pause(ctx, gather)
 	}
 	if w.leased() && ctx.Err() == nil {
 		next, err := w.next(ctx)
@@ -344,7 +341,7 @@ func (w *worker) acknowledged(ctx context.Context) error {
 			return fmt.Errorf("note what was acknowledged: %w", err)
 		}
 		// Until it is noted nothing else is sent: another process would send it once more, and then what follows.
-		if pause(ctx, failedPause); ctx.Err() != nil {
+		if wake.Pause(ctx, failedPause); ctx.Err() != nil {
 			return nil
 		}
 		saving, cancel = context.WithTimeout(ctx, leaseRenewed)
@@ -406,11 +403,7 @@ func (w *worker) failed(ctx context.Context, err error) {
 	if err := w.s.cfg.Store.PutDeliveryFailure(ctx, w.d); err != nil && ctx.Err() == nil && !store.IsUnavailable(err) {
 		w.s.cfg.Log.Warn("application services: note a failure", "error", err)
 	}
-	select {
-	case <-ctx.Done():
-	case <-w.hurry:
-	case <-time.After(wait):
-	}
+	wake.PauseUntil(ctx, w.hurry, wait)
 }
 
 // put sends a transaction to a path.
@@ -418,13 +411,6 @@ func (s *Server) put(ctx context.Context, as *Registration, path string, body []
 	ctx, cancel := context.WithTimeout(ctx, limits.AppserviceTransaction)
 	defer cancel()
 	return s.exchange(ctx, s.cfg.Deliveries, as, http.MethodPut, path, body)
-}
-
-func pause(ctx context.Context, d time.Duration) {
-	select {
-	case <-ctx.Done():
-	case <-time.After(d):
-	}
 }
 
 func (s *Server) now() matrix.Timestamp { return matrix.TimestampOf(s.cfg.Clock.Now()) }

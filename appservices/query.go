@@ -13,6 +13,7 @@ import (
 	"github.com/roomline/roomline/internal/limits"
 	"github.com/roomline/roomline/internal/matrix"
 	"github.com/roomline/roomline/internal/store"
+	"github.com/roomline/roomline/internal/wake"
 )
 
 // QueryUser asks the application services that a user id belongs to whether there is such a user, if nobody has the account: one that says
@@ -82,7 +83,7 @@ func (s *Server) query(ctx context.Context, as *Registration, path string) (ther
 			s.cfg.Log.Info("an application service did not answer", "appservice", as.ID, "error", reason(err))
 			return false, matrix.NewError(http.StatusRequestTimeout, matrix.ErrUnknown, "the application service that this belongs to did not answer")
 		}
-		pause(ctx, queryPause*time.Duration(attempt))
+		wake.Pause(ctx, queryPause*time.Duration(attempt))
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/roomline/roomline/internal/journal"
 	"github.com/roomline/roomline/internal/matrix"
 	"github.com/roomline/roomline/internal/store"
+	"github.com/roomline/roomline/internal/wake"
 	"github.com/roomline/roomline/roomserver"
 )
 
@@ -121,10 +122,7 @@ func (s *Server) followDirectory(ctx context.Context, entries []journal.Entry) e
 			return err
 		}
 	}
-	select {
-	case <-ctx.Done():
-	case <-time.After(directoryRest):
-	}
+	wake.Pause(ctx, directoryRest)
 	return nil
 }
 

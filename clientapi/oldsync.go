@@ -12,6 +12,7 @@ import (
 	"github.com/roomline/roomline/internal/limits"
 	"github.com/roomline/roomline/internal/matrix"
 	"github.com/roomline/roomline/internal/store"
+	"github.com/roomline/roomline/internal/wake"
 	"github.com/roomline/roomline/roomserver"
 	"github.com/roomline/roomline/roomserver/view"
 )
@@ -60,7 +61,7 @@ func (s *Server) getEvents(ctx context.Context, c *httpapi.Call) (any, error) {
 		if after < head {
 			continue // a page of what is not for the requester
 		}
-		pause(wait, eventsPause)
+		wake.Pause(wait, eventsPause)
 		if _, err := s.journal.Wait(wait, after); err == nil {
 			continue
 		}
@@ -68,13 +69,6 @@ func (s *Server) getEvents(ctx context.Context, c *httpapi.Call) (any, error) {
 			return nil, ctx.Err()
 		}
 		return httpapi.Raw(fmt.Appendf(nil, `{"chunk":[],"end":%q,"start":%q}`, journal.Token(after), journal.Token(from))), nil
-	}
-}
-
-func pause(ctx context.Context, d time.Duration) {
-	select {
-	case <-ctx.Done():
-	case <-time.After(d):
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/roomline/roomline/internal/journal"
 	"github.com/roomline/roomline/internal/limits"
 	"github.com/roomline/roomline/internal/store"
+	"github.com/roomline/roomline/internal/wake"
 	"github.com/roomline/roomline/mediaapi/blob"
 )
 
@@ -42,14 +43,7 @@ func (s *Server) runSweeper(ctx context.Context) {
 			s.sweepUnder(ctx, lease)
 			lease.Release()
 		}
-		pause(ctx, leaseRetry)
-	}
-}
-
-func pause(ctx context.Context, d time.Duration) {
-	select {
-	case <-ctx.Done():
-	case <-time.After(d):
+		wake.Pause(ctx, leaseRetry)
 	}
 }
 
@@ -65,11 +59,7 @@ func (s *Server) sweepUnder(ctx context.Context, lease *store.Lease) {
 				s.cfg.Log.Warn("media: tidying", "error", err)
 			}
 		}
-		select {
-		case <-ctx.Done():
-		case <-s.swept:
-		case <-time.After(sweepEvery):
-		}
+		wake.PauseUntil(ctx, s.swept, sweepEvery)
 	}
 }
 

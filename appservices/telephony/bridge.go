@@ -13,6 +13,7 @@ import (
 	"github.com/roomline/roomline/internal/limits"
 	"github.com/roomline/roomline/internal/matrix"
 	"github.com/roomline/roomline/internal/outbox"
+	"github.com/roomline/roomline/internal/wake"
 )
 
 // Bridge takes messages, has them sent, and reports. Several bridges may work for one server.
@@ -97,10 +98,7 @@ type pauses struct{ first, most, next time.Duration }
 
 func (p *pauses) wait(ctx context.Context) {
 	p.next = min(max(p.first, 2*p.next), p.most)
-	select {
-	case <-ctx.Done():
-	case <-time.After(p.next/2 + rand.N(p.next/2+1)):
-	}
+	wake.Pause(ctx, p.next/2+rand.N(p.next/2+1))
 }
 
 // errLost says that somebody else has the message now, or that it was taken back.

@@ -11,6 +11,7 @@ import (
 	"github.com/roomline/roomline/internal/matrix"
 	"github.com/roomline/roomline/internal/store"
 	"github.com/roomline/roomline/internal/strictjson"
+	"github.com/roomline/roomline/internal/wake"
 	"github.com/roomline/roomline/roomserver"
 )
 
@@ -258,11 +259,7 @@ func (s *Server) work(ctx context.Context, what string, do func(context.Context)
 			// The lease keeps it from being tried again at once.
 			s.cfg.Log.Warn(what, "err", err)
 		}
-		select {
-		case <-ctx.Done():
-		case <-s.woken:
-		case <-time.After(lookAgain):
-		}
+		wake.PauseUntil(ctx, s.woken, lookAgain)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"github.com/roomline/roomline/internal/matrix"
 	"github.com/roomline/roomline/internal/store"
+	"github.com/roomline/roomline/internal/wake"
 )
 
 // Deleted organisations are removed in the background: one process at a time, under a lease, a portion after the other. What is done is not
@@ -37,11 +38,7 @@ func (s *Server) Run(ctx context.Context) error {
 			s.removeUnder(ctx, lease)
 			lease.Release()
 		}
-		select {
-		case <-ctx.Done():
-		case <-s.removable:
-		case <-time.After(removerRetry):
-		}
+		wake.PauseUntil(ctx, s.removable, removerRetry)
 	}
 	return nil
 }
@@ -65,11 +62,7 @@ func (s *Server) removeUnder(ctx context.Context, lease *store.Lease) {
 			s.cfg.Log.Warn("a deleted organisation was not removed; it is tried again", "error", err)
 			wait = removerRetry
 		}
-		select {
-		case <-ctx.Done():
-		case <-s.removable:
-		case <-time.After(wait):
-		}
+		wake.PauseUntil(ctx, s.removable, wait)
 	}
 }
 

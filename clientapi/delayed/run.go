@@ -11,6 +11,7 @@ import (
 	"github.com/roomline/roomline/internal/matrix"
 	"github.com/roomline/roomline/internal/ratelimit"
 	"github.com/roomline/roomline/internal/store"
+	"github.com/roomline/roomline/internal/wake"
 )
 
 const (
@@ -60,14 +61,8 @@ func (s *Server) sleep(ctx context.Context, d time.Duration) {
 	if d <= 0 {
 		return
 	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
 	s.sleepsUntil.Store(time.Now().Add(d).UnixNano())
-	select {
-	case <-ctx.Done():
-	case <-s.wake:
-	case <-timer.C:
-	}
+	wake.PauseUntil(ctx, s.wake, d)
 }
 
 // sendDue sends events whose time has come and stores what became of them, in one transaction. It returns how many it took.

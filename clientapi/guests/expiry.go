@@ -20,6 +20,7 @@ import (
 	"github.com/roomline/roomline/internal/journal"
 	"github.com/roomline/roomline/internal/matrix"
 	"github.com/roomline/roomline/internal/store"
+	"github.com/roomline/roomline/internal/wake"
 	"github.com/roomline/roomline/roomserver"
 )
 
@@ -118,20 +119,9 @@ func (s *Server) Run(ctx context.Context) error {
 		}
 		// Who has the lease has heard the same.
 		s.take()
-		pause(ctx, nil, lookAgain)
+		wake.Pause(ctx, lookAgain)
 	}
 	return nil
-}
-
-// pause waits, at most for d.
-func pause(ctx context.Context, woken <-chan struct{}, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-woken:
-	case <-timer.C:
-	}
 }
 
 // work ends guests as long as this process has the lease.
@@ -168,7 +158,7 @@ func (s *Server) work(ctx context.Context, lease *store.Lease) error {
 		if next != 0 {
 			wait = min(wait, time.Duration(next-now+1)*time.Millisecond)
 		}
-		pause(ctx, s.woken, wait)
+		wake.PauseUntil(ctx, s.woken, wait)
 		if err := lease.Check(ctx); err != nil {
 			return err
 		}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/roomline/roomline/internal/store"
+	"github.com/roomline/roomline/internal/wake"
 )
 
 // epochInterval is how often a running process looks whether the database has become another one under it, by a failover.
@@ -17,10 +18,7 @@ func (s *Server) Run(ctx context.Context) error {
 		if err := s.CheckEpoch(ctx); err != nil && ctx.Err() == nil && !store.IsUnavailable(err) {
 			s.cfg.Log.Error("keys: check the epoch of one-time keys", "error", err)
 		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(epochInterval):
-		}
+		wake.Pause(ctx, epochInterval)
 	}
 	return nil
 }

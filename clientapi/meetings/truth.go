@@ -15,6 +15,7 @@ import (
 	"github.com/roomline/roomline/internal/matrix"
 	"github.com/roomline/roomline/internal/sfu"
 	"github.com/roomline/roomline/internal/store"
+	"github.com/roomline/roomline/internal/wake"
 	"github.com/roomline/roomline/roomserver"
 )
 
@@ -57,16 +58,9 @@ func (s *Server) watch(ctx context.Context) {
 		if err := w.pulse(ctx); err != nil && ctx.Err() == nil && !store.IsUnavailable(err) {
 			s.cfg.Log.Error("watch over calls", "error", err)
 		}
-		pause(ctx, pulseEvery)
+		wake.Pause(ctx, pulseEvery)
 	}
 	parts.Wait()
-}
-
-func pause(ctx context.Context, d time.Duration) {
-	select {
-	case <-ctx.Done():
-	case <-time.After(d):
-	}
 }
 
 // pulse does what it is time for.
@@ -266,7 +260,7 @@ func (w *watcher) sweeps(ctx context.Context) {
 		if err != nil && !away && ctx.Err() == nil && !store.IsUnavailable(err) {
 			w.cfg.Log.Error("compare calls with what the SFU has", "error", err)
 		}
-		pause(ctx, sweepEvery)
+		wake.Pause(ctx, sweepEvery)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/roomline/roomline/internal/matrix"
 	"github.com/roomline/roomline/internal/outbox"
 	"github.com/roomline/roomline/internal/store"
+	"github.com/roomline/roomline/internal/wake"
 )
 
 const (
@@ -39,15 +40,8 @@ func (s *Server) stopped() <-chan struct{} { return s.stop }
 func (s *Server) listen(ctx context.Context) {
 	for ctx.Err() == nil {
 		if err := s.cfg.Store.Listen(ctx, store.OutboxChannel, s.bell.Ring); err != nil {
-			pause(ctx, time.Second)
+			wake.Pause(ctx, time.Second)
 		}
-	}
-}
-
-func pause(ctx context.Context, d time.Duration) {
-	select {
-	case <-ctx.Done():
-	case <-time.After(d):
 	}
 }
 

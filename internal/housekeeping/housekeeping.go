@@ -13,6 +13,7 @@ import (
 	"github.com/roomline/roomline/internal/limits"
 	"github.com/roomline/roomline/internal/matrix"
 	"github.com/roomline/roomline/internal/store"
+	"github.com/roomline/roomline/internal/wake"
 )
 
 // TransactionsKept is for how long the same transaction id makes the same event.
@@ -105,7 +106,7 @@ func Run(ctx context.Context, s *store.Store, clock matrix.Clock, log *slog.Logg
 			runUnder(ctx, lease, clock, log, tasks)
 			lease.Release()
 		}
-		pause(ctx, leaseRetry)
+		wake.Pause(ctx, leaseRetry)
 	}
 }
 
@@ -116,7 +117,7 @@ func runUnder(ctx context.Context, lease *store.Lease, clock matrix.Clock, log *
 				log.Warn("housekeeping", "task", t.Name, "error", err)
 			}
 		}
-		pause(ctx, interval)
+		wake.Pause(ctx, interval)
 		if lease.Check(ctx) != nil {
 			return
 		}
@@ -130,12 +131,5 @@ func Do(ctx context.Context, t Task, now time.Time) error {
 		if err != nil || removed < atOnce {
 			return err
 		}
-	}
-}
-
-func pause(ctx context.Context, d time.Duration) {
-	select {
-	case <-ctx.Done():
-	case <-time.After(d):
 	}
 }

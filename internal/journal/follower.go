@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/roomline/roomline/internal/store"
+	"github.com/roomline/roomline/internal/wake"
 )
 
 // Follower does something for each entry of the journal, at least once and in order, whatever process it runs in: it takes up
@@ -58,14 +59,7 @@ func (j *Journal) Follow(ctx context.Context, f Follower) {
 		if err != nil && ctx.Err() == nil && !store.IsUnavailable(err) {
 			j.cfg.Log.Error("journal: follower stopped", "follower", f.Name, "error", err)
 		}
-		pause(ctx, f.Retry)
-	}
-}
-
-func pause(ctx context.Context, d time.Duration) {
-	select {
-	case <-ctx.Done():
-	case <-time.After(d):
+		wake.Pause(ctx, f.Retry)
 	}
 }
 
@@ -92,7 +86,7 @@ func watchLease(ctx context.Context, lease *store.Lease, lose context.CancelCaus
 		if err := lease.Check(ctx); err != nil && ctx.Err() == nil {
 			lose(fmt.Errorf("lease lost: %w", err))
 		}
-		pause(ctx, leaseCheck)
+		wake.Pause(ctx, leaseCheck)
 	}
 }
 
@@ -114,7 +108,7 @@ func (j *Journal) work(ctx context.Context, lease *store.Lease, f Follower) erro
 		if len(entries) > 0 {
 			if err := f.Handle(ctx, entries); err != nil {
 				j.cfg.Log.Warn("journal: follower will try again", "follower", f.Name, "position", position, "error", err)
-				pause(ctx, followerPause)
+				wake.Pause(ctx, followerPause)
 				continue
 			}
 		}
@@ -127,11 +121,7 @@ func (j *Journal) work(ctx context.Context, lease *store.Lease, f Follower) erro
 		}
 		position = to
 		if to == head && f.Rest > 0 {
-			select {
-			case <-ctx.Done():
-			case <-f.Hurry:
-			case <-time.After(f.Rest):
-			}
+			wake.PauseUntil(ctx, f.Hurry, f.Rest)
 		}
 	}
 }

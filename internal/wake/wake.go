@@ -1,4 +1,4 @@
-// Package wake lets many requests wait for the same news.
+// Package wake is how to wait: many requests for the same news (Bell), and anybody for a while (Pause).
 package wake
 
 import "sync"

@@ -13,6 +13,7 @@ import (
 
 	"github.com/roomline/roomline/internal/limits"
 	"github.com/roomline/roomline/internal/outbox"
+	"github.com/roomline/roomline/internal/wake"
 )
 
 // IDForm is how receipts write ids of messages. Some centres answer submit_sm with a hexadecimal number and send the same number in decimal
@@ -136,7 +137,7 @@ func (s *smpp) receive(r receipt) error {
 		if message, id = s.receipts.find(r); message != nil || !waiting || ctx.Err() != nil {
 			break
 		}
-		sleep(ctx, 50*time.Millisecond)
+		wake.Pause(ctx, 50*time.Millisecond)
 	}
 	if message == nil {
 		// It was sent by another process, or before this one began. Nothing is known but the id: that is enough for a message of one part.

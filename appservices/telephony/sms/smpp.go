@@ -18,6 +18,7 @@ import (
 	"github.com/roomline/roomline/internal/limits"
 	"github.com/roomline/roomline/internal/matrix"
 	"github.com/roomline/roomline/internal/outbox"
+	"github.com/roomline/roomline/internal/wake"
 )
 
 // SMPP is a short message centre.
@@ -137,7 +138,7 @@ func (s *smpp) keep(ctx context.Context, binding pdu.BindingType) {
 				s.all.Log.Warn("sms: no connection to the short message centre", "error", why)
 				told = why
 			}
-			sleep(ctx, wait)
+			wake.Pause(ctx, wait)
 			wait = min(2*wait, reconnectMost)
 			continue
 		}
@@ -152,7 +153,7 @@ func (s *smpp) keep(ctx context.Context, binding pdu.BindingType) {
 		case <-l.done:
 			s.all.Log.Warn("sms: the connection to the short message centre has ended", "error", l.err)
 			s.setSender(nil)
-			sleep(ctx, wait)
+			wake.Pause(ctx, wait)
 		case <-ctx.Done():
 			select {
 			case <-s.idle:
@@ -162,13 +163,6 @@ func (s *smpp) keep(ctx context.Context, binding pdu.BindingType) {
 			l.unbind()
 		}
 		asking.Wait()
-	}
-}
-
-func sleep(ctx context.Context, d time.Duration) {
-	select {
-	case <-ctx.Done():
-	case <-time.After(d):
 	}
 }
 
@@ -256,7 +250,7 @@ func (s *smpp) turn(ctx context.Context) error {
 		s.next = at.Add(time.Second / time.Duration(s.cfg.Rate))
 	}
 	s.mu.Unlock()
-	if sleep(ctx, wait); ctx.Err() != nil {
+	if wake.Pause(ctx, wait); ctx.Err() != nil {
 		return &telephony.Later{Problem: "busy"}
 	}
 	return nil

@@ -19,6 +19,7 @@ import (
 	"github.com/roomline/roomline/internal/limits"
 	"github.com/roomline/roomline/internal/phone"
 	"github.com/roomline/roomline/internal/sfu"
+	"github.com/roomline/roomline/internal/wake"
 )
 
 // anteroom is a room of LiveKit that a phone is in which LiveKit SIP has brought, and nobody else but us: it gets into no meeting past the
@@ -490,10 +491,7 @@ func (t *trunk) watchSIP(ctx context.Context) {
 			t.bridge.log.Info("voice: LiveKit SIP answers", "trunk", t.cfg.Name)
 			said = false
 		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(checkedSIP):
-		}
+		wake.Pause(ctx, checkedSIP)
 	}
 }
 

@@ -9,6 +9,8 @@ import (
 
 	"github.com/emiago/sipgo"
 	"github.com/emiago/sipgo/sip"
+
+	"github.com/roomline/roomline/internal/wake"
 )
 
 const (
@@ -43,10 +45,7 @@ func (t *trunk) register(ctx context.Context) {
 			t.bridge.log.Info("voice: registered with a trunk", "trunk", t.cfg.Name, "for", granted)
 		}
 		told, pause.next = false, pause.first
-		select {
-		case <-ctx.Done():
-		case <-time.After(granted * 4 / 5):
-		}
+		wake.Pause(ctx, granted*4/5)
 	}
 	if t.registered.Swap(false) {
 		gone, cancel := context.WithTimeout(context.WithoutCancel(ctx), t.bridge.goodbye)

@@ -15,6 +15,8 @@ import (
 	"github.com/emiago/sipgo"
 	"github.com/emiago/sipgo/sip"
 	"github.com/nyaruka/phonenumbers"
+
+	"github.com/roomline/roomline/internal/wake"
 )
 
 // Trunk is a provider that brings calls and takes them.
@@ -239,8 +241,5 @@ type backoff struct{ first, most, next time.Duration }
 
 func (b *backoff) wait(ctx context.Context) {
 	b.next = min(max(b.first, 2*b.next), b.most)
-	select {
-	case <-ctx.Done():
-	case <-time.After(b.next/2 + rand.N(b.next/2+1)):
-	}
+	wake.Pause(ctx, b.next/2+rand.N(b.next/2+1))
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/roomline/roomline/internal/limits"
 	"github.com/roomline/roomline/internal/matrix"
 	"github.com/roomline/roomline/internal/store"
+	"github.com/roomline/roomline/internal/wake"
 	"github.com/roomline/roomline/roomserver"
 )
 
@@ -335,7 +336,7 @@ func (s *Server) Run(ctx context.Context) error {
 		if err != nil && ctx.Err() == nil && !store.IsUnavailable(err) {
 			s.cfg.Log.Warn("let guests in", "err", err)
 		}
-		pause(ctx, nil, lookAgain)
+		wake.Pause(ctx, lookAgain)
 	}
 	return nil
 }
@@ -354,21 +355,10 @@ func (s *Server) work(ctx context.Context, lease *store.Lease) error {
 				s.cfg.Log.Info("a guest could not be let in", "user", m.UserID, "room", m.RoomID, "err", err)
 			}
 		}
-		pause(ctx, s.woken, limits.LobbySweep)
+		wake.PauseUntil(ctx, s.woken, limits.LobbySweep)
 		if err := lease.Check(ctx); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// pause waits, at most for d.
-func pause(ctx context.Context, woken <-chan struct{}, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-woken:
-	case <-timer.C:
-	}
 }

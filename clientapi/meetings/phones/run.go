@@ -14,6 +14,7 @@ import (
 	"github.com/roomline/roomline/internal/matrix"
 	"github.com/roomline/roomline/internal/phone"
 	"github.com/roomline/roomline/internal/store"
+	"github.com/roomline/roomline/internal/wake"
 )
 
 const (
@@ -60,7 +61,7 @@ func (s *Server) Run(ctx context.Context) error {
 	parts.Go(func() {
 		for ctx.Err() == nil {
 			if err := s.cfg.Store.Listen(ctx, store.PhoneChannel, s.bell.Ring); err != nil {
-				pause(ctx, nil, time.Second)
+				wake.Pause(ctx, time.Second)
 			}
 		}
 	})
@@ -75,23 +76,12 @@ func (s *Server) Run(ctx context.Context) error {
 // Stop answers bridges that wait, so that the process can end.
 func (s *Server) Stop() { s.stopOnce.Do(func() { close(s.stop) }) }
 
-// pause waits, at most for d.
-func pause(ctx context.Context, woken <-chan struct{}, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-woken:
-	case <-timer.C:
-	}
-}
-
 func (s *Server) sweeps(ctx context.Context) {
 	for ctx.Err() == nil {
 		if err := s.sweep(ctx); err != nil && ctx.Err() == nil && !store.IsUnavailable(err) {
 			s.cfg.Log.Error("phones are not looked after", "error", err)
 		}
-		pause(ctx, s.changed, swept)
+		wake.PauseUntil(ctx, s.changed, swept)
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/roomline/roomline/internal/matrix"
 	"github.com/roomline/roomline/internal/sfu"
 	"github.com/roomline/roomline/internal/store"
+	"github.com/roomline/roomline/internal/wake"
 )
 
 // Trunks that LiveKit SIP has. It asks callers for their PINs itself, and so has to know them: for each that opens something now it has a rule, which
@@ -71,7 +72,7 @@ func (s *Server) keepRules(ctx context.Context) {
 		} else if err != nil && ctx.Err() == nil && !store.IsUnavailable(err) {
 			s.cfg.Log.Error("the rules of LiveKit SIP are not kept", "error", err)
 		}
-		pause(ctx, nil, limits.PhoneRulesKept)
+		wake.Pause(ctx, limits.PhoneRulesKept)
 	}
 }
 
@@ -86,7 +87,7 @@ func (s *Server) keepRulesWith(ctx context.Context, lease *store.Lease) {
 			s.cfg.Log.Info("LiveKit SIP answers: phones get in")
 		}
 		said = err != nil
-		pause(ctx, nil, limits.PhoneRulesKept)
+		wake.Pause(ctx, limits.PhoneRulesKept)
 	}
 }
 

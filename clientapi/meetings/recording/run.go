@@ -11,6 +11,7 @@ import (
 	"github.com/roomline/roomline/internal/matrix"
 	"github.com/roomline/roomline/internal/sfu"
 	"github.com/roomline/roomline/internal/store"
+	"github.com/roomline/roomline/internal/wake"
 )
 
 const leaseName = "recordings"
@@ -29,19 +30,9 @@ func (s *Server) Run(ctx context.Context) error {
 		if err != nil && ctx.Err() == nil && !store.IsUnavailable(err) {
 			s.cfg.Log.Warn("look after recordings", "err", err)
 		}
-		s.pause(ctx)
+		wake.PauseUntil(ctx, s.woken, limits.RecordingSweep)
 	}
 	return nil
-}
-
-func (s *Server) pause(ctx context.Context) {
-	timer := time.NewTimer(limits.RecordingSweep)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-s.woken:
-	case <-timer.C:
-	}
 }
 
 func (s *Server) work(ctx context.Context, lease *store.Lease) error {
@@ -63,7 +54,7 @@ func (s *Server) work(ctx context.Context, lease *store.Lease) error {
 		if err := s.deleteDue(ctx); err != nil {
 			return err
 		}
-		s.pause(ctx)
+		wake.PauseUntil(ctx, s.woken, limits.RecordingSweep)
 		if err := lease.Check(ctx); err != nil {
 			return err
 		}

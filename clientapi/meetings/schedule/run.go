@@ -13,6 +13,7 @@ import (
 	"github.com/roomline/roomline/internal/limits"
 	"github.com/roomline/roomline/internal/matrix"
 	"github.com/roomline/roomline/internal/store"
+	"github.com/roomline/roomline/internal/wake"
 )
 
 const (
@@ -33,7 +34,7 @@ func (s *Server) Run(ctx context.Context) error {
 			lease.Release()
 		}
 		s.logged(ctx, "carry out meetings", err)
-		pause(ctx, lookEvery)
+		wake.Pause(ctx, lookEvery)
 	}
 	return nil
 }
@@ -41,15 +42,6 @@ func (s *Server) Run(ctx context.Context) error {
 func (s *Server) logged(ctx context.Context, what string, err error) {
 	if err != nil && ctx.Err() == nil && !store.IsUnavailable(err) {
 		s.cfg.Log.Warn(what, "error", err)
-	}
-}
-
-func pause(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-timer.C:
 	}
 }
 
@@ -64,7 +56,7 @@ func (s *Server) work(ctx context.Context, lease *store.Lease) error {
 			swept = time.Now()
 			s.logged(ctx, "look for meetings whose organiser has gone", s.HandOver(ctx, ""))
 		}
-		pause(ctx, lookEvery)
+		wake.Pause(ctx, lookEvery)
 		if err := lease.Check(ctx); err != nil {
 			return err
 		}

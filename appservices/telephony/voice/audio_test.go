@@ -3,13 +3,13 @@ package voice
 import (
 	"bytes"
 	"encoding/binary"
-	"github.com/pion/opus"
 	"math"
 	"math/rand/v2"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/pion/opus"
 	"github.com/pion/rtp"
 )
 
@@ -376,6 +376,13 @@ func TestTonesInOpus(t *testing.T) {
 	for n := range len(whole) {
 		if _, err := readOpus(whole[:n]); err == nil && n < 200 {
 			t.Errorf("the first %d bytes are a recording", n)
+		}
+	}
+	for n := range whole { // each page has a checksum
+		damaged := bytes.Clone(whole)
+		damaged[n] ^= 1
+		if _, err := readOpus(damaged); err == nil {
+			t.Errorf("a recording of which byte %d is damaged is one", n)
 		}
 	}
 	if _, err := readOpus([]byte("RIFF")); err == nil {

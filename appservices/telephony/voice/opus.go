@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"embed"
 	"errors"
+	"io"
+
+	"github.com/pion/opus/pkg/oggreader"
 
 	"github.com/roomline/roomline/internal/limits"
 )
@@ -30,19 +33,24 @@ var errNotOpus = errors.New("this is no Ogg file with Opus in frames of 20 ms, m
 
 // readOpus are the frames of a recording (RFC 7845).
 func readOpus(file []byte) ([][]byte, error) {
-	packets, err := oggPackets(file)
-	if err != nil || len(packets) < 2 || !bytes.HasPrefix(packets[0], []byte("OpusHead")) || !bytes.HasPrefix(packets[1], []byte("OpusTags")) {
+	packets, _, err := oggreader.NewWith(bytes.NewReader(file))
+	if err != nil {
 		return nil, errNotOpus
 	}
-	frames := packets[2:]
-	const each = frameMS
-	if most := int(limits.VoicePrompt.Milliseconds()) / each; len(frames) > most {
-		frames = frames[:most]
+	tags, _, err := packets.ParseNextPacket()
+	if err != nil || !bytes.HasPrefix(tags, []byte("OpusTags")) {
+		return nil, errNotOpus
 	}
-	for _, f := range frames {
-		if len(f) == 0 || !lastsFrame(f[0]) {
+	frames := [][]byte{}
+	for most := int(limits.VoicePrompt.Milliseconds()) / frameMS; len(frames) < most; {
+		frame, _, err := packets.ParseNextPacket()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil || len(frame) == 0 || !lastsFrame(frame[0]) {
 			return nil, errNotOpus
 		}
+		frames = append(frames, frame)
 	}
 	return frames, nil
 }
@@ -59,34 +67,6 @@ func lastsFrame(toc byte) bool {
 		return configuration%2 == 1
 	}
 	return configuration%4 == 3 // CELT: 2.5, 5, 10, 20 ms
-}
-
-// oggPackets are the packets of an Ogg file with one stream (RFC 3533 §6).
-func oggPackets(file []byte) (packets [][]byte, err error) {
-	const header = 27
-	var packet []byte
-	for len(file) > 0 {
-		if len(file) < header || string(file[:4]) != "OggS" {
-			return nil, errNotOpus
-		}
-		segments := int(file[header-1])
-		if len(file) < header+segments {
-			return nil, errNotOpus
-		}
-		table, body := file[header:header+segments], file[header+segments:]
-		for _, n := range table {
-			if len(body) < int(n) {
-				return nil, errNotOpus
-			}
-			packet = append(packet, body[:n]...)
-			body = body[n:]
-			if n < 255 {
-				packets, packet = append(packets, packet), nil
-			}
-		}
-		file = body
-	}
-	return packets, nil
 }
 
 // isVoice reports whether a packet of Opus is more than what is sent instead of silence: by those who are silent, and by LiveKit for those who send nothing.

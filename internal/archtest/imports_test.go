@@ -27,7 +27,7 @@ var layers = []layer{
 	{[]string{"internal/store/storetest"}, []string{"internal/pgcluster", "internal/store"}},
 	{[]string{"internal/hstest"}, []string{"internal/child", "internal/pgcluster", "internal/store/storetest", "internal/matrix", "internal/hstest/freeport"}},
 	{[]string{"internal/hstest/freeport"}, nil},
-	{[]string{"internal/hstest/caller"}, []string{"internal/hstest"}},
+	{[]string{"internal/hstest/caller", "internal/hstest/whistle"}, []string{"internal/hstest"}},
 
 	// The API folders.
 	{[]string{"clientapi/..."}, []string{"clientapi/...", "roomserver", "roomserver/event", "roomserver/signing", "roomserver/view", lower}},

@@ -11,29 +11,9 @@ import (
 
 	"github.com/pion/opus"
 	"github.com/pion/rtp"
+
+	"github.com/roomline/roomline/internal/hstest/whistle"
 )
-
-// share is how much of the energy of audio is at a frequency (Goertzel).
-func share(pcm []int16, rate int, hertz float64) float64 {
-	c := 2 * math.Cos(2*math.Pi*hertz/float64(rate))
-	var s1, s2, energy float64
-	for _, v := range pcm {
-		s1, s2 = float64(v)+c*s1-s2, s1
-		energy += float64(v) * float64(v)
-	}
-	if energy == 0 {
-		return 0
-	}
-	return 2 * (s1*s1 + s2*s2 - c*s1*s2) / (energy * float64(len(pcm)))
-}
-
-func loudness(pcm []int16) float64 {
-	var energy float64
-	for _, v := range pcm {
-		energy += float64(v) * float64(v)
-	}
-	return math.Sqrt(energy / float64(max(1, len(pcm))))
-}
 
 func sine(hertz float64, rate int, seconds, loud float64) []int16 {
 	pcm := make([]int16, int(seconds*float64(rate)))
@@ -55,10 +35,10 @@ func TestEachCodecCarriesATone(t *testing.T) {
 			out = append(out, decoder.decode(nil, payload)...)
 		}
 		out = out[len(out)/4:]
-		if s := share(out, c.rate, 800); s < 0.95 {
+		if s := whistle.Share(out, c.rate, 800); s < 0.95 {
 			t.Errorf("%s: %.3f of the energy is at 800 Hz", c.name, s)
 		}
-		if l := loudness(out); l < 5000 || l > 6300 {
+		if l := whistle.Loudness(out); l < 5000 || l > 6300 {
 			t.Errorf("%s: loudness %.0f, want about 5657", c.name, l)
 		}
 	}
@@ -86,15 +66,15 @@ func TestRatesChangeAndTonesStay(t *testing.T) {
 			t.Errorf("%s: %d samples, want a second", name, n)
 		}
 		pcm := one.pcm[one.rate/10:]
-		if s := share(pcm, one.rate, 1000); s < 0.99 {
+		if s := whistle.Share(pcm, one.rate, 1000); s < 0.99 {
 			t.Errorf("%s: %.4f of the energy is at 1000 Hz", name, s)
 		}
-		if l := loudness(pcm); l < 5500 || l > 5800 {
+		if l := whistle.Loudness(pcm); l < 5500 || l > 5800 {
 			t.Errorf("%s: loudness %.0f, want 5657", name, l)
 		}
 	}
 	// What 8 kHz can't carry must not come back as another tone.
-	if l := loudness(high[800:]); l > 60 {
+	if l := whistle.Loudness(high[800:]); l > 60 {
 		t.Errorf("6 kHz at 8 kHz is heard with loudness %.0f", l)
 	}
 }
@@ -130,7 +110,7 @@ func TestPacketsOutOfOrderAreHeardInOrder(t *testing.T) {
 	if len(heard) < 160*90 {
 		t.Fatalf("only %d frames were heard", len(heard)/160)
 	}
-	if s := share(heard, 8000, 500); s < 0.9 {
+	if s := whistle.Share(heard, 8000, 500); s < 0.9 {
 		t.Errorf("%.3f of the energy is at 500 Hz", s)
 	}
 }
@@ -145,7 +125,7 @@ func TestAVoiceThatBeginsAnewIsHeard(t *testing.T) {
 			sequence += 20000
 		}
 		h.put(sequence, payload)
-		if h.take(frame) && loudness(frame) > 1000 {
+		if h.take(frame) && whistle.Loudness(frame) > 1000 {
 			heard++
 		}
 	}
@@ -217,7 +197,7 @@ func TestMixOfManyDoesNotCrackle(t *testing.T) {
 	out = out[4000:]
 	total := 0.0
 	for _, hertz := range pitches {
-		s := share(out, 8000, hertz)
+		s := whistle.Share(out, 8000, hertz)
 		total += s
 		if s < 0.15 {
 			t.Errorf("%.0f Hz has %.3f of the energy: it is hardly heard", hertz, s)
@@ -252,14 +232,14 @@ func wavFile(rate, channels int, pcm []int16, size uint32) []byte {
 func TestWAVFiles(t *testing.T) {
 	tone := sine(500, 22050, 0.5, 8000)
 	s, err := readWAV(wavFile(22050, 1, tone, 0x7ffff000)) // as programs write it that don't know the length yet
-	if err != nil || share(s.narrow, 8000, 500) < 0.98 || share(s.wide, 16000, 500) < 0.98 {
+	if err != nil || whistle.Share(s.narrow, 8000, 500) < 0.98 || whistle.Share(s.wide, 16000, 500) < 0.98 {
 		t.Errorf("err %v", err)
 	}
 	stereo := make([]int16, 0, 2*len(tone))
 	for _, v := range tone {
 		stereo = append(stereo, v, v)
 	}
-	if s, err = readWAV(wavFile(22050, 2, stereo, uint32(4*len(tone)))); err != nil || share(s.narrow, 8000, 500) < 0.98 {
+	if s, err = readWAV(wavFile(22050, 2, stereo, uint32(4*len(tone)))); err != nil || whistle.Share(s.narrow, 8000, 500) < 0.98 {
 		t.Errorf("stereo: err %v", err)
 	}
 	for _, bad := range [][]byte{nil, []byte("RIFF"), []byte("RIFFxxxxWAVEdata\x04\x00\x00\x00abcd"), []byte(strings.Repeat("x", 100)), wavFile(4000, 1, tone, 10), wavFile(8000, 3, tone, 10)} {
@@ -364,7 +344,7 @@ func TestTonesInOpus(t *testing.T) {
 			continue
 		}
 		for i, hertz := range pitches {
-			if s := share(pcm[i*each+800:i*each+2000], 16000, hertz); s < 0.8 {
+			if s := whistle.Share(pcm[i*each+800:i*each+2000], 16000, hertz); s < 0.8 {
 				t.Errorf("%s: of tone %d %.0f %% are %.0f Hz", name, i, 100*s, hertz)
 			}
 		}

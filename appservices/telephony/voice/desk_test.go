@@ -16,13 +16,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/livekit/media-sdk/g711"
 	lksdk "github.com/livekit/server-sdk-go/v2"
-	"github.com/pion/webrtc/v4"
 
 	"github.com/roomline/roomline/appservices/telephony"
 	"github.com/roomline/roomline/internal/hstest"
 	"github.com/roomline/roomline/internal/hstest/freeport"
+	"github.com/roomline/roomline/internal/hstest/whistle"
 	"github.com/roomline/roomline/internal/matrix"
 	"github.com/roomline/roomline/internal/phone"
 	"github.com/roomline/roomline/internal/sfu"
@@ -216,7 +215,7 @@ func (d *desk) call(c phone.Call, j phone.Join) {
 // wait waits for an event of a call.
 func (d *desk) wait(what string, is func(call string, e phone.Event) bool) (call string, e phone.Event) {
 	d.t.Helper()
-	eventually(d.t, what, func() bool {
+	hstest.Eventually(d.t, what, func() bool {
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		for _, s := range d.events {
@@ -249,17 +248,6 @@ func (d *desk) waitJoined() (call string) {
 	d.t.Helper()
 	call, _ = d.wait("a phone in the meeting", func(_ string, e phone.Event) bool { return e.Joined })
 	return call
-}
-
-func eventually(t testing.TB, what string, f func() bool) {
-	t.Helper()
-	const patience = 2 * time.Minute
-	for until := time.Now().Add(patience); time.Now().Before(until); time.Sleep(20 * time.Millisecond) {
-		if f() {
-			return
-		}
-	}
-	t.Fatalf("waited in vain for %s", what)
 }
 
 // started runs a bridge with a trunk on the loopback, changed by edit, and returns where it speaks SIP.
@@ -312,9 +300,8 @@ func (l logOf) Write(p []byte) (int, error) {
 
 // person is somebody in a room by LiveKit, who hears the phone.
 type person struct {
+	whistle.Ears
 	room *lksdk.Room
-	mu   sync.Mutex
-	pcm  []int16
 	// muted is what they see of the phone's microphone.
 	muted atomic.Bool
 }
@@ -327,26 +314,7 @@ func (d *desk) person(room, name string) *person {
 	}
 	p := &person{}
 	callbacks := lksdk.NewRoomCallback()
-	callbacks.OnTrackSubscribed = func(track *webrtc.TrackRemote, _ *lksdk.RemoteTrackPublication, r *lksdk.RemoteParticipant) {
-		if !strings.HasPrefix(r.Identity(), "@phone") {
-			return
-		}
-		for {
-			packet, _, err := track.ReadRTP()
-			if err != nil {
-				return
-			}
-			pcm := make([]int16, len(packet.Payload))
-			if strings.EqualFold(track.Codec().MimeType, webrtc.MimeTypePCMA) {
-				g711.DecodeALawTo(pcm, packet.Payload)
-			} else {
-				g711.DecodeULawTo(pcm, packet.Payload)
-			}
-			p.mu.Lock()
-			p.pcm = append(p.pcm, pcm...)
-			p.mu.Unlock()
-		}
-	}
+	callbacks.OnTrackSubscribed = p.Listen
 	callbacks.OnTrackMuted = func(lksdk.TrackPublication, lksdk.Participant) { p.muted.Store(true) }
 	callbacks.OnTrackUnmuted = func(lksdk.TrackPublication, lksdk.Participant) { p.muted.Store(false) }
 	if p.room, err = lksdk.ConnectToRoomWithToken(d.lk.PublicURL, jwt, callbacks, lksdk.WithConnectTimeout(time.Minute)); err != nil {
@@ -356,55 +324,13 @@ func (d *desk) person(room, name string) *person {
 	return p
 }
 
-// whistle publishes a tone of 700 Hz in Opus, again and again.
-func (p *person) whistle(t *testing.T) {
-	t.Helper()
-	publish := func() {
-		track, err := lksdk.NewLocalFileTrack("testdata/tone700.ogg")
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		if _, err := p.room.LocalParticipant.PublishTrack(track, &lksdk.TrackPublicationOptions{Name: "tone"}); err != nil {
-			return // the test is over
-		}
-	}
-	publish()
-	stop := make(chan struct{})
-	t.Cleanup(func() { close(stop) })
-	go func() {
-		for {
-			select {
-			case <-stop:
-				return
-			case <-time.After(3 * time.Second):
-				publish()
-			}
-		}
-	}()
-}
+// whistle lets the person be heard with 700 Hz.
+func (p *person) whistle(t *testing.T) { whistle.Publish(t, p.room) }
 
-// hears waits until the last half second that the person heard is a tone.
+// hears waits until the last half second that the person heard of a phone is a tone.
 func (p *person) hears(t *testing.T, hertz float64) {
 	t.Helper()
-	p.mu.Lock()
-	p.pcm = nil
-	p.mu.Unlock()
-	eventually(t, "a tone from the phone", func() bool {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		return tonal(p.pcm, 8000, hertz)
-	})
-}
-
-// tonal reports whether the last half second is a tone.
-func tonal(pcm []int16, rate int, hertz float64) bool {
-	n := rate / 2
-	if len(pcm) < n {
-		return false
-	}
-	last := pcm[len(pcm)-n:]
-	return loudness(last) > 1000 && share(last, rate, hertz) > 0.8
+	p.Hears(t, "@phone", hertz)
 }
 
 // certificate is one for 127.0.0.1, and what trusts it.

@@ -16,7 +16,9 @@ import (
 	"github.com/emiago/sipgo/sip"
 	"github.com/pion/rtp"
 
+	"github.com/roomline/roomline/internal/hstest"
 	"github.com/roomline/roomline/internal/hstest/freeport"
+	"github.com/roomline/roomline/internal/hstest/whistle"
 )
 
 // handset is a carrier with a phone behind it, in Go, for what SIPp can't do: TLS, SRTP, G.722, and hearing.
@@ -139,7 +141,7 @@ func newHandset(t *testing.T, transport string, secret *tls.Config) *handset {
 	})
 	<-opened
 	if transport == "udp" { // what is sent goes out by the same socket
-		eventually(t, "the handset's socket", func() bool { return h.agent.TransportLayer().Pool("udp").Size() > 0 })
+		hstest.Eventually(t, "the handset's socket", func() bool { return h.agent.TransportLayer().Pool("udp").Size() > 0 })
 	}
 	return h
 }
@@ -375,20 +377,20 @@ func (h *handset) presses(keys string) { h.media.dial(keys) }
 func (h *handset) listens(hertz float64) {
 	h.t.Helper()
 	h.forget()
-	eventually(h.t, fmt.Sprintf("%.0f Hz at the phone", hertz), func() bool {
+	hstest.Eventually(h.t, fmt.Sprintf("%.0f Hz at the phone", hertz), func() bool {
 		h.mu.Lock()
 		defer h.mu.Unlock()
-		return tonal(h.heard, h.codec.rate, hertz)
+		return whistle.IsTone(h.heard, h.codec.rate, hertz)
 	})
 }
 
 // hearsSomething waits until anything is heard.
 func (h *handset) hearsSomething() {
 	h.t.Helper()
-	eventually(h.t, "a sound at the phone", func() bool {
+	hstest.Eventually(h.t, "a sound at the phone", func() bool {
 		h.mu.Lock()
 		defer h.mu.Unlock()
-		return loudness(h.heard[max(0, len(h.heard)-h.codec.rate/10):]) > 300
+		return whistle.Loudness(h.heard[max(0, len(h.heard)-h.codec.rate/10):]) > 300
 	})
 }
 
@@ -415,5 +417,5 @@ func (h *handset) hangsUp() {
 
 func (h *handset) waitHungUp() {
 	h.t.Helper()
-	eventually(h.t, "a BYE", h.hungUp.Load)
+	hstest.Eventually(h.t, "a BYE", h.hungUp.Load)
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/emiago/sipgo/sip"
 
 	"github.com/roomline/roomline/internal/hstest"
+	"github.com/roomline/roomline/internal/hstest/whistle"
 	"github.com/roomline/roomline/internal/phone"
 	"github.com/roomline/roomline/internal/sfu"
 )
@@ -85,7 +86,7 @@ func aPhoneInAMeeting(t *testing.T, d *desk) {
 	if !*e.Muted {
 		t.Error("star 6 did not mute")
 	}
-	eventually(t, "a muted track in LiveKit", bob.muted.Load)
+	hstest.Eventually(t, "a muted track in LiveKit", bob.muted.Load)
 	h.presses("*6")
 	d.wait("not muted", func(_ string, e phone.Event) bool { return e.Muted != nil && !*e.Muted })
 	bob.hears(t, 440)
@@ -97,9 +98,9 @@ func aPhoneInAMeeting(t *testing.T, d *desk) {
 	if err := d.sfu.Mute(t.Context(), "alpha", ghost, sfu.Microphone, true); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "a track that a moderator muted", bob.muted.Load)
+	hstest.Eventually(t, "a track that a moderator muted", bob.muted.Load)
 	// The phone hears of it at a time of its own.
-	eventually(t, "a phone that knows that it is muted", func() bool { return allMuted(b) })
+	hstest.Eventually(t, "a phone that knows that it is muted", func() bool { return allMuted(b) })
 	h.forget()
 	h.presses("*6")
 	bob.hears(t, 440)
@@ -109,17 +110,13 @@ func aPhoneInAMeeting(t *testing.T, d *desk) {
 		t.Errorf("hold was answered with %s", a.direction)
 	}
 	// What is under way arrives, and then nothing does.
-	eventually(t, "a second of silence while the call is held", func() bool {
+	hstest.Eventually(t, "a second of silence while the call is held", func() bool {
 		h.forget()
-		bob.mu.Lock()
-		bob.pcm = nil
-		bob.mu.Unlock()
+		bob.Forget()
 		time.Sleep(time.Second)
-		bob.mu.Lock()
-		defer bob.mu.Unlock()
 		h.mu.Lock()
 		defer h.mu.Unlock()
-		return loudness(bob.pcm) <= 100 && len(h.heard) == 0
+		return bob.Silent() && len(h.heard) == 0
 	})
 	if a := h.again(sendrecv); a.direction != sendrecv {
 		t.Errorf("taking up again was answered with %s", a.direction)
@@ -128,7 +125,7 @@ func aPhoneInAMeeting(t *testing.T, d *desk) {
 	h.listens(700)
 	h.hangsUp()
 	d.waitEnd(phone.CauseHangup)
-	eventually(t, "an empty place", func() bool { return !present(t, d, "alpha") })
+	hstest.Eventually(t, "an empty place", func() bool { return !present(t, d, "alpha") })
 }
 
 // legsOf are the calls of a bridge.
@@ -164,70 +161,13 @@ func present(t *testing.T, d *desk, room string) bool {
 	return false
 }
 
-const sippCalls = `<?xml version="1.0" encoding="ISO-8859-1" ?>
-<scenario name="a phone calls">
-  <send retrans="500"><![CDATA[
-INVITE sip:[service]@[remote_ip]:[remote_port] SIP/2.0
-Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch]
-From: "A customer" <sip:0475123456@[local_ip]:[local_port]>;tag=[pid]A[call_number]
-To: <sip:[service]@[remote_ip]:[remote_port]>
-Call-ID: [call_id]
-CSeq: 1 INVITE
-Contact: <sip:sipp@[local_ip]:[local_port];transport=[transport]>
-Max-Forwards: 70
-Session-Expires: 1800
-Supported: timer
-Content-Type: application/sdp
-Content-Length: [len]
-
-v=0
-o=carrier 1 1 IN IP[local_ip_type] [local_ip]
-s=-
-c=IN IP[local_ip_type] [local_ip]
-t=0 0
-m=audio [auto_media_port] RTP/AVP 18 8 0 101
-a=rtpmap:101 telephone-event/8000
-a=fmtp:101 0-16
-
-]]></send>
-  <recv response="100" optional="true"/>
-  <recv response="180" optional="true"/>
-  <recv response="200"/>
-  <send><![CDATA[
-ACK sip:[service]@[remote_ip]:[remote_port] SIP/2.0
-Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch]
-From: "A customer" <sip:0475123456@[local_ip]:[local_port]>;tag=[pid]A[call_number]
-To: <sip:[service]@[remote_ip]:[remote_port]>[peer_tag_param]
-Call-ID: [call_id]
-CSeq: 1 ACK
-Max-Forwards: 70
-Content-Length: 0
-
-]]></send>
-  <pause milliseconds="600"/>
-  {key 1}{key 1}{key 3}{key 4}{key pound}
-  <recv request="INFO"/>
-  <send retrans="500"><![CDATA[
-BYE sip:[service]@[remote_ip]:[remote_port] SIP/2.0
-Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch]
-From: "A customer" <sip:0475123456@[local_ip]:[local_port]>;tag=[pid]A[call_number]
-To: <sip:[service]@[remote_ip]:[remote_port]>[peer_tag_param]
-Call-ID: [call_id]
-CSeq: 2 BYE
-Max-Forwards: 70
-Content-Length: 0
-
-]]></send>
-  <recv response="200"/>
-</scenario>`
-
 // aCarrierCalls has SIPp send back what it hears: the tone of the room comes back as the phone's.
 func aCarrierCalls(t *testing.T, d *desk) {
 	d.room("beta", "1134", ghost)
 	address, _ := started(t, d, func(c *Config) { c.Trunks[0].Codecs = []string{"pcma", "pcmu"} })
 	bob := d.person("beta", "bob")
 	bob.whistle(t)
-	call := hstest.SIPp(t, hstest.SIPpOptions{Scenario: sippCalls, To: address, Number: "+3222345678", Echo: true})
+	call := hstest.SIPp(t, hstest.SIPpOptions{Scenario: hstest.SIPpCallsAndHangsUp("1134#"), To: address, Number: "+3222345678", Echo: true})
 	d.waitJoined()
 	if s := d.starts[0]; s.Caller != "+32475123456" {
 		t.Errorf("the server was told %+v", s)
@@ -238,91 +178,9 @@ func aCarrierCalls(t *testing.T, d *desk) {
 	d.waitEnd(phone.CauseHangup)
 }
 
-const sippIsCalled = `<?xml version="1.0" encoding="ISO-8859-1" ?>
-<scenario name="a network that asks for a password, and a phone behind it">
-  <recv request="INVITE"/>
-  <send retrans="500"><![CDATA[
-SIP/2.0 401 Unauthorized
-[last_Via:]
-[last_From:]
-[last_To:];tag=[pid]C[call_number]
-[last_Call-ID:]
-[last_CSeq:]
-WWW-Authenticate: Digest realm="carrier", nonce="47ebe028cda119c35d4877b383027d28da013815", algorithm=MD5, qop="auth"
-Content-Length: 0
-
-]]></send>
-  <recv request="ACK"/>
-  <recv request="INVITE"><action>
-    <assignstr assign_to="username" value="roomline"/>
-    <verifyauth assign_to="good" username="roomline" password="secret"/>
-  </action></recv>
-  <nop hide="true" test="good" next="known"/>
-  <send next="end"><![CDATA[
-SIP/2.0 403 Forbidden
-[last_Via:]
-[last_From:]
-[last_To:];tag=[pid]D[call_number]
-[last_Call-ID:]
-[last_CSeq:]
-Content-Length: 0
-
-]]></send>
-  <label id="known"/>
-  <send><![CDATA[
-SIP/2.0 180 Ringing
-[last_Via:]
-[last_From:]
-[last_To:];tag=[pid]D[call_number]
-[last_Call-ID:]
-[last_CSeq:]
-Contact: <sip:[local_ip]:[local_port];transport=[transport]>
-Content-Length: 0
-
-]]></send>
-  <pause milliseconds="300"/>
-  <send retrans="500"><![CDATA[
-SIP/2.0 200 OK
-[last_Via:]
-[last_From:]
-[last_To:];tag=[pid]D[call_number]
-[last_Call-ID:]
-[last_CSeq:]
-Contact: <sip:[local_ip]:[local_port];transport=[transport]>
-Content-Type: application/sdp
-Content-Length: [len]
-
-v=0
-o=carrier 1 1 IN IP[local_ip_type] [local_ip]
-s=-
-c=IN IP[media_ip_type] [media_ip]
-t=0 0
-m=audio [media_port] RTP/AVP 0 101
-a=rtpmap:0 PCMU/8000
-a=rtpmap:101 telephone-event/8000
-
-]]></send>
-  <recv request="ACK"/>
-  <pause milliseconds="600"/>
-  {key 1}
-  <recv request="BYE"/>
-  <send><![CDATA[
-SIP/2.0 200 OK
-[last_Via:]
-[last_From:]
-[last_To:]
-[last_Call-ID:]
-[last_CSeq:]
-Content-Length: 0
-
-]]></send>
-  <label id="end"/>
-  <Reference variables="username"/>
-</scenario>`
-
 func aCarrierIsCalled(t *testing.T, d *desk) {
 	d.room("gamma", "none", ghost)
-	call := hstest.SIPp(t, hstest.SIPpOptions{Scenario: sippIsCalled, Echo: true})
+	call := hstest.SIPp(t, hstest.SIPpOptions{Scenario: hstest.SIPpAsksAndIsCalled, Echo: true})
 	started(t, d, func(c *Config) { c.Trunks[0].Server = call.Address })
 	bob := d.person("gamma", "bob")
 	bob.whistle(t)
@@ -417,7 +275,7 @@ func wrongPINs(t *testing.T, d *desk) {
 	}
 	h.hearsSomething()
 	h.presses("99*9876#") // a star begins anew
-	eventually(t, "the first try", func() bool { d.mu.Lock(); defer d.mu.Unlock(); return d.tries["callb"] == 2 })
+	hstest.Eventually(t, "the first try", func() bool { d.mu.Lock(); defer d.mu.Unlock(); return d.tries["callb"] == 2 })
 	// Keys as messages, with no hash key: the length is known.
 	for _, key := range "0000" {
 		info := sip.NewRequest(sip.INFO, h.out.InviteResponse.Contact().Address)
@@ -427,7 +285,7 @@ func wrongPINs(t *testing.T, d *desk) {
 			t.Fatalf("INFO: %v, %v", res, err)
 		}
 	}
-	eventually(t, "the second try", func() bool { d.mu.Lock(); defer d.mu.Unlock(); return d.tries["callb"] == 1 })
+	hstest.Eventually(t, "the second try", func() bool { d.mu.Lock(); defer d.mu.Unlock(); return d.tries["callb"] == 1 })
 	h.presses("5555#")
 	h.waitHungUp()
 	d.waitEnd(phone.CausePIN)
@@ -453,7 +311,7 @@ func lobbyAndRecording(t *testing.T, d *desk) {
 	}
 	h.presses("1234#")
 	call := ""
-	eventually(t, "somebody waiting", func() bool {
+	hstest.Eventually(t, "somebody waiting", func() bool {
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		for one := range d.joins {
@@ -471,7 +329,7 @@ func lobbyAndRecording(t *testing.T, d *desk) {
 	d.joins[call] = j
 	d.mu.Unlock()
 	d.order(phone.Status{CallID: call, Recording: phone.Asking})
-	eventually(t, "the phone at the door", func() bool { return present(t, d, "eta") })
+	hstest.Eventually(t, "the phone at the door", func() bool { return present(t, d, "eta") })
 	h.presses("1")
 	if _, e := d.wait("a consent", func(_ string, e phone.Event) bool { return e.Consent != "" }); e.Consent != "yes" {
 		t.Errorf("the answer was %q", e.Consent)
@@ -480,7 +338,7 @@ func lobbyAndRecording(t *testing.T, d *desk) {
 	bob.hears(t, 440)
 	d.order(phone.Status{CallID: call})
 	d.order(phone.Status{CallID: call, Recording: phone.Asking}) // another recording
-	eventually(t, "a refusal", func() bool {
+	hstest.Eventually(t, "a refusal", func() bool {
 		h.presses("2") // as long as the question has not come, it is the answer to nothing
 		time.Sleep(300 * time.Millisecond)
 		return d.told(func(e phone.Event) bool { return e.Consent == "no" })
@@ -502,7 +360,7 @@ func kickedAndEnded(t *testing.T, d *desk) {
 		h.presses(pin + "#")
 		phones = append(phones, h)
 	}
-	eventually(t, "both in their meetings", func() bool { return d.joinedTimes() >= 2 })
+	hstest.Eventually(t, "both in their meetings", func() bool { return d.joinedTimes() >= 2 })
 	if err := d.sfu.Remove(t.Context(), "theta", ghost); err != nil {
 		t.Fatal(err)
 	}
@@ -530,7 +388,7 @@ func silentPhone(t *testing.T, d *desk) {
 	h.media.sending = false
 	h.media.mu.Unlock()
 	// What it has sent before arrives, and an hour passes.
-	eventually(t, "the end of a call of which nothing is heard", func() bool {
+	hstest.Eventually(t, "the end of a call of which nothing is heard", func() bool {
 		for _, l := range legsOf(b) {
 			l.media.lastPacket.Store(time.Now().Add(-silent - time.Second).UnixNano())
 		}
@@ -574,7 +432,7 @@ func whoMayCall(t *testing.T, d *desk) {
 	// The server is away: the caller pays nothing.
 	d.down.Store(true)
 	again := newHandset(t, "udp", nil)
-	eventually(t, "503 while the server is away", func() bool { return again.calls(address, "+3222345678") == 503 })
+	hstest.Eventually(t, "503 while the server is away", func() bool { return again.calls(address, "+3222345678") == 503 })
 	d.down.Store(false)
 
 	elsewhere, _ := started(t, d, func(c *Config) { c.Trunks[0].Server = "127.0.0.9" })
@@ -634,13 +492,13 @@ func registered(t *testing.T, d *desk) {
 		}
 	})
 	_, b := started(t, d, func(c *Config) { c.Trunks[0].Server, c.Trunks[0].Register = h.address, true })
-	eventually(t, "a registration, and another before it ends", func() bool { return len(got()) >= 2 })
+	hstest.Eventually(t, "a registration, and another before it ends", func() bool { return len(got()) >= 2 })
 	for _, r := range got() {
 		if !strings.Contains(r, "sip:roomline@127.0.0.1:") || !strings.Contains(r, `username="roomline"`) || !strings.Contains(r, "for 600") {
 			t.Errorf("registered with %s", r)
 		}
 	}
-	eventually(t, "a trunk that works", func() bool { return b.trunks[0].works() })
+	hstest.Eventually(t, "a trunk that works", func() bool { return b.trunks[0].works() })
 	// A network that we registered with calls us by our account.
 	if status := h.calls(b.sockets[0].packets.LocalAddr().String(), "roomline"); status != 200 {
 		t.Errorf("answered with %d", status)
@@ -813,10 +671,10 @@ func TestLiveKitIsAwayForAWhile(t *testing.T) {
 	h.presses("1234#")
 	d.waitJoined()
 	d.lk.Kill9(t)
-	eventually(t, "another way in to be asked for", func() bool { d.mu.Lock(); defer d.mu.Unlock(); return d.tokens > 0 })
+	hstest.Eventually(t, "another way in to be asked for", func() bool { d.mu.Lock(); defer d.mu.Unlock(); return d.tokens > 0 })
 	d.lk.Restart(t)
 	d.room("omega", "1234", ghost)
-	eventually(t, "the phone in the meeting again", func() bool { return d.joinedTimes() >= 2 })
+	hstest.Eventually(t, "the phone in the meeting again", func() bool { return d.joinedTimes() >= 2 })
 	bob := d.person("omega", "bob")
 	bob.whistle(t)
 	h.whistle(440)
@@ -836,8 +694,8 @@ func TestAnnouncementsAreSpoken(t *testing.T) {
 	}
 	for _, language := range languages {
 		s := a.sound(t.Context(), language, phJoined, "--help; Anna <x>", "")
-		if n := len(s.narrow); n < 8000 || loudness(s.narrow) < 300 || len(s.wide) < 2*n-2 {
-			t.Errorf("%s: %d samples of loudness %.0f", language, n, loudness(s.narrow))
+		if n := len(s.narrow); n < 8000 || whistle.Loudness(s.narrow) < 300 || len(s.wide) < 2*n-2 {
+			t.Errorf("%s: %d samples of loudness %.0f", language, n, whistle.Loudness(s.narrow))
 		}
 	}
 	a.speech = []string{"false"} // what was spoken is remembered, and what can't be is a tone
@@ -858,11 +716,6 @@ func TestAnnouncementsAreSpoken(t *testing.T) {
 
 var discard = slog.New(slog.DiscardHandler)
 
-// sixth writes a scenario for IPv6.
-func sixth(scenario string) string {
-	return strings.ReplaceAll(scenario, "IN IP[local_ip_type] [local_ip]", "IN IP[media_ip_type] [media_ip]")
-}
-
 // onLoopback6 has a bridge listen at ::1.
 func onLoopback6(c *Config) {
 	_, port, _ := net.SplitHostPort(c.Listen[0].Address)
@@ -877,7 +730,7 @@ func byIPv6(t *testing.T, d *desk) {
 	started(t, d, func(c *Config) { onLoopback6(c); address = c.Listen[0].Address })
 	bob := d.person("six", "bob")
 	bob.whistle(t)
-	call := hstest.SIPp(t, hstest.SIPpOptions{Scenario: sixth(sippCalls), To: address, Number: "+3222345678", Echo: true, V6: true})
+	call := hstest.SIPp(t, hstest.SIPpOptions{Scenario: hstest.SIPpCallsAndHangsUp("1134#"), To: address, Number: "+3222345678", Echo: true, V6: true})
 	d.waitJoined()
 	bob.hears(t, 700)
 	call.Tell(t, "INFO", d.starts[0].Reference) // hang up
@@ -888,7 +741,7 @@ func byIPv6(t *testing.T, d *desk) {
 // calledByIPv6 is a call out from a bridge that listens by both; the network's way is IPv6.
 func calledByIPv6(t *testing.T, d *desk) {
 	d.room("seven", "none", ghost)
-	call := hstest.SIPp(t, hstest.SIPpOptions{Scenario: sixth(sippIsCalled), Echo: true, V6: true})
+	call := hstest.SIPp(t, hstest.SIPpOptions{Scenario: hstest.SIPpAsksAndIsCalled, Echo: true, V6: true})
 	started(t, d, func(c *Config) {
 		both := c.Listen[0]
 		onLoopback6(c)
@@ -908,12 +761,12 @@ func calledByIPv6(t *testing.T, d *desk) {
 func earlyMedia(t *testing.T, d *desk) {
 	d.room("early", "none", ghost)
 	const ringing = "SIP/2.0 180 Ringing"
-	head, tail, _ := strings.Cut(sippIsCalled, ringing)
+	head, tail, _ := strings.Cut(hstest.SIPpAsksAndIsCalled, ringing)
 	early := strings.Replace(tail, "Content-Length: 0\n", `Content-Type: application/sdp
 Content-Length: [len]
 
 v=0
-o=carrier 1 1 IN IP[local_ip_type] [local_ip]
+o=carrier 1 1 IN IP[media_ip_type] [media_ip]
 s=-
 c=IN IP[media_ip_type] [media_ip]
 t=0 0
@@ -942,7 +795,7 @@ func passwordsBySHA256(t *testing.T, d *desk) {
 		`Digest realm="carrier", nonce="n3", algorithm=MD5, qop="auth"`,
 	}
 	started(t, d, func(c *Config) { c.Trunks[0].Server, c.Trunks[0].Register = h.address, true })
-	eventually(t, "a registration", func() bool { h.mu.Lock(); defer h.mu.Unlock(); return len(h.registered) > 0 })
+	hstest.Eventually(t, "a registration", func() bool { h.mu.Lock(); defer h.mu.Unlock(); return len(h.registered) > 0 })
 	d.call(phone.Call{CallID: "out1", Trunk: "one", Number: "+32475999999", Caller: "+3222345678", Language: "en", SecondsAllowed: 300, RingSeconds: 600}, d.pins["none"])
 	<-h.called
 	h.mu.Lock()

@@ -23,6 +23,7 @@ import (
 	"github.com/twitchtv/twirp"
 
 	"github.com/roomline/roomline/internal/hstest"
+	"github.com/roomline/roomline/internal/hstest/whistle"
 )
 
 // sipService is LiveKit SIP as the rest of LiveKit sees it: the API in front of it, whose rules are judged by LiveKit's own code, and the participants that it
@@ -242,31 +243,6 @@ func (p *sipPhone) waitOver() {
 	}
 }
 
-// whistles publishes a tone in Opus, again and again.
-func whistles(t *testing.T, room *lksdk.Room) {
-	t.Helper()
-	stop := make(chan struct{})
-	var done sync.WaitGroup
-	t.Cleanup(func() { close(stop); done.Wait() })
-	done.Go(func() {
-		for {
-			track, err := lksdk.NewLocalFileTrack("../../../appservices/telephony/voice/testdata/tone700.ogg")
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			if _, err := room.LocalParticipant.PublishTrack(track, &lksdk.TrackPublicationOptions{Name: "tone", Source: livekit.TrackSource_MICROPHONE}); err != nil {
-				return // the room is no more
-			}
-			select {
-			case <-stop:
-				return
-			case <-time.After(3 * time.Second):
-			}
-		}
-	})
-}
-
 // sipSide is a deployment whose trunk LiveKit SIP has.
 func sipSide(t *testing.T, lk *hstest.LiveKitServer) (*side, *sipService) {
 	t.Helper()
@@ -332,7 +308,7 @@ func TestPhonesOfLiveKitSIP(t *testing.T) {
 	if p == nil {
 		t.Fatal("the right PIN gets nobody in")
 	}
-	whistles(t, p.room)
+	whistle.Publish(t, p.room)
 	ghost := s.ghostIn(t)
 	if name := s.content(t, "m.room.member", ghost).Get("displayname").String(); name != "Anna (telefoon)" {
 		t.Errorf("the phone is called %q", name)
@@ -360,7 +336,7 @@ func TestPhonesOfLiveKitSIP(t *testing.T) {
 		return p.voices.Load()-before <= 5
 	})
 	before = p.voices.Load()
-	whistles(t, call)
+	whistle.Publish(t, call)
 	until(t, "the phone hears the meeting", func() bool { return p.voices.Load()-before > 60 })
 
 	p.presses("*9")
@@ -383,7 +359,7 @@ func TestCallsOutByLiveKitSIP(t *testing.T) {
 	s, service := sipSide(t, hstest.LiveKit(t))
 	s.policy(t, map[string]any{"dial_out": true, "countries": []string{"BE"}})
 	call, _ := s.joinsCall(t)
-	whistles(t, call)
+	whistle.Publish(t, call)
 	s.host.MustSetState(t, s.room, memberType, "_"+s.host.ID+"_D", map[string]any{
 		"application": "m.call", "call_id": "", "device_id": s.host.DeviceID, "expires": 3600_000, "scope": "m.room", "focus_active": map[string]any{"type": "livekit"},
 	})

@@ -21,6 +21,7 @@ import (
 	lksdk "github.com/livekit/server-sdk-go/v2"
 	"github.com/pion/webrtc/v4"
 	"github.com/twitchtv/twirp"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/roomline/roomline/internal/hstest"
 	"github.com/roomline/roomline/internal/hstest/whistle"
@@ -34,6 +35,7 @@ type sipService struct {
 	t  *testing.T
 	lk *hstest.LiveKitServer
 
+	// What is kept is nobody else's: LiveKit's own code writes into what it is handed, and answers are encoded after their handler has returned.
 	mu     sync.Mutex
 	trunks []*livekit.SIPInboundTrunkInfo
 	rules  []*livekit.SIPDispatchRuleInfo
@@ -88,10 +90,18 @@ func (s *sipService) id(kind string) string {
 	return fmt.Sprintf("%s_%d", kind, s.made)
 }
 
+func copies[M proto.Message](kept []M) []M {
+	own := make([]M, len(kept))
+	for i, m := range kept {
+		own[i] = proto.CloneOf(m)
+	}
+	return own
+}
+
 func (s *sipService) ListSIPInboundTrunk(context.Context, *livekit.ListSIPInboundTrunkRequest) (*livekit.ListSIPInboundTrunkResponse, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return &livekit.ListSIPInboundTrunkResponse{Items: s.trunks}, nil
+	return &livekit.ListSIPInboundTrunkResponse{Items: copies(s.trunks)}, nil
 }
 
 func (s *sipService) CreateSIPInboundTrunk(_ context.Context, r *livekit.CreateSIPInboundTrunkRequest) (*livekit.SIPInboundTrunkInfo, error) {
@@ -101,7 +111,7 @@ func (s *sipService) CreateSIPInboundTrunk(_ context.Context, r *livekit.CreateS
 		return nil, twirp.InvalidArgumentError("trunk", err.Error())
 	}
 	r.Trunk.SipTrunkId = s.id("ST")
-	s.trunks = append(s.trunks, r.Trunk)
+	s.trunks = append(s.trunks, proto.CloneOf(r.Trunk))
 	return r.Trunk, nil
 }
 
@@ -112,7 +122,7 @@ func (s *sipService) ListSIPOutboundTrunk(context.Context, *livekit.ListSIPOutbo
 func (s *sipService) ListSIPDispatchRule(context.Context, *livekit.ListSIPDispatchRuleRequest) (*livekit.ListSIPDispatchRuleResponse, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return &livekit.ListSIPDispatchRuleResponse{Items: append([]*livekit.SIPDispatchRuleInfo(nil), s.rules...)}, nil
+	return &livekit.ListSIPDispatchRuleResponse{Items: copies(s.rules)}, nil
 }
 
 func (s *sipService) CreateSIPDispatchRule(_ context.Context, r *livekit.CreateSIPDispatchRuleRequest) (*livekit.SIPDispatchRuleInfo, error) {
@@ -124,7 +134,7 @@ func (s *sipService) CreateSIPDispatchRule(_ context.Context, r *livekit.CreateS
 	if err := sip.ValidateDispatchRules(append([]*livekit.SIPDispatchRuleInfo{rule}, s.rules...)); err != nil {
 		return nil, err
 	}
-	s.rules = append(s.rules, rule)
+	s.rules = append(s.rules, proto.CloneOf(rule))
 	return rule, nil
 }
 
@@ -198,7 +208,7 @@ func (s *sipService) join(room, identity, name string, attributes map[string]str
 func (s *sipService) rings(called, from, pin string) *sipPhone {
 	s.t.Helper()
 	s.mu.Lock()
-	trunks, rules := s.trunks, s.rules
+	trunks, rules := copies(s.trunks), copies(s.rules)
 	s.mu.Unlock()
 	call := &rpc.EvaluateSIPDispatchRulesRequest{Pin: pin, SipTrunkId: trunks[0].SipTrunkId, Call: &rpc.SIPCall{
 		LkCallId: "SCL_" + from, From: &livekit.SIPUri{User: from}, To: &livekit.SIPUri{User: called},

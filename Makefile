@@ -86,6 +86,24 @@ fuzz: ## run every fuzz target for FUZZTIME (20s)
 endurance: bin-test ## the faults of make test many times over: at least 50 kills under load
 	ROOMLINE_ENDURANCE=1 $(WITHPOSTGRES) $(GO) test -count=1 -timeout 3h $(TAGS) -v ./tests
 
+# The race detector wants C, so that what runs under it is not quite what is shipped: LiveKit takes a library in C for its sound.
+# Of ./tests it is what several processes do at once: others' clients and browsers wait as long as they see fit, which is too short beside it.
+RACE       ?= $$($(GO) list ./... | grep -v '/internal/archtest\|/tests$$\|/tests/meetings$$')
+RACE_TESTS ?= Parallel|Processes|NoToken|Delivery|Killed|Kills|Ghosts|Database|Commits|Delayed|Push|Gateway|Unread|Service|View|Link|RateLimits
+# It weighs memory, of which the detector takes its own.
+RACE_SKIP  ?= TestEndlessAnswersAreCutOff
+RACE_DIR    = $(CURDIR)/bin/race
+
+.PHONY: race
+race: bin-test soxr clamav slapd sipp bin/minio bin/versitygw bin/mailpit tests/smsc/node_modules ## tests, and the processes they start, with the race detector: slow; RACE are the packages
+	@rm -rf $(RACE_DIR); mkdir -p $(RACE_DIR)/reports
+	CGO_ENABLED=1 $(GO) build -race $(TAGS) -o $(RACE_DIR)/ ./cmd/...
+	@set -x; export CGO_ENABLED=1 ROOMLINE_BINARY=$(RACE_DIR)/roomline GORACE=log_path=$(RACE_DIR)/reports/race; \
+	race="$(WITHPOSTGRES) $(GO) test -race -count=1 -p 1 -timeout 60m -parallel 2 -skip '$(RACE_SKIP)' $(QUICK) $(TAGS) $(TESTFLAGS)"; \
+	$$race $(RACE); packages=$$?; \
+	$$race -run '$(RACE_TESTS)' ./tests; together=$$?; \
+	set +x; ! cat $(RACE_DIR)/reports/* 2>/dev/null && [ $$packages = 0 ] && [ $$together = 0 ]
+
 .PHONY: spec
 spec: ## print how much of the specification is implemented, by chapter
 	@$(GO) run ./internal/archtest/coverage
@@ -152,6 +170,10 @@ slapd: ## install the LDAP server of the tests if it is missing (Debian, as root
 .PHONY: sipp
 sipp: ## install the carrier of the tests, and what speaks, if they are missing (Debian, as root), or say what to install
 	$(call debian,command -v sipp && command -v espeak-ng,sip-tester espeak-ng)
+
+.PHONY: soxr
+soxr: ## install what the race detector needs if it is missing (Debian, as root), or say what to install
+	$(call debian,pkg-config --exists soxr && command -v gcc,gcc libc6-dev pkg-config libsoxr-dev)
 
 # The S3 servers of the tests. They take some minutes to build, once.
 MINIO_VERSION     = v0.0.0-20260212201848-7aac2a2c5b7c

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/roomline/roomline/clientapi/auth"
+	"github.com/roomline/roomline/internal/hstest"
 	"github.com/roomline/roomline/internal/httpapi"
 )
 
@@ -92,7 +93,7 @@ func TestALockReachesEveryProcess(t *testing.T) {
 	if answer := one.want(401, "M_USER_LOCKED", "GET", whoami, alice.token, nil); answer["soft_logout"] != true {
 		t.Errorf("a locked account is told %v", answer)
 	}
-	eventually(t, "the lock reaches the other process", func() bool {
+	hstest.Eventually(t, "the lock reaches the other process", func() bool {
 		status, answer := two.do("GET", whoami, alice.token, nil)
 		return status == 401 && answer.text("errcode") == "M_USER_LOCKED" && answer["soft_logout"] == true
 	})
@@ -114,7 +115,7 @@ func TestSuspendedUsersReadAndDoLittleElse(t *testing.T) {
 	bob.set(id, "m.room.power_levels", "", object{"users": object{alice.user: 100}})
 	one.want(200, "", "PUT", adminPath("suspend", alice.user), root.token, object{"suspended": true})
 	far := alice.at(two)
-	eventually(t, "the suspension reaches the other process", func() bool {
+	hstest.Eventually(t, "the suspension reaches the other process", func() bool {
 		_, answer := far.do("PUT", room(id)+"/send/m.room.message/e", object{"msgtype": "m.text", "body": "x"})
 		return object(answer.(map[string]any)).text("errcode") == "M_USER_SUSPENDED"
 	})

@@ -1,13 +1,14 @@
 package clientapi_test
 
 import (
-	"database/sql"
 	"fmt"
 	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/roomline/roomline/clientapi"
+	"github.com/roomline/roomline/internal/hstest"
+	"github.com/roomline/roomline/internal/store/storetest"
 )
 
 const delayedPath = "/_matrix/client/unstable/org.matrix.msc4140"
@@ -43,10 +44,8 @@ func (c *client) sent(id, eventType string) []object {
 
 func (d *deployment) sql(statement string, args ...any) {
 	d.t.Helper()
-	db, err := sql.Open("postgres", d.dsn)
-	must(d.t, err)
-	defer db.Close()
-	_, err = db.Exec(statement, args...)
+	db := storetest.DB(d.t, d.dsn)
+	_, err := db.Exec(statement, args...)
 	must(d.t, err)
 }
 
@@ -91,7 +90,7 @@ func TestDelayedEventsAreSentInTheirTurn(t *testing.T) {
 		t.Errorf("bob has %d of alice's events", n)
 	}
 	alice.p.soon()
-	eventually(t, "sending", func() bool { return len(alice.scheduled()) == 0 })
+	hstest.Eventually(t, "sending", func() bool { return len(alice.scheduled()) == 0 })
 	sent := bob.sent(id, "org.example.old")
 	if len(sent) != 3 || sent[0].inner("content")["n"] != 7.0*hour || sent[1].inner("content")["n"] != 8.0*hour || sent[2].inner("content")["n"] != 9.0*hour {
 		t.Fatalf("in the room: %v", sent)
@@ -288,7 +287,7 @@ func TestDelayedEventIsJudgedWhenItIsSent(t *testing.T) {
 	refused := bob.later(id, "y", day, object{})
 	alice.ok("POST", room(id)+"/kick", object{"user_id": bob.user})
 	alice.p.soon()
-	eventually(t, "the event's time", func() bool { return len(bob.scheduled()) == 0 })
+	hstest.Eventually(t, "the event's time", func() bool { return len(bob.scheduled()) == 0 })
 	if got := bob.delayed("GET", "/delayed_events/"+refused, nil); got.inner("error").text("errcode") != "M_FORBIDDEN" || got["event_id"] != nil {
 		t.Errorf("not sent: %v", got)
 	}
@@ -307,8 +306,8 @@ func TestDelayedRedactionAndLeave(t *testing.T) {
 	bob.delayed("PUT", room(id)+"/delayed_event/m.room.redaction/r", object{"delay_ms": 50, "content": object{"redacts": secret, "reason": "read"}})
 	alice.delayed("PUT", room(id)+"/delayed_event/m.room.member/l",
 		object{"delay_ms": 100, "state_key": bob.user, "content": object{"membership": "ban", "join_authorised_via_users_server": alice.user}})
-	eventually(t, "the redaction", func() bool { return len(alice.event(id, secret).inner("content")) == 0 })
-	eventually(t, "the ban", func() bool {
+	hstest.Eventually(t, "the redaction", func() bool { return len(alice.event(id, secret).inner("content")) == 0 })
+	hstest.Eventually(t, "the ban", func() bool {
 		return alice.ok("GET", room(id)+"/state/m.room.member/"+esc(bob.user), nil).text("membership") == "ban"
 	})
 	if got := alice.ok("GET", room(id)+"/state/m.room.member/"+esc(bob.user), nil); got["join_authorised_via_users_server"] != nil {
@@ -332,7 +331,7 @@ func TestDelayedEventsAreSentOnceByManyProcesses(t *testing.T) {
 	for n := range 60 {
 		alice.later(rooms[n%4], strconv.Itoa(n), 100+5*n, object{"n": n})
 	}
-	eventually(t, "sending", func() bool { return len(alice.scheduled()) == 0 })
+	hstest.Eventually(t, "sending", func() bool { return len(alice.scheduled()) == 0 })
 	for _, id := range rooms {
 		// Two processes may send what is due at nearly the same time in either order.
 		list, seen := alice.sent(id, "org.example.later"), map[any]bool{}
@@ -345,7 +344,7 @@ func TestDelayedEventsAreSentOnceByManyProcesses(t *testing.T) {
 	}
 	// A process that died after the append and before it was noted: the event is sent again.
 	d.sql(`UPDATE delayed_events SET finalised_ts = NULL, event_id = NULL`)
-	eventually(t, "sending again", func() bool { return len(alice.scheduled()) == 0 })
+	hstest.Eventually(t, "sending again", func() bool { return len(alice.scheduled()) == 0 })
 	for _, id := range rooms {
 		if n := len(alice.sent(id, "org.example.later")); n != 15 {
 			t.Errorf("%d events are in the room after they were sent again, not 15", n)

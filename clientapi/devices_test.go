@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/roomline/roomline/internal/hstest"
 	"github.com/roomline/roomline/internal/matrix"
 )
 
@@ -78,7 +79,7 @@ func TestDeletingADeviceAsksForThePassword(t *testing.T) {
 	one.want(200, "", "GET", whoami, phone, nil)
 	two.want(200, "", "DELETE", devices+"/PHONE", alice, object{"auth": proof(session, "alice", password)})
 	two.want(401, "M_UNKNOWN_TOKEN", "GET", whoami, phone, nil)
-	eventually(t, "the other process forgets the device's token", func() bool { status, _ := one.do("GET", whoami, phone, nil); return status == 401 })
+	hstest.Eventually(t, "the other process forgets the device's token", func() bool { status, _ := one.do("GET", whoami, phone, nil); return status == 401 })
 	// The session is used up. Without one, everything may be said at once; a device that is gone is deleted again.
 	two.want(401, "M_UNAUTHORIZED", "DELETE", devices+"/PHONE", alice, object{"auth": proof(session, "alice", password)})
 	two.want(200, "", "DELETE", devices+"/PHONE", alice, object{"auth": proof("", "alice", password)})
@@ -140,7 +141,7 @@ func TestChangingThePassword(t *testing.T) {
 	one.want(200, "", "POST", path, alice, object{"new_password": password, "auth": proof("", "alice", fresh)})
 	one.want(200, "", "GET", whoami, alice, nil)
 	one.want(401, "M_UNKNOWN_TOKEN", "GET", whoami, other, nil)
-	eventually(t, "the other process forgets the token", func() bool { status, _ := two.do("GET", whoami, other, nil); return status == 401 })
+	hstest.Eventually(t, "the other process forgets the token", func() bool { status, _ := two.do("GET", whoami, other, nil); return status == 401 })
 	if list := one.want(200, "", "GET", devices, alice, nil)["devices"].([]any); len(list) != 1 {
 		t.Errorf("devices that are left: %v", list)
 	}
@@ -164,7 +165,7 @@ func TestDeactivation(t *testing.T) {
 		t.Errorf("answer %v, left rooms: %v", answer, one.left)
 	}
 	one.want(401, "M_UNKNOWN_TOKEN", "GET", whoami, token, nil)
-	eventually(t, "the other process forgets the token", func() bool { status, _ := two.do("GET", whoami, token, nil); return status == 401 })
+	hstest.Eventually(t, "the other process forgets the token", func() bool { status, _ := two.do("GET", whoami, token, nil); return status == 401 })
 	one.want(401, "M_UNKNOWN_TOKEN", "POST", "/_matrix/client/v3/refresh", "", object{"refresh_token": alice["refresh_token"]})
 	one.want(403, "M_FORBIDDEN", "POST", "/_matrix/client/v3/login", "", loginBody("alice", password, nil))
 	one.want(404, "M_NOT_FOUND", "GET", "/_matrix/client/v3/profile/@alice:one.test", bob, nil)

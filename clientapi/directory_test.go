@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/roomline/roomline/internal/hstest"
 )
 
 const v1 = "/_matrix/client/v1"
@@ -43,7 +45,7 @@ func TestPublishedRoomsAreFound(t *testing.T) {
 	space := alice.create(object{"visibility": "public", "name": "Town", "creation_content": object{"type": "m.space"}})
 	alice.create(object{"preset": "public_chat", "name": "Crêperie hidden"})
 	bob.join(space)
-	eventually(t, "the larger room comes first", func() bool { return slices.Equal(bob.found(object{}), []string{space, small}) })
+	hstest.Eventually(t, "the larger room comes first", func() bool { return slices.Equal(bob.found(object{}), []string{space, small}) })
 	page := bob.ok("GET", "/publicRooms", nil)
 	if page["total_room_count_estimate"] != 2.0 || page["next_batch"] != nil || page["prev_batch"] != nil {
 		t.Errorf("the only page: %v", page)
@@ -72,7 +74,7 @@ func TestPublishedRoomsAreFound(t *testing.T) {
 
 	// What changes in a room is found on whichever process.
 	alice.set(small, "m.room.name", "", object{"name": "Bakery"})
-	eventually(t, "the new name is found", func() bool { return slices.Equal(term("bakery"), []string{small}) })
+	hstest.Eventually(t, "the new name is found", func() bool { return slices.Equal(term("bakery"), []string{small}) })
 	same(t, "the old name", term("creperie galettes bakery"), []string{small}) // the alias still has it
 }
 

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/roomline/roomline/internal/hstest"
 	"github.com/roomline/roomline/internal/matrix"
 	"github.com/roomline/roomline/internal/store"
 )
@@ -313,7 +314,7 @@ func TestTypingEndsByItself(t *testing.T) {
 		t.Fatal("alice does not type")
 	}
 	d.clock.advance(2 * time.Second)
-	eventually(t, "the end of alice's typing", func() bool { return alice.until() == 0 })
+	hstest.Eventually(t, "the end of alice's typing", func() bool { return alice.until() == 0 })
 	alice.ok("PUT", typing(alice), object{"typing": true})
 	alice.ok("PUT", typing(alice), object{"typing": false})
 	if alice.until() != 0 {
@@ -327,7 +328,7 @@ func TestTypingEndsByItself(t *testing.T) {
 		t.Fatal("alice types no more before her time is over")
 	}
 	d.clock.advance(10 * time.Second)
-	eventually(t, "the end of typing of a dead process", func() bool { return alice.until() == 0 })
+	hstest.Eventually(t, "the end of typing of a dead process", func() bool { return alice.until() == 0 })
 }
 
 func TestTypingTypedOnIsNotStopped(t *testing.T) {
@@ -348,7 +349,7 @@ func TestTypingTypedOnIsNotStopped(t *testing.T) {
 	}
 	d.clock.advance(10 * time.Second)
 	for _, c := range []*client{bob, carol} {
-		eventually(t, "the end of the typing of "+c.user, func() bool { return c.until() == 0 })
+		hstest.Eventually(t, "the end of the typing of "+c.user, func() bool { return c.until() == 0 })
 	}
 	if alice.until() == 0 {
 		t.Error("alice was stopped although she typed on at another process")

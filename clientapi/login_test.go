@@ -13,8 +13,10 @@ import (
 	"time"
 
 	"github.com/roomline/roomline/clientapi/auth"
+	"github.com/roomline/roomline/internal/hstest"
 	"github.com/roomline/roomline/internal/matrix"
 	"github.com/roomline/roomline/internal/store"
+	"github.com/roomline/roomline/internal/store/storetest"
 )
 
 func uuid() string {
@@ -140,9 +142,7 @@ func TestDatabaseHoldsNoTokenAndNoPassword(t *testing.T) {
 	p.user("alice")
 	a := p.login("alice", object{"refresh_token": true})
 	b := p.want(200, "", "POST", "/_matrix/client/v3/refresh", "", object{"refresh_token": a["refresh_token"]})
-	db, err := sql.Open("postgres", d.dsn)
-	must(t, err)
-	defer db.Close()
+	db := storetest.DB(t, d.dsn)
 	dump := dumpAll(t, db)
 	if strings.Contains(dump, password) || strings.Contains(dump, hex.EncodeToString([]byte(password))) {
 		t.Error("the database holds the password")
@@ -192,7 +192,7 @@ func TestLogoutReachesTheOtherProcess(t *testing.T) {
 	}
 	one.want(200, "", "POST", "/_matrix/client/v3/logout", phone, nil)
 	one.want(401, "M_UNKNOWN_TOKEN", "GET", whoami, phone, nil)
-	eventually(t, "the other process forgets the token", func() bool {
+	hstest.Eventually(t, "the other process forgets the token", func() bool {
 		status, answer := two.do("GET", whoami, phone, nil)
 		return status == 401 && answer["soft_logout"] == false
 	})
@@ -204,7 +204,7 @@ func TestLogoutReachesTheOtherProcess(t *testing.T) {
 	two.want(200, "", "POST", "/_matrix/client/v3/logout/all", tablet, nil)
 	for _, token := range []string{laptop, tablet} {
 		two.want(401, "M_UNKNOWN_TOKEN", "GET", whoami, token, nil)
-		eventually(t, "the first process forgets", func() bool { status, _ := one.do("GET", whoami, token, nil); return status == 401 })
+		hstest.Eventually(t, "the first process forgets", func() bool { status, _ := one.do("GET", whoami, token, nil); return status == 401 })
 	}
 }
 
@@ -223,7 +223,7 @@ func TestLockedAccountCanOnlyLogOut(t *testing.T) {
 	if !locked(one) {
 		t.Error("not locked on the process that locked")
 	}
-	eventually(t, "the lock reaches the other process", func() bool { return locked(two) })
+	hstest.Eventually(t, "the lock reaches the other process", func() bool { return locked(two) })
 	one.want(401, "M_USER_LOCKED", "POST", "/_matrix/client/v3/login", "", loginBody("alice", password, nil))
 	one.want(403, "M_FORBIDDEN", "POST", "/_matrix/client/v3/login", "", loginBody("alice", "wrong password", nil))
 	must(t, one.accounts.SetLocked(t.Context(), alice, false))
@@ -258,7 +258,7 @@ func TestRefreshReplacesTokensWhenTheNewOnesAreUsed(t *testing.T) {
 		t.Errorf("the refreshed session is of %v", me)
 	}
 	one.want(401, "M_UNKNOWN_TOKEN", "GET", whoami, a.text("access_token"), nil)
-	eventually(t, "the other process forgets the replaced token", func() bool {
+	hstest.Eventually(t, "the other process forgets the replaced token", func() bool {
 		status, _ := two.do("GET", whoami, a.text("access_token"), nil)
 		return status == 401
 	})
@@ -285,7 +285,7 @@ func TestReusedRefreshTokenEndsTheSession(t *testing.T) {
 		t.Errorf("the reuse is answered %v", answer)
 	}
 	two.want(401, "M_UNKNOWN_TOKEN", "GET", whoami, b.text("access_token"), nil)
-	eventually(t, "the session ends on the other process", func() bool {
+	hstest.Eventually(t, "the session ends on the other process", func() bool {
 		status, answer := one.do("GET", whoami, b.text("access_token"), nil)
 		return status == 401 && answer["soft_logout"] == true
 	})
@@ -369,10 +369,8 @@ func TestRememberedTokenCostsNoQuery(t *testing.T) {
 	p.user("alice")
 	token := p.login("alice", nil).text("access_token")
 	p.want(200, "", "GET", whoami, token, nil)
-	db, err := sql.Open("postgres", d.dsn)
-	must(t, err)
-	defer db.Close()
-	_, err = db.Exec(`DELETE FROM sessions`)
+	db := storetest.DB(t, d.dsn)
+	_, err := db.Exec(`DELETE FROM sessions`)
 	must(t, err)
 	for range 100 {
 		p.want(200, "", "GET", whoami, token, nil)

@@ -3,6 +3,8 @@ package clientapi_test
 import (
 	"slices"
 	"testing"
+
+	"github.com/roomline/roomline/internal/hstest"
 )
 
 func TestOldFormsOfSyncTellWhatMayBeSeen(t *testing.T) {
@@ -58,7 +60,7 @@ func TestOldFormsOfSyncTellWhatMayBeSeen(t *testing.T) {
 	alice.say(secret, "still hidden")
 	alice.say(open, "in the open")
 	next := alice.say(id, "news")
-	eventually(t, "the news on another process", func() bool {
+	hstest.Eventually(t, "the news on another process", func() bool {
 		page := bob.at(second).ok("GET", "/events?timeout=100&from="+from, nil)
 		return slices.Equal(ids(page.list("chunk")), []string{next}) && page.text("start") == from && page.text("end") != from
 	})

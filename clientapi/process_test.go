@@ -2,7 +2,6 @@ package clientapi_test
 
 import (
 	"context"
-	"database/sql"
 	"encoding/json"
 	"io"
 	"log/slog"
@@ -228,16 +227,6 @@ func proof(session, user, password string) object {
 
 const whoami = "/_matrix/client/v3/account/whoami"
 
-// eventually waits for something that another process has to learn first.
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(time.Minute); !ok(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("%s: did not happen", what)
-		}
-	}
-}
-
 // hears waits until the process knows all that another one has done so far.
 func (p *process) hears(of *process) {
 	p.t.Helper()
@@ -261,9 +250,7 @@ func (l testLog) Write(p []byte) (int, error) {
 // sql changes the database behind the server's back.
 func (p *process) sql(statement string) {
 	p.t.Helper()
-	db, err := sql.Open("postgres", p.store.DSN())
-	must(p.t, err)
-	defer db.Close()
-	_, err = db.Exec(statement)
+	db := storetest.DB(p.t, p.store.DSN())
+	_, err := db.Exec(statement)
 	must(p.t, err)
 }

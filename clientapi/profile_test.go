@@ -1,7 +1,6 @@
 package clientapi_test
 
 import (
-	"database/sql"
 	"fmt"
 	"strings"
 	"sync"
@@ -9,6 +8,7 @@ import (
 
 	"github.com/roomline/roomline/clientapi"
 	"github.com/roomline/roomline/clientapi/auth"
+	"github.com/roomline/roomline/internal/store/storetest"
 )
 
 const aliceProfile = "/_matrix/client/v3/profile/@alice:one.test"
@@ -135,10 +135,8 @@ func TestProfilesAreTheOrganisationsOwn(t *testing.T) {
 	p.user("alice")
 	alice := p.login("alice", nil).text("access_token")
 	p.want(200, "", "PUT", aliceProfile+"/displayname", alice, object{"displayname": "Alice"})
-	db, err := sql.Open("postgres", d.dsn)
-	must(t, err)
-	defer db.Close()
-	_, err = db.Exec(`INSERT INTO organisations (organisation_id, name, created_ts) VALUES (7, 'other', 0);
+	db := storetest.DB(t, d.dsn)
+	_, err := db.Exec(`INSERT INTO organisations (organisation_id, name, created_ts) VALUES (7, 'other', 0);
 		UPDATE hosted_domains SET organisation_id = 7 WHERE server_name = 'two.test'`)
 	must(t, err)
 	_, err = p.accounts.Create(t.Context(), auth.NewAccount{Localpart: "stranger", Domain: "two.test", Password: password})

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"sync/atomic"
 	"testing"
+
+	"github.com/roomline/roomline/internal/hstest"
 )
 
 var relatedTxn atomic.Int64
@@ -258,7 +260,7 @@ func TestAggregationsAreWhatAModelComputes(t *testing.T) {
 		}
 		for _, viewer := range []*client{alice, bob, carol, guest, alice.at(second)} {
 			m := &model{viewer: viewer.user, ignored: map[string]bool{carol.user: viewer == bob}}
-			eventually(t, "the second process having seen everything", func() bool {
+			hstest.Eventually(t, "the second process having seen everything", func() bool {
 				page := viewer.messages(id, "dir=b&limit=1000")
 				m.events = page.list("chunk")
 				return viewer.p != second || len(m.events) == len(alice.messages(id, "dir=b&limit=1000").list("chunk"))

@@ -3,7 +3,6 @@ package clientapi_test
 import (
 	"context"
 	"crypto/rand"
-	"database/sql"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -11,10 +10,9 @@ import (
 	"strconv"
 	"strings"
 
-	_ "github.com/lib/pq"
-
 	"github.com/roomline/roomline/clientapi"
 	"github.com/roomline/roomline/internal/matrix"
+	"github.com/roomline/roomline/internal/store/storetest"
 	"github.com/roomline/roomline/roomserver"
 	"github.com/roomline/roomline/roomserver/signing"
 )
@@ -170,15 +168,13 @@ func ids(events []object) []string {
 // letIn makes somebody of another organisation a member of a public room, as if a link between the two had let the invite through.
 func (d *deployment) letIn(id string, c *client) {
 	d.t.Helper()
-	db, err := sql.Open("postgres", d.dsn)
-	must(d.t, err)
-	defer db.Close()
+	db := storetest.DB(d.t, d.dsn)
 	for _, query := range []string{
 		`INSERT INTO room_state (room_nid, type, state_key, since, event_position, event_id, membership)
 		SELECT room_nid, 'm.room.member', $1, 0, -1, '', 'invite' FROM rooms WHERE room_id = $2`,
 		`INSERT INTO memberships (user_id, room_nid, membership, sender, position) SELECT $1, room_nid, 'invite', $1, 0 FROM rooms WHERE room_id = $2`,
 	} {
-		_, err = db.Exec(query, c.user, id)
+		_, err := db.Exec(query, c.user, id)
 		must(d.t, err)
 	}
 	c.join(id)
@@ -188,10 +184,8 @@ func (d *deployment) letIn(id string, c *client) {
 func (d *deployment) otherOrganisation(p *process, localpart string) *client {
 	d.t.Helper()
 	c := p.client(localpart)
-	db, err := sql.Open("postgres", d.dsn)
-	must(d.t, err)
-	defer db.Close()
-	_, err = db.Exec(`INSERT INTO organisations (organisation_id, name, created_ts) VALUES (77, 'other', 0) ON CONFLICT DO NOTHING`)
+	db := storetest.DB(d.t, d.dsn)
+	_, err := db.Exec(`INSERT INTO organisations (organisation_id, name, created_ts) VALUES (77, 'other', 0) ON CONFLICT DO NOTHING`)
 	must(d.t, err)
 	_, err = db.Exec(`UPDATE users SET organisation_id = 77 WHERE user_id = $1`, c.user)
 	must(d.t, err)

@@ -1,10 +1,10 @@
 package clientapi_test
 
 import (
-	"database/sql"
 	"testing"
 
 	"github.com/roomline/roomline/internal/limits"
+	"github.com/roomline/roomline/internal/store/storetest"
 )
 
 func TestARoomThatIsFull(t *testing.T) {
@@ -15,10 +15,8 @@ func TestARoomThatIsFull(t *testing.T) {
 	id := alice.create(object{"preset": "public_chat", "invite": []string{dave.user}})
 	carol.join(id)
 	alice.set(id, "org.example", "present", object{"a": 1})
-	db, err := sql.Open("postgres", d.dsn)
-	must(t, err)
-	defer db.Close()
-	_, err = db.Exec(`INSERT INTO memberships (user_id, room_nid, membership, sender, position)
+	db := storetest.DB(t, d.dsn)
+	_, err := db.Exec(`INSERT INTO memberships (user_id, room_nid, membership, sender, position)
 		SELECT '@m' || n || ':one.test', room_nid, 'join', '', 1 FROM rooms, generate_series(1, $2::int) n WHERE room_id = $1`, id, limits.RoomMembers-3)
 	must(t, err)
 	_, err = db.Exec(`INSERT INTO room_state (room_nid, type, state_key, since, event_position, event_id)

@@ -1,7 +1,6 @@
 package clientapi_test
 
 import (
-	"database/sql"
 	"fmt"
 	"slices"
 	"strings"
@@ -9,6 +8,8 @@ import (
 	"time"
 
 	"github.com/roomline/roomline/clientapi"
+	"github.com/roomline/roomline/internal/hstest"
+	"github.com/roomline/roomline/internal/store/storetest"
 )
 
 // search asks for messages and returns the part of room events.
@@ -42,7 +43,7 @@ func (c *client) finds(term string, want ...string) {
 	c.p.t.Helper()
 	want = reversed(want)
 	var got []string
-	eventually(c.p.t, fmt.Sprintf("%s finding %d messages for %q", c.user, len(want), term), func() bool {
+	hstest.Eventually(c.p.t, fmt.Sprintf("%s finding %d messages for %q", c.user, len(want), term), func() bool {
 		got = c.hits(term)
 		return slices.Equal(got, want)
 	})
@@ -194,7 +195,7 @@ func TestSearchAnswersWithWhatWasAskedFor(t *testing.T) {
 	best := bob.say(id, "Lighthouse lighthouse LIGHTHOUSE")
 	bob.send(id, "m.room.message", object{"msgtype": "m.file", "body": "lighthouse.pdf", "url": "mxc://one.test/x"})
 	elsewhere := alice.say(other, "a lighthouse elsewhere")
-	eventually(t, "the index", func() bool { return len(alice.hits("lighthouse")) == 15 })
+	hstest.Eventually(t, "the index", func() bool { return len(alice.hits("lighthouse")) == 15 })
 
 	ranked := alice.search(object{"search_term": "lighthouse"}, "")
 	results := ranked.list("results")
@@ -330,9 +331,7 @@ func TestSearchFindsWhatTheSearcherHasJustSent(t *testing.T) {
 func TestSearchGoesFarBack(t *testing.T) {
 	t.Parallel()
 	d := newDeployment(t)
-	db, err := sql.Open("postgres", d.dsn)
-	must(t, err)
-	defer db.Close()
+	db := storetest.DB(t, d.dsn)
 	var id, restricted string
 	var sent, seen []string
 	for round := range 4 {

@@ -1,6 +1,10 @@
 package clientapi_test
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/roomline/roomline/internal/hstest"
+)
 
 func TestStickyEventsSayForHowLong(t *testing.T) {
 	t.Parallel()
@@ -11,7 +15,7 @@ func TestStickyEventsSayForHowLong(t *testing.T) {
 	state := alice.ok("PUT", room(id)+"/state/org.example.t/k"+query+"3600000", object{"a": 1}).text("event_id")
 	later := alice.delayed("PUT", room(id)+"/delayed_event/org.example.t/2"+query+"3000000", object{"delay_ms": 50, "content": object{}}).text("delay_id")
 	old := alice.ok("PUT", room(id)+"/send/org.example.t/3"+query+"3000000&org.matrix.msc4140.delay=50", object{"a": 1}).text("delay_id")
-	eventually(t, "sending", func() bool { return len(alice.scheduled()) == 0 })
+	hstest.Eventually(t, "sending", func() bool { return len(alice.scheduled()) == 0 })
 	for name, event := range map[string]string{
 		"message": message, "state": state,
 		"delayed": alice.delayed("GET", "/delayed_events/"+later, nil).text("event_id"), "delayed by query": alice.delayed("GET", "/delayed_events/"+old, nil).text("event_id"),

@@ -1,11 +1,12 @@
 package clientapi_test
 
 import (
-	"database/sql"
 	"fmt"
 	"slices"
 	"sync"
 	"testing"
+
+	"github.com/roomline/roomline/internal/store/storetest"
 )
 
 // upgrade asks for a room of another version.
@@ -228,12 +229,10 @@ func TestManyBansAreTakenOver(t *testing.T) {
 	p := d.process()
 	alice := p.client("alice")
 	id := alice.create(object{"room_version": "11"})
-	db, err := sql.Open("postgres", d.dsn)
-	must(t, err)
-	defer db.Close()
+	db := storetest.DB(t, d.dsn)
 	// As many members as would take a minute to ban over HTTP; of the events only what is read is true.
 	ban := alice.ok("PUT", room(id)+"/state/m.room.member/"+esc("@troll:elsewhere.test"), object{"membership": "ban", "reason": "spam"}).text("event_id")
-	_, err = db.Exec(`
+	_, err := db.Exec(`
 		WITH clock AS (UPDATE clock SET position = position + 1200 RETURNING position - 1200 AS base),
 		source AS (SELECT e.*, base FROM events e, clock WHERE e.event_id = $1),
 		copies AS (

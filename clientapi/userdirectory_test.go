@@ -1,7 +1,6 @@
 package clientapi_test
 
 import (
-	"database/sql"
 	"fmt"
 	"slices"
 	"strings"
@@ -9,8 +8,10 @@ import (
 
 	"github.com/roomline/roomline/clientapi"
 	"github.com/roomline/roomline/clientapi/auth"
+	"github.com/roomline/roomline/internal/hstest"
 	"github.com/roomline/roomline/internal/matrix"
 	"github.com/roomline/roomline/internal/store"
+	"github.com/roomline/roomline/internal/store/storetest"
 )
 
 // people searches the user directory.
@@ -113,7 +114,7 @@ func TestOnlyThoseInOnesRoomsAreFoundWhereStrangersRegister(t *testing.T) {
 	find(bob, alice.user)
 	find(carol)
 	published := host.create(object{"visibility": "public", "preset": "public_chat"})
-	eventually(t, "who is in a published room is found", func() bool { return len(carol.people("one")) == 1 })
+	hstest.Eventually(t, "who is in a published room is found", func() bool { return len(carol.people("one")) == 1 })
 	find(carol, host.user)
 	find(alice, bob.user, host.user)
 	find(host)
@@ -128,10 +129,8 @@ func TestPeopleOfOtherOrganisationsAreFoundThroughRooms(t *testing.T) {
 	d := newDeployment(t)
 	p := d.process()
 	p.tidy()
-	db, err := sql.Open("postgres", d.dsn)
-	must(t, err)
-	defer db.Close()
-	_, err = db.Exec(`
+	db := storetest.DB(t, d.dsn)
+	_, err := db.Exec(`
 		INSERT INTO organisations (organisation_id, name, created_ts) VALUES (7, 'other', 0);
 		UPDATE hosted_domains SET organisation_id = 7 WHERE server_name = 'two.test'`)
 	must(t, err)
@@ -145,7 +144,7 @@ func TestPeopleOfOtherOrganisationsAreFoundThroughRooms(t *testing.T) {
 	id := alice.create(object{"preset": "public_chat"})
 	same(t, "no room yet", alice.people("friend"), []string{})
 	d.letIn(id, friend)
-	eventually(t, "who is in a room with alice is found", func() bool { return slices.Equal(alice.people("friend"), []string{friend.user}) })
+	hstest.Eventually(t, "who is in a room with alice is found", func() bool { return slices.Equal(alice.people("friend"), []string{friend.user}) })
 	same(t, "the other way", friend.people("alice"), []string{alice.user})
 	same(t, "not in a room with the stranger", stranger.people("friend"), []string{})
 	same(t, "not the stranger", friend.people("stranger"), []string{})
@@ -201,10 +200,8 @@ func TestMutualRooms(t *testing.T) {
 	}
 
 	// More than fit in a page.
-	db, err := sql.Open("postgres", d.dsn)
-	must(t, err)
-	defer db.Close()
-	_, err = db.Exec(`
+	db := storetest.DB(t, d.dsn)
+	_, err := db.Exec(`
 		INSERT INTO rooms (room_nid, room_id, room_version, organisation_id, head_event_id, extremities, depth)
 		SELECT 1000000 + n, '!many' || lpad(n::text, 3, '0') || ':one.test', '12', 1, '$x', '{}', 1 FROM generate_series(1, 120) n`)
 	must(t, err)

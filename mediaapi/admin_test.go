@@ -2,7 +2,6 @@ package mediaapi_test
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -10,10 +9,10 @@ import (
 	"testing"
 	"time"
 
-	_ "github.com/lib/pq"
 	"github.com/tidwall/gjson"
 
 	"github.com/roomline/roomline/internal/hstest"
+	"github.com/roomline/roomline/internal/store/storetest"
 )
 
 const (
@@ -34,21 +33,11 @@ func ofMedia(path, uri string) string { return hstest.MediaPath(synapse+path, ur
 
 func mediaID(uri string) string { return uri[strings.LastIndex(uri, "/")+1:] }
 
-func database(t testing.TB, d *hstest.Deployment) *sql.DB {
-	t.Helper()
-	db, err := sql.Open("postgres", d.DSN)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = db.Close() })
-	return db
-}
-
 // move makes another organisation, number 77, and moves into it what the statements say.
 func move(t testing.TB, d *hstest.Deployment, statements ...string) {
 	t.Helper()
 	const organisation = `INSERT INTO organisations (organisation_id, name, created_ts) VALUES (77, 'other', 0) ON CONFLICT DO NOTHING`
-	db := database(t, d)
+	db := storetest.DB(t, d.DSN)
 	for _, statement := range append([]string{organisation}, statements...) {
 		if _, err := db.Exec(statement); err != nil {
 			t.Fatal(err)
@@ -289,7 +278,7 @@ func TestPurgeTakesWhatOthersServe(t *testing.T) {
 	d, bucket := start(t, folder, nil)
 	admin, alice := d.Admin(t, "root"), d.User(t, "alice")
 	mine, theirs := alice.MustUpload(t, "text/plain", "", []byte("mine")), alice.MustUpload(t, "text/plain", "", []byte("theirs"))
-	if _, err := database(t, d).Exec(`UPDATE media SET server_name = 'elsewhere.test' WHERE media_id = $1`, mediaID(theirs)); err != nil {
+	if _, err := storetest.DB(t, d.DSN).Exec(`UPDATE media SET server_name = 'elsewhere.test' WHERE media_id = $1`, mediaID(theirs)); err != nil {
 		t.Fatal(err)
 	}
 	const path = synapse + "purge_media_cache?before_ts="

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/roomline/roomline/internal/hstest"
+	"github.com/roomline/roomline/internal/store/storetest"
 	"github.com/roomline/roomline/mediaapi/blob"
 )
 
@@ -42,7 +43,7 @@ func TestCheckAndRepair(t *testing.T) {
 				uris[text] = alice.MustUpload(t, "text/plain", "", []byte(text))
 				alice.MustSend(t, room, "m.room.message", message("m.file", uris[text]))
 				var key string
-				err := database(t, d).QueryRow(`SELECT object_key FROM media WHERE media_id = $1`, mediaID(uris[text])).Scan(&key)
+				err := storetest.DB(t, d.DSN).QueryRow(`SELECT object_key FROM media WHERE media_id = $1`, mediaID(uris[text])).Scan(&key)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -104,7 +105,7 @@ func TestRepairDoesNotEmptyTheWrongStore(t *testing.T) {
 	d, bucket := start(t, folder, nil)
 	alice := d.User(t, "alice")
 	uri := alice.MustUpload(t, "text/plain", "", []byte("the only one"))
-	if _, err := database(t, d).Exec(`UPDATE media_objects SET size = size + 1`); err != nil {
+	if _, err := storetest.DB(t, d.DSN).Exec(`UPDATE media_objects SET size = size + 1`); err != nil {
 		t.Fatal(err)
 	}
 	code, output := d.Command(t, 0, "media", "repair")
@@ -132,7 +133,7 @@ func TestWhatIsNotNeededIsRepaired(t *testing.T) {
 		`DELETE FROM media WHERE size IN (6, 5)`,
 		`UPDATE media_objects SET state = 'gone', since_ts = 0 WHERE size = 5`,
 	} {
-		if _, err := database(t, d).Exec(statement); err != nil {
+		if _, err := storetest.DB(t, d.DSN).Exec(statement); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -78,7 +78,7 @@ func TestREL17StoreAway(t *testing.T) {
 	member.MustSee(t, member.MustUpload(t, "text/plain", "", []byte("again")), []byte("again"))
 	b.mustHave(t, 2)
 	// They are forgotten after their bytes are gone.
-	until(t, "all objects are stored or forgotten", func() bool {
+	hstest.Eventually(t, "all objects are stored or forgotten", func() bool {
 		return number(t, d, "SELECT count(*) FROM media_objects WHERE state <> 'stored'") == 0
 	})
 }
@@ -223,7 +223,7 @@ func TestREL17KilledWhileUploading(t *testing.T) {
 		stored := func() int {
 			return int(number(t, d, "SELECT count(*) FROM media_objects WHERE state = 'stored'"))
 		}
-		until(t, "interrupted uploads are swept", func() bool {
+		hstest.Eventually(t, "interrupted uploads are swept", func() bool {
 			return number(t, d, "SELECT count(*) FROM media_objects WHERE state <> 'stored'") == 0
 		})
 		b.mustHave(t, stored())
@@ -263,7 +263,7 @@ func TestREL18DiskFull(t *testing.T) {
 	member.MustDo(t, http.MethodPut, redact(room, event, "r1"), map[string]any{})
 	b.mustHave(t, 0)
 	// A file takes space for as long as somebody has it open who reads it.
-	until(t, "there is space again", func() bool {
+	hstest.Eventually(t, "there is space again", func() bool {
 		var disk syscall.Statfs_t
 		if err := syscall.Statfs(dir, &disk); err != nil {
 			t.Fatal(err)

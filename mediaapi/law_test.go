@@ -310,7 +310,7 @@ func TestThumbnailsGoWithTheirPicture(t *testing.T) {
 		member.MustDo(t, http.MethodPut, redact(room, event, "r1"), map[string]any{})
 		owner.MustFail(t, http.StatusNotFound, "M_NOT_FOUND", http.MethodGet, thumbnailPath(uri, "width=32&height=32&method=crop&timeout_ms=0"), nil)
 		b.mustHave(t, 0)
-		until(t, "the database has forgotten the objects, too", func() bool { return number(t, d, "SELECT count(*) FROM media_objects") == 0 })
+		hstest.Eventually(t, "the database has forgotten the objects, too", func() bool { return number(t, d, "SELECT count(*) FROM media_objects") == 0 })
 	})
 }
 

@@ -496,9 +496,9 @@ func TestBodiesThatEndEarly(t *testing.T) {
 					t.Fatal(err)
 				}
 				noted := func() int64 { return number(t, d, "SELECT count(*) FROM media_objects") }
-				until(t, "the upload is noted before its bytes come", func() bool { return noted() > 0 })
+				hstest.Eventually(t, "the upload is noted before its bytes come", func() bool { return noted() > 0 })
 				conn.Close()
-				until(t, "what was given up is forgotten", func() bool { return noted() == 0 })
+				hstest.Eventually(t, "what was given up is forgotten", func() bool { return noted() == 0 })
 				b.mustHave(t, 0)
 			}
 		}

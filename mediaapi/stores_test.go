@@ -2,18 +2,17 @@ package mediaapi_test
 
 import (
 	"bytes"
-	"database/sql"
 	"io/fs"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	_ "github.com/lib/pq"
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
 
 	"github.com/roomline/roomline/internal/hstest"
+	"github.com/roomline/roomline/internal/store/storetest"
 )
 
 // storage is where a deployment keeps its media, to look into.
@@ -128,11 +127,7 @@ func onStores(t *testing.T, f func(t *testing.T, d *hstest.Deployment, b bucket)
 // change changes the deployment's database behind its back.
 func change(t testing.TB, d *hstest.Deployment, statement string, args ...any) {
 	t.Helper()
-	db, err := sql.Open("postgres", d.DSN)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
+	db := storetest.DB(t, d.DSN)
 	if _, err := db.Exec(statement, args...); err != nil {
 		t.Fatal(err)
 	}
@@ -141,25 +136,11 @@ func change(t testing.TB, d *hstest.Deployment, statement string, args ...any) {
 // number is the one number that a query returns.
 func number(t testing.TB, d *hstest.Deployment, query string, args ...any) (n int64) {
 	t.Helper()
-	db, err := sql.Open("postgres", d.DSN)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
+	db := storetest.DB(t, d.DSN)
 	if err := db.QueryRow(query, args...).Scan(&n); err != nil {
 		t.Fatal(err)
 	}
 	return n
-}
-
-// until waits until something holds.
-func until(t testing.TB, what string, holds func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(time.Minute); !holds(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("it does not come to that: %s", what)
-		}
-	}
 }
 
 // tidy makes the server look for what has become too old: it does when it starts.

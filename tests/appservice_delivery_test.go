@@ -158,7 +158,7 @@ func TestOneServiceThatIsAwayDelaysNobodyAndCatchesUp(t *testing.T) {
 		t.Fatal("the service that is away took something")
 	}
 	var state gjson.Result
-	eventually(t, "a failure being noted", func() bool {
+	hstest.Eventually(t, "a failure being noted", func() bool {
 		state = operator.MustDo(t, "GET", ownServices+"/away", nil).Get("delivery")
 		return state.Get("failures").Int() > 0
 	})

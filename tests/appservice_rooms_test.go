@@ -148,7 +148,7 @@ func TestApplicationServicesListRoomsOfTheirNetworks(t *testing.T) {
 	newer := alice.MustDo(t, "POST", hstest.Path("rooms", inBoth, "upgrade"), map[string]any{"new_version": "11"}).Get("replacement_room").String()
 	listed("replaced", network("irc|y"), newer)
 	alice.MustLeave(t, newer)
-	eventually(t, "the room that nobody is in leaves the list", func() bool {
+	hstest.Eventually(t, "the room that nobody is in leaves the list", func() bool {
 		return len(chunkRooms(alice.MustDo(t, "POST", hstest.Path("publicRooms"), network("irc|y")))) == 0
 	})
 

@@ -1,7 +1,6 @@
 package tests
 
 import (
-	"database/sql"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -17,6 +16,7 @@ import (
 	"github.com/tidwall/gjson"
 
 	"github.com/roomline/roomline/internal/hstest"
+	"github.com/roomline/roomline/internal/store/storetest"
 )
 
 const (
@@ -319,11 +319,7 @@ func TestIDsAreTheOrganisations(t *testing.T) {
 // audited are the lines of the audit log about an action: actor, target, outcome and detail.
 func audited(t *testing.T, dep *hstest.Deployment, action string) (lines []string) {
 	t.Helper()
-	db, err := sql.Open("postgres", dep.DSN)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
+	db := storetest.DB(t, dep.DSN)
 	rows, err := db.Query(`SELECT actor || ' ' || target || ' ' || outcome || ' ' || detail::text FROM audit_log WHERE action = $1 ORDER BY seq`, action)
 	if err != nil {
 		t.Fatal(err)
@@ -352,14 +348,10 @@ func TestWhatServicesDoIsAuditedByTheHour(t *testing.T) {
 		}
 		as.do(process, "", "GET", hstest.Path("sync"), nil)
 	}
-	db, err := sql.Open("postgres", dep.DSN)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
+	db := storetest.DB(t, dep.DSN)
 	// What was counted on both processes is put into hours that are over: two, if one has ended meanwhile, and then the first may be in the
 	// audit log already.
-	eventually(t, "the counts of both processes", func() bool {
+	hstest.Eventually(t, "the counts of both processes", func() bool {
 		reads, refused := accesses(t, audited(t, dep, "appservice.access"))
 		var moreReads, moreRefused int64
 		err := db.QueryRow(`SELECT coalesce(sum(requests) FILTER (WHERE class = 'read'), 0), coalesce(sum(refused), 0) FROM appservice_access`).Scan(&moreReads, &moreRefused)
@@ -369,7 +361,7 @@ func TestWhatServicesDoIsAuditedByTheHour(t *testing.T) {
 		t.Fatal(err)
 	}
 	var lines []string
-	eventually(t, "the audit log", func() bool {
+	hstest.Eventually(t, "the audit log", func() bool {
 		lines = audited(t, dep, "appservice.access")
 		reads, refused := accesses(t, lines)
 		return reads >= 2 && refused == 2
@@ -706,7 +698,7 @@ func TestWithAnOrganisationItsServicesEnd(t *testing.T) {
 	organisation := "/_roomline/operator/v1/organisations/" + strconv.FormatInt(acme.ID, 10)
 	operator := dep.Operator(t)
 	status := func() int { return as.do(1, "", "GET", hstest.Path("account", "whoami"), nil).Status }
-	eventually(t, "the service on the other process", func() bool { return status() == 200 })
+	hstest.Eventually(t, "the service on the other process", func() bool { return status() == 200 })
 	operator.MustDo(t, "POST", organisation+"/suspend", map[string]any{})
 	if got := status(); got != 401 {
 		t.Errorf("while the organisation is suspended: %d", got)
@@ -716,7 +708,7 @@ func TestWithAnOrganisationItsServicesEnd(t *testing.T) {
 		t.Errorf("afterwards: %d", got)
 	}
 	operator.MustDo(t, "DELETE", organisation, map[string]any{})
-	eventually(t, "the registration being removed", func() bool {
+	hstest.Eventually(t, "the registration being removed", func() bool {
 		return !strings.Contains(operator.MustDo(t, "GET", operatorServices, nil).Raw, `"ended"`)
 	})
 	if got := status(); got != 401 {

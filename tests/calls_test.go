@@ -1,12 +1,12 @@
 package tests
 
 import (
-	"database/sql"
 	"testing"
 	"time"
 
 	"github.com/roomline/roomline/internal/hstest"
 	"github.com/roomline/roomline/internal/hstest/caller"
+	"github.com/roomline/roomline/internal/store/storetest"
 )
 
 // callersAtOnce are killed at the same time, and lost is how long LiveKit itself may take to find that they are gone.
@@ -45,7 +45,7 @@ func TestGhosts(t *testing.T) {
 	case <-time.After(5 * time.Second):
 	}
 	// LiveKit tells of it by its time.
-	eventually(t, "the one who came back being in the call alone", func() bool { return inCalls(t, dep) == 1 })
+	hstest.Eventually(t, "the one who came back being in the call alone", func() bool { return inCalls(t, dep) == 1 })
 	if !caller.Said(t, alice, users[0], room) {
 		t.Error("who came back is not said to be in the call")
 	}
@@ -74,18 +74,14 @@ func killed(t *testing.T, dep *hstest.Deployment, alice *hstest.User, room strin
 			time.Sleep(100 * time.Millisecond)
 		}
 	}
-	eventually(t, "nobody being in calls whose clients were killed", func() bool { return inCalls(t, dep) == 0 })
+	hstest.Eventually(t, "nobody being in calls whose clients were killed", func() bool { return inCalls(t, dep) == 0 })
 	return ghosts
 }
 
 // inCalls is how many devices are in calls, as the database knows.
 func inCalls(t *testing.T, dep *hstest.Deployment) (n int) {
 	t.Helper()
-	db, err := sql.Open("postgres", dep.DSN)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
+	db := storetest.DB(t, dep.DSN)
 	if err := db.QueryRow(`SELECT count(*) FROM rtc_participants WHERE joined_ts IS NOT NULL AND left_ts IS NULL`).Scan(&n); err != nil {
 		t.Fatal(err)
 	}

@@ -7,11 +7,10 @@ import (
 	"strconv"
 	"testing"
 
-	_ "github.com/lib/pq"
-
 	"github.com/roomline/roomline/internal/hstest"
 	"github.com/roomline/roomline/internal/outbox"
 	"github.com/roomline/roomline/internal/seal"
+	"github.com/roomline/roomline/internal/store/storetest"
 )
 
 // mailbox is what the server has sent, read where the telephony bridge reads it.
@@ -32,11 +31,7 @@ func withMail(t *testing.T, opts hstest.Options) (*hstest.Deployment, *mailbox) 
 		}
 	}
 	d := hstest.Start(t, opts)
-	db, err := sql.Open("postgres", d.DSN)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { db.Close() })
+	db := storetest.DB(t, d.DSN)
 	raw, err := base64.StdEncoding.DecodeString(hstest.EncryptionKey)
 	if err != nil {
 		t.Fatal(err)

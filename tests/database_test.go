@@ -24,7 +24,7 @@ func TestDatabaseStopsAndComesBack(t *testing.T) {
 	}
 	for cycle := range times(2, 20) {
 		before := audit.Acknowledged()
-		eventually(t, "writes", func() bool { return audit.Acknowledged() >= before+30 })
+		hstest.Eventually(t, "writes", func() bool { return audit.Acknowledged() >= before+30 })
 		time.Sleep(time.Duration(rand.IntN(50)) * time.Millisecond)
 		if cycle%2 == 1 {
 			cluster.Kill9(t)
@@ -52,7 +52,7 @@ func TestDatabaseOutOfReach(t *testing.T) {
 	audit.Writer(users[1], room, auditor.Mixed, 0)
 	for range times(2, 20) {
 		before := audit.Acknowledged()
-		eventually(t, "writes", func() bool { return audit.Acknowledged() >= before+20 })
+		hstest.Eventually(t, "writes", func() bool { return audit.Acknowledged() >= before+20 })
 		proxy.Cut()
 		requireUnavailable(t, users[0], room)
 		proxy.Restore()
@@ -86,7 +86,7 @@ func TestUnknownCommits(t *testing.T) {
 		} else {
 			proxy.LoseNextAnswer()
 		}
-		eventually(t, "writes after a loss", func() bool { return proxy.Losses() == 0 && audit.Acknowledged() >= before+3 })
+		hstest.Eventually(t, "writes after a loss", func() bool { return proxy.Losses() == 0 && audit.Acknowledged() >= before+3 })
 	}
 	audit.Finish(t, users[1])
 	t.Logf("%d cuts, %d acknowledged writes, %d refused", cuts, audit.Acknowledged(), audit.Refused.Load())

@@ -33,7 +33,7 @@ func TestDelayedEventsOutliveTheirProcess(t *testing.T) {
 				dep.Kill9(t, cycle%processes)
 				dep.Restart(t, cycle%processes)
 			}
-			eventually(t, "all delayed events", func() bool {
+			hstest.Eventually(t, "all delayed events", func() bool {
 				return len(alice.MustDo(t, http.MethodGet, "/_matrix/client/unstable/org.matrix.msc4140/delayed_events", nil).Get("delayed_events").Array()) == 0
 			})
 			seen := map[string]int{}

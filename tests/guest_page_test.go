@@ -1,13 +1,13 @@
 package tests
 
 import (
-	"database/sql"
 	"net/http"
 	"net/http/httptest"
 	"testing"
 	"time"
 
 	"github.com/roomline/roomline/internal/hstest"
+	"github.com/roomline/roomline/internal/store/storetest"
 )
 
 // guestPageInABrowser runs guest/page.mjs, which says what is tested. ROOMLINE_SCREENSHOTS is where pictures of what people see are
@@ -62,11 +62,7 @@ func runGuestPage(t *testing.T, page guestPage) {
 // guestControl lets time pass for invitations, which no client can.
 func guestControl(t *testing.T, dep *hstest.Deployment) http.Handler {
 	t.Helper()
-	db, err := sql.Open("postgres", dep.DSN)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { db.Close() })
+	db := storetest.DB(t, dep.DSN)
 	statements := map[string]string{
 		"/expire": `UPDATE invitations SET expires_ts = $2 WHERE invitation_id = $1`,
 		"/begin":  `UPDATE invitations SET opens_ts = $2 WHERE invitation_id = $1`,

@@ -48,11 +48,11 @@ func TestKilledProcessesGiveEachKeyOnce(t *testing.T) {
 	}
 	for cycle := range times(4, 40) {
 		before := ledger.claimed()
-		eventually(t, "claims", func() bool { return ledger.claimed() >= before+40 })
+		hstest.Eventually(t, "claims", func() bool { return ledger.claimed() >= before+40 })
 		time.Sleep(time.Duration(rand.IntN(50)) * time.Millisecond)
 		dep.Kill9(t, cycle%processes)
 		between := ledger.claimed()
-		eventually(t, "claims through the process that is left", func() bool { return ledger.claimed() >= between+20 })
+		hstest.Eventually(t, "claims through the process that is left", func() bool { return ledger.claimed() >= between+20 })
 		dep.Restart(t, cycle%processes)
 	}
 	stop()
@@ -72,7 +72,7 @@ func TestKilledProcessesGiveEachKeyOnce(t *testing.T) {
 	}
 	// What is counted is what is there, once the database is done with the claims of the processes that were killed.
 	attempt := 0
-	eventually(t, "as many keys as are counted", func() bool {
+	hstest.Eventually(t, "as many keys as are counted", func() bool {
 		attempt++
 		alice.MustDo(t, http.MethodPost, hstest.Path("keys", "upload"), map[string]any{"one_time_keys": map[string]any{
 			fmt.Sprintf("signed_curve25519:last%d", attempt): map[string]any{"key": "last", "signatures": map[string]any{}}}})

@@ -30,13 +30,13 @@ func TestKilledProcessesLoseNothing(t *testing.T) {
 			cycles := times(5, 50)
 			for cycle := range cycles {
 				before := audit.Acknowledged()
-				eventually(t, "writes", func() bool { return audit.Acknowledged() >= before+30 })
+				hstest.Eventually(t, "writes", func() bool { return audit.Acknowledged() >= before+30 })
 				time.Sleep(time.Duration(rand.IntN(100)) * time.Millisecond)
 				victim := cycle % processes
 				dep.Kill9(t, victim)
 				if processes > 1 {
 					between := audit.Acknowledged()
-					eventually(t, "writes through the processes that are left", func() bool { return audit.Acknowledged() >= between+30 })
+					hstest.Eventually(t, "writes through the processes that are left", func() bool { return audit.Acknowledged() >= between+30 })
 				}
 				dep.Restart(t, victim)
 			}

@@ -196,7 +196,7 @@ func TestDevicesOfAUserAreBounded(t *testing.T) {
 	if n := len(last.MustDo(t, "GET", hstest.Path("devices"), nil).Get("devices").Array()); n != 100 {
 		t.Errorf("alice has %d devices, not 100", n)
 	}
-	eventually(t, "the oldest session ends", func() bool {
+	hstest.Eventually(t, "the oldest session ends", func() bool {
 		r, err := alice.Do(context.Background(), "GET", hstest.Path("account", "whoami"), nil)
 		return err == nil && r.Status == http.StatusUnauthorized
 	})

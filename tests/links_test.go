@@ -1,7 +1,6 @@
 package tests
 
 import (
-	"database/sql"
 	"fmt"
 	"net/http"
 	"slices"
@@ -12,6 +11,7 @@ import (
 	"github.com/tidwall/gjson"
 
 	"github.com/roomline/roomline/internal/hstest"
+	"github.com/roomline/roomline/internal/store/storetest"
 )
 
 const links = "/_roomline/admin/v1/links"
@@ -112,11 +112,7 @@ func TestALinkIsMadeAndRevokedOnEveryProcess(t *testing.T) {
 	})
 
 	// Each side's audit log tells of it, the other side's without names.
-	db, err := sql.Open("postgres", d.DSN)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
+	db := storetest.DB(t, d.DSN)
 	for _, o := range []struct {
 		of    *hstest.Organisation
 		actor string

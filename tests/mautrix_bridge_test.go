@@ -56,7 +56,7 @@ func startMautrixBridge(t *testing.T, dep *hstest.Deployment, owner *hstest.User
 	dep.Secret(registration.AppToken, "an as_token")
 	dep.Secret(registration.ServerToken, "an hs_token")
 	owner.MustDo(t, "POST", ownServices, []byte(text))
-	eventually(t, "the registration on the other process", func() bool {
+	hstest.Eventually(t, "the registration on the other process", func() bool {
 		_, err := as.BotClient().Whoami(t.Context())
 		return err == nil
 	})
@@ -197,7 +197,7 @@ func TestMautrixBridgeEchoes(t *testing.T) {
 	}
 	account.MustDo(t, "PUT", hstest.Path("rooms", plain, "typing", account.ID), map[string]any{"typing": true, "timeout": 120000})
 	account.MustSendText(t, plain, "hello")
-	eventually(t, "an echo of the ghost", func() bool {
+	hstest.Eventually(t, "an echo of the ghost", func() bool {
 		for _, e := range account.MustDo(t, "GET", hstest.Path("rooms", plain, "messages")+"?dir=b", nil).Get("chunk").Array() {
 			if e.Get("sender").String() == "@echo_alice:acme.test" && e.Get("content.body").String() == "echo: hello" {
 				return true
@@ -205,7 +205,7 @@ func TestMautrixBridgeEchoes(t *testing.T) {
 		}
 		return false
 	})
-	eventually(t, "typing", func() bool {
+	hstest.Eventually(t, "typing", func() bool {
 		bridge.mu.Lock()
 		defer bridge.mu.Unlock()
 		return bridge.typing
@@ -222,7 +222,7 @@ func TestMautrixBridgeEchoes(t *testing.T) {
 		t.Fatalf("create: %v", err)
 	}
 	room := created.RoomID
-	eventually(t, "the bot joining the encrypted room", func() bool {
+	hstest.Eventually(t, "the bot joining the encrypted room", func() bool {
 		encrypted, err := alice.StateStore.IsEncrypted(ctx, room)
 		there, err2 := bridge.StateStore.IsEncrypted(ctx, room)
 		return err == nil && err2 == nil && encrypted && there && alice.StateStore.IsInRoom(ctx, room, bridge.BotMXID()) &&
@@ -234,12 +234,12 @@ func TestMautrixBridgeEchoes(t *testing.T) {
 		if err != nil {
 			t.Fatalf("send: %v", err)
 		}
-		eventually(t, "the bridge reading it", func() bool {
+		hstest.Eventually(t, "the bridge reading it", func() bool {
 			bridge.mu.Lock()
 			defer bridge.mu.Unlock()
 			return bridge.read[sent] == text
 		})
-		eventually(t, "an encrypted echo", func() bool {
+		hstest.Eventually(t, "an encrypted echo", func() bool {
 			alice.mu.Lock()
 			defer alice.mu.Unlock()
 			for _, got := range alice.texts {

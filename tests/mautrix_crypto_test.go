@@ -141,7 +141,7 @@ func TestMautrixClientsEncrypt(t *testing.T) {
 		t.Fatalf("create: %v", err)
 	}
 	room := created.RoomID
-	eventually(t, "bob's invite", func() bool {
+	hstest.Eventually(t, "bob's invite", func() bool {
 		bob.mu.Lock()
 		defer bob.mu.Unlock()
 		return bob.invited[room]
@@ -150,7 +150,7 @@ func TestMautrixClientsEncrypt(t *testing.T) {
 		t.Fatalf("join: %v", err)
 	}
 	for _, u := range []*cryptoUser{alice, phone, bob} {
-		eventually(t, fmt.Sprintf("%s of %s seeing who is in the encrypted room", u.DeviceID, u.UserID), func() bool {
+		hstest.Eventually(t, fmt.Sprintf("%s of %s seeing who is in the encrypted room", u.DeviceID, u.UserID), func() bool {
 			encrypted, err := u.StateStore.IsEncrypted(ctx, room)
 			return err == nil && encrypted && u.StateStore.IsInRoom(ctx, room, bob.UserID) && u.StateStore.IsInRoom(ctx, room, alice.UserID)
 		})

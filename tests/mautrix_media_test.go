@@ -121,7 +121,7 @@ func mautrixEncryptedFile(t *testing.T, alice, bob *cryptoUser) {
 		t.Fatalf("send: %v", err)
 	}
 	var got *event.Event
-	eventually(t, "alice reading the message", func() bool {
+	hstest.Eventually(t, "alice reading the message", func() bool {
 		e, err := alice.GetEvent(ctx, room, sent.EventID)
 		if err != nil {
 			return false
@@ -141,11 +141,11 @@ func mautrixEncryptedFile(t *testing.T, alice, bob *cryptoUser) {
 		t.Errorf("the file: %v, %d bytes", err, len(secret))
 	}
 	// The server sees by its time that the event names the file, and lets its sender delete it.
-	eventually(t, "bob deleting it", func() bool {
+	hstest.Eventually(t, "bob deleting it", func() bool {
 		_, err := bob.RedactEvent(ctx, room, sent.EventID)
 		return err == nil
 	})
-	eventually(t, "the file being gone", func() bool {
+	hstest.Eventually(t, "the file being gone", func() bool {
 		_, err := alice.DownloadBytes(ctx, uri.ContentURI)
 		return errors.Is(err, mautrix.MNotFound)
 	})

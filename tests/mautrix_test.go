@@ -124,7 +124,7 @@ func (u *mautrixUser) find(condition func(e *event.Event) bool) *event.Event {
 func (u *mautrixUser) waitFor(t *testing.T, eventID id.EventID) *event.Event {
 	t.Helper()
 	var found *event.Event
-	eventually(t, fmt.Sprintf("%s getting %s", u.UserID, eventID), func() bool {
+	hstest.Eventually(t, fmt.Sprintf("%s getting %s", u.UserID, eventID), func() bool {
 		found = u.find(func(e *event.Event) bool { return e.ID == eventID })
 		return found != nil
 	})
@@ -161,7 +161,7 @@ func TestMautrixClientsChatThroughTwoProcesses(t *testing.T) {
 	if _, err := alice.InviteUser(ctx, room, &mautrix.ReqInviteUser{UserID: bob.UserID, Reason: "Hungry?"}); err != nil {
 		t.Fatalf("invite: %v", err)
 	}
-	eventually(t, "bob's invite", func() bool {
+	hstest.Eventually(t, "bob's invite", func() bool {
 		bob.mu.Lock()
 		defer bob.mu.Unlock()
 		return bob.invited[room]
@@ -169,7 +169,7 @@ func TestMautrixClientsChatThroughTwoProcesses(t *testing.T) {
 	if _, err := bob.JoinRoomByID(ctx, room); err != nil {
 		t.Fatalf("join: %v", err)
 	}
-	eventually(t, "alice seeing bob join", func() bool {
+	hstest.Eventually(t, "alice seeing bob join", func() bool {
 		return alice.find(func(e *event.Event) bool {
 			return e.Type == event.StateMember && e.GetStateKey() == string(bob.UserID) && e.Content.AsMember().Membership == event.MembershipJoin
 		}) != nil
@@ -178,7 +178,7 @@ func TestMautrixClientsChatThroughTwoProcesses(t *testing.T) {
 	sent := exchange(t, room, alice, bob)
 	var order []id.EventID
 	for _, u := range []*mautrixUser{alice, bob} {
-		eventually(t, fmt.Sprintf("%s getting all messages", u.UserID), func() bool { return len(u.texts()) >= len(sent) })
+		hstest.Eventually(t, fmt.Sprintf("%s getting all messages", u.UserID), func() bool { return len(u.texts()) >= len(sent) })
 		texts := u.texts()
 		requireEachOnce(t, fmt.Sprintf("%s's timeline", u.UserID), texts, sent)
 		if order != nil && !slices.Equal(order, texts) {
@@ -326,7 +326,7 @@ func mautrixEphemeral(t *testing.T, room id.RoomID, alice, bob *mautrixUser, las
 	if err := bob.MarkRead(ctx, room, last); err != nil {
 		t.Fatalf("mark read: %v", err)
 	}
-	eventually(t, "alice seeing bob's receipt", func() bool {
+	hstest.Eventually(t, "alice seeing bob's receipt", func() bool {
 		alice.mu.Lock()
 		defer alice.mu.Unlock()
 		return alice.receipts[last][bob.UserID]
@@ -339,11 +339,11 @@ func mautrixEphemeral(t *testing.T, room id.RoomID, alice, bob *mautrixUser, las
 	if _, err := bob.UserTyping(ctx, room, true, 2*time.Minute); err != nil {
 		t.Fatalf("type: %v", err)
 	}
-	eventually(t, "alice seeing bob type", typing)
+	hstest.Eventually(t, "alice seeing bob type", typing)
 	if _, err := bob.UserTyping(ctx, room, false, 0); err != nil {
 		t.Fatalf("stop typing: %v", err)
 	}
-	eventually(t, "alice seeing bob stop", func() bool { return !typing() })
+	hstest.Eventually(t, "alice seeing bob stop", func() bool { return !typing() })
 }
 
 func TestMautrixLogoutEndsTheSessionOnBothProcesses(t *testing.T) {
@@ -362,7 +362,7 @@ func TestMautrixLogoutEndsTheSessionOnBothProcesses(t *testing.T) {
 	whoami := hstest.Path("account", "whoami")
 	account.MustFail(t, http.StatusUnauthorized, "M_UNKNOWN_TOKEN", http.MethodGet, whoami, nil)
 	// The other process remembers the token until it has heard of the logout.
-	eventually(t, "the logout on the other process", func() bool {
+	hstest.Eventually(t, "the logout on the other process", func() bool {
 		r, err := account.On(1).Do(t.Context(), http.MethodGet, whoami, nil)
 		return err == nil && r.Status == http.StatusUnauthorized && r.ErrCode() == "M_UNKNOWN_TOKEN"
 	})

@@ -1,7 +1,6 @@
 package tests
 
 import (
-	"database/sql"
 	"flag"
 	"fmt"
 	"io"
@@ -20,6 +19,7 @@ import (
 
 	"github.com/roomline/roomline/internal/hstest"
 	"github.com/roomline/roomline/internal/hstest/freeport"
+	"github.com/roomline/roomline/internal/store/storetest"
 )
 
 // gateway is a push gateway.
@@ -116,7 +116,7 @@ func (g *gateway) last(key string) gjson.Result {
 // waitFor waits for the push of an event. A badge may have come after it.
 func (g *gateway) waitFor(key, event string) (found gjson.Result) {
 	g.t.Helper()
-	eventually(g.t, "the push of "+event+" for "+key, func() bool {
+	hstest.Eventually(g.t, "the push of "+event+" for "+key, func() bool {
 		g.mu.Lock()
 		defer g.mu.Unlock()
 		i := slices.IndexFunc(g.got, func(n gjson.Result) bool {
@@ -284,14 +284,14 @@ func TestWhatGatewaysAreTold(t *testing.T) {
 
 	// Reading makes the badge go; who wants no badge hears nothing.
 	read(t, bob, room, "m.read", event, map[string]any{})
-	eventually(t, "the badge", func() bool { return !g.last("full").Get("event_id").Exists() })
+	hstest.Eventually(t, "the badge", func() bool { return !g.last("full").Get("event_id").Exists() })
 	if n = g.last("full"); n.Get("counts.unread").Raw != "0" || n.Get("prio").String() != "low" || n.Get("room_id").Exists() {
 		t.Errorf("the badge: %s", n)
 	}
 
 	// An invite says whom it is for; a message of one's own and a muted room push nothing.
 	second := alice.MustCreateRoom(t, map[string]any{"invite": []string{bob.ID}})
-	eventually(t, "the invite", func() bool { return g.last("full").Get("room_id").String() == second })
+	hstest.Eventually(t, "the invite", func() bool { return g.last("full").Get("room_id").String() == second })
 	if n = g.last("full"); !n.Get("user_is_target").Bool() || n.Get("content.membership").String() != "invite" || n.Get("prio").String() != "high" {
 		t.Errorf("the invite: %s", n)
 	}
@@ -315,7 +315,7 @@ func TestWhatGatewaysAreTold(t *testing.T) {
 	g.mu.Unlock()
 	rejected := alice.MustSendText(t, second, "rejected")
 	g.waitFor("full", rejected)
-	eventually(t, "the removal", func() bool { return pushKeys(t, bob) == "ids quiet off" })
+	hstest.Eventually(t, "the removal", func() bool { return pushKeys(t, bob) == "ids quiet off" })
 	g.waitFor("ids", rejected)
 }
 
@@ -335,11 +335,7 @@ func TestPushersAreToldOfNothingFromBefore(t *testing.T) {
 	sent := []string{alice.MustSendText(t, room, "first")}
 	g.waitFor("old", sent[0])
 
-	db, err := sql.Open("postgres", dep.DSN)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { db.Close() })
+	db := storetest.DB(t, dep.DSN)
 	tx, err := db.BeginTx(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
@@ -348,7 +344,7 @@ func TestPushersAreToldOfNothingFromBefore(t *testing.T) {
 		t.Fatal(err)
 	}
 	sent = append(sent, alice.MustSendText(t, room, "second"))
-	eventually(t, "the end of the looking at the journal", func() bool {
+	hstest.Eventually(t, "the end of the looking at the journal", func() bool {
 		var held bool
 		err := db.QueryRow(`SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND pid <> pg_backend_pid()
 			AND pid IN (SELECT pid FROM pg_stat_activity WHERE datname = current_database()))`).Scan(&held)
@@ -404,7 +400,7 @@ func TestWhoMayNotReadIsNotPushed(t *testing.T) {
 	defer release()
 	before := g.tried()
 	waiting := acme.Owner.MustSendText(t, inside, "waits")
-	eventually(t, "an attempt", func() bool { return g.tried() > before })
+	hstest.Eventually(t, "an attempt", func() bool { return g.tried() > before })
 	op.MustDo(t, http.MethodPost, fmt.Sprintf("/_roomline/operator/v1/organisations/%d/suspend", acme.ID), nil)
 	release()
 	retryNow(t, dep, "dana", func() bool { return false })
@@ -421,12 +417,8 @@ func TestWhoMayNotReadIsNotPushed(t *testing.T) {
 // retryNow waits until a failure of a pusher is noted, and has it tried again at once, unless it is over.
 func retryNow(t *testing.T, dep *hstest.Deployment, key string, over func() bool) {
 	t.Helper()
-	db, err := sql.Open("postgres", dep.DSN)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
-	eventually(t, "the end of the failures of "+key, func() bool {
+	db := storetest.DB(t, dep.DSN)
+	hstest.Eventually(t, "the end of the failures of "+key, func() bool {
 		done, err := db.Exec(`UPDATE pushers SET retry_ts = 1 WHERE pushkey = $1 AND failures > 0 AND retry_ts > 1`, key)
 		if err != nil {
 			t.Fatal(err)
@@ -491,7 +483,7 @@ func TestPushesAreTriedAgain(t *testing.T) {
 				sent = append(sent, alice.On(i%2).MustSendText(t, room, "message"))
 			}
 			good.waitFor("good", sent[5])
-			eventually(t, "an attempt", func() bool { return bad.tried() > 0 })
+			hstest.Eventually(t, "an attempt", func() bool { return bad.tried() > 0 })
 			// Whichever process sends: both end, one after the other, and what waits is still there.
 			for process := range 2 {
 				end(dep, t, process)
@@ -530,7 +522,7 @@ func TestNotificationsAreListed(t *testing.T) {
 
 	path := hstest.Path("notifications")
 	// The list waits for push to look at what was said, but not as long as a busy machine may take.
-	eventually(t, "the newest being listed", func() bool {
+	hstest.Eventually(t, "the newest being listed", func() bool {
 		return bob.MustDo(t, http.MethodGet, path+"?limit=1", nil).Get("notifications.0.event.event_id").String() == third
 	})
 	var got []string
@@ -566,11 +558,7 @@ func TestSendingReadsAThreadWhateverBecomesOfTheMessage(t *testing.T) {
 	}})
 	room, users := publicRoom(t, dep, 2)
 	alice, bob := users[0], users[1]
-	db, err := sql.Open("postgres", dep.DSN)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { db.Close() })
+	db := storetest.DB(t, dep.DSN)
 	held, err := db.BeginTx(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
@@ -589,7 +577,7 @@ func TestSendingReadsAThreadWhateverBecomesOfTheMessage(t *testing.T) {
 	if err := held.Rollback(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the looking at what was said", func() bool {
+	hstest.Eventually(t, "the looking at what was said", func() bool {
 		var come bool
 		err := db.QueryRow(`SELECT p.position >= e.position FROM push_progress p, events e WHERE e.event_id = $1`, last).Scan(&come)
 		return err == nil && come

@@ -62,7 +62,7 @@ func TestARecorderIsToldThatItRecords(t *testing.T) {
 // busy machine it may only be slow.
 func startRecording(t *testing.T, u *hstest.User, meeting string) {
 	t.Helper()
-	eventually(t, "the recording", func() bool {
+	hstest.Eventually(t, "the recording", func() bool {
 		r, err := u.Do(t.Context(), http.MethodPost, meeting+"/recording/start", map[string]any{})
 		if err != nil || r.Status != http.StatusOK && r.Status != http.StatusServiceUnavailable {
 			t.Fatalf("start a recording: %v %s", err, r)
@@ -74,7 +74,7 @@ func startRecording(t *testing.T, u *hstest.User, meeting string) {
 // while503 posts again while the media server seems to be away.
 func (a actor) while503(path string) (r hstest.Response) {
 	a.t.Helper()
-	eventually(a.t, "an answer of the media server", func() bool {
+	hstest.Eventually(a.t, "an answer of the media server", func() bool {
 		r = a.do(0, "", http.MethodPost, path, nil)
 		return r.Status != http.StatusServiceUnavailable
 	})

@@ -106,8 +106,8 @@ func TestSlidingSyncGoesOnAcrossProcessesAndRestarts(t *testing.T) {
 			t.Errorf("step %d: the client knows %d rooms, want at least %d", step, len(names), end+1)
 		}
 		event := alice.MustSendText(t, all[step], "hello")
-		eventually(t, "the message", func() bool { take(list.ask(t, next(), "1000")); return last[all[step]] == event })
-		eventually(t, "the secret", func() bool { secrets("1000"); return len(got) > step })
+		hstest.Eventually(t, "the message", func() bool { take(list.ask(t, next(), "1000")); return last[all[step]] == event })
+		hstest.Eventually(t, "the secret", func() bool { secrets("1000"); return len(got) > step })
 	}
 	for i, room := range all {
 		if names[room] != fmt.Sprint("Room ", i) {

@@ -1,7 +1,6 @@
 package tests
 
 import (
-	"database/sql"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/roomline/roomline/internal/hstest"
 	"github.com/roomline/roomline/internal/hstest/freeport"
+	"github.com/roomline/roomline/internal/store/storetest"
 )
 
 // telecom is a mail server, a short message centre, and what the configuration says of them.
@@ -84,7 +84,7 @@ func TestInvitationsReachMailboxAndPhone(t *testing.T) {
 		t.Errorf("the short message is %+v", seen.Texts[0])
 	}
 	for id, want := range map[string]string{mail: "sent", text: "delivered"} {
-		eventually(t, "the inviter is told that it is "+want, func() bool {
+		hstest.Eventually(t, "the inviter is told that it is "+want, func() bool {
 			return alice.MustDo(t, http.MethodGet, "/_roomline/client/v1/invitations/"+id, nil).Get("state").String() == want
 		})
 	}
@@ -167,14 +167,14 @@ func TestTheOutboxSurvivesKills(t *testing.T) {
 // allArrived waits until every mail and every short message has come.
 func (c *telecom) allArrived(t *testing.T, n int) {
 	t.Helper()
-	eventually(t, "every short message has come", func() bool {
+	hstest.Eventually(t, "every short message has come", func() bool {
 		come := map[string]bool{}
 		for _, text := range c.smsc.Seen(t).Texts {
 			come[strings.TrimPrefix(text.To, "+")] = true
 		}
 		return len(come) == n
 	})
-	eventually(t, "every mail has come", func() bool {
+	hstest.Eventually(t, "every mail has come", func() bool {
 		for i := 1; i <= n; i++ {
 			if c.count(t, guestMail(i)) == 0 {
 				return false
@@ -223,12 +223,8 @@ func (c *telecom) count(t *testing.T, to string) int {
 // how many messages are sent again after it: whether the network has got them is not known.
 func (c *telecom) endWindow(t *testing.T, dep *hstest.Deployment) (again int64) {
 	t.Helper()
-	db, err := sql.Open("postgres", dep.DSN)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
-	eventually(t, "what is sent within the window", func() bool {
+	db := storetest.DB(t, dep.DSN)
+	hstest.Eventually(t, "what is sent within the window", func() bool {
 		var left int
 		err := db.QueryRow(`
 			SELECT count(*) FROM outbox WHERE state IN ('held', 'queued')

@@ -42,15 +42,3 @@ func times(enough, often int) int {
 
 // patience is how long a test waits for something that comes at once unless the machine is busy.
 const patience = 3 * time.Minute
-
-// eventually waits until a condition holds.
-func eventually(t *testing.T, what string, condition func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(patience)
-	for !condition() {
-		if time.Now().After(deadline) {
-			t.Fatalf("%s did not happen within %s", what, patience)
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-}

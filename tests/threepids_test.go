@@ -342,7 +342,7 @@ func TestAPasswordIsResetByMail(t *testing.T) {
 	nobody(d).On(1).MustDo(t, http.MethodPost, change, reset)
 	for _, u := range []*hstest.User{alice, second} {
 		for process := range 2 {
-			eventually(t, "the end of a session", func() bool {
+			hstest.Eventually(t, "the end of a session", func() bool {
 				r, err := u.On(process).Do(t.Context(), http.MethodGet, hstest.Path("account", "whoami"), nil)
 				return err == nil && r.Status == 401 && r.ErrCode() == "M_UNKNOWN_TOKEN"
 			})

@@ -67,14 +67,14 @@ func TestKilledProcessesLoseNoMessagesToDevices(t *testing.T) {
 	n := 0
 	for cycle := range times(5, 50) {
 		before, at := sent.Load(), received
-		eventually(t, "messages going through", func() bool {
+		hstest.Eventually(t, "messages going through", func() bool {
 			take(n)
 			n++
 			return sent.Load() >= before+20 && received > at
 		})
 		dep.Kill9(t, cycle%2)
 		between := sent.Load()
-		eventually(t, "messages through the process that is left", func() bool {
+		hstest.Eventually(t, "messages through the process that is left", func() bool {
 			take(n)
 			n++
 			return sent.Load() >= between+20
@@ -84,7 +84,7 @@ func TestKilledProcessesLoseNoMessagesToDevices(t *testing.T) {
 	close(quit)
 	<-done
 	// One more may have been stored whose answer nobody waited for.
-	eventually(t, "the last messages", func() bool {
+	hstest.Eventually(t, "the last messages", func() bool {
 		take(n)
 		n++
 		return received >= sent.Load()

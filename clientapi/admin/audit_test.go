@@ -2,7 +2,6 @@ package admin_test
 
 import (
 	"bytes"
-	"database/sql"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/roomline/roomline/clientapi/admin"
 	"github.com/roomline/roomline/internal/hstest"
+	"github.com/roomline/roomline/internal/store/storetest"
 )
 
 // entries are what the organisation's log says of an action, the newest first: actor, target and outcome.
@@ -166,11 +166,7 @@ func TestExportedAuditLogShowsWhatWasChanged(t *testing.T) {
 	}
 
 	// Somebody who owns the database may take the trigger off; then the chain shows it.
-	db, err := sql.Open("postgres", d.DSN)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
+	db := storetest.DB(t, d.DSN)
 	for _, statement := range []string{
 		`ALTER TABLE audit_log DISABLE TRIGGER audit_log_keep`,
 		fmt.Sprintf(`UPDATE audit_log SET actor = '@eve:acme.test' WHERE organisation_id = %d AND seq = 4`, acme.ID),

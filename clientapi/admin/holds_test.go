@@ -2,7 +2,6 @@ package admin_test
 
 import (
 	"context"
-	"database/sql"
 	"net/http"
 	"net/url"
 	"strings"
@@ -10,6 +9,7 @@ import (
 	"time"
 
 	"github.com/roomline/roomline/internal/hstest"
+	"github.com/roomline/roomline/internal/store/storetest"
 )
 
 const holds = "/_roomline/admin/v1/holds"
@@ -18,7 +18,7 @@ const holds = "/_roomline/admin/v1/holds"
 // decided before is done when it is lifted. All of it is in the audit log.
 func TestWhatIsHeldIsNotErased(t *testing.T) {
 	d := hstest.Start(t, hstest.Options{})
-	db := database(t, d)
+	db := storetest.DB(t, d.DSN)
 	root, alice, bob := d.Operator(t), d.User(t, "alice"), d.User(t, "bob")
 	root.MustDo(t, http.MethodPut, "/_roomline/admin/v1/policies/media", object{"retention_days": object{"file": 1}})
 	room := alice.MustCreateRoom(t, object{"preset": "private_chat", "invite": []string{bob.ID}})
@@ -65,7 +65,7 @@ func TestWhatIsHeldIsNotErased(t *testing.T) {
 	}
 	d.Kill9(t, 0) // it begins to look at once
 	d.Restart(t, 0)
-	await(t, "what is not held goes", func() bool { return bob.Download(t, other).Status == http.StatusNotFound })
+	hstest.Eventually(t, "what is not held goes", func() bool { return bob.Download(t, other).Status == http.StatusNotFound })
 	time.Sleep(2 * time.Second) // the other queues are looked at meanwhile
 	bob.MustSee(t, file, []byte("evidence"))
 	left := func() (n int) {
@@ -85,7 +85,7 @@ func TestWhatIsHeldIsNotErased(t *testing.T) {
 	must(t, root, http.StatusOK, http.MethodDelete, holds+"/"+ofAlice, nil)
 	must(t, root, http.StatusNotFound, http.MethodDelete, holds+"/"+ofAlice, nil)
 	must(t, root, http.StatusOK, http.MethodDelete, holds+"/"+ofRoom, nil)
-	await(t, "what waited is done", func() bool { return left() == 0 })
+	hstest.Eventually(t, "what waited is done", func() bool { return left() == 0 })
 	var actions string
 	if err := db.QueryRow(`SELECT string_agg(action, ' ' ORDER BY seq) FROM audit_log WHERE action LIKE 'hold.%'`).Scan(&actions); err != nil {
 		t.Fatal(err)
@@ -98,7 +98,7 @@ func TestHoldsOfAnOrganisationAreBounded(t *testing.T) {
 	t.Parallel()
 	d := hstest.Start(t, hstest.Options{})
 	root, alice := d.Operator(t), d.User(t, "alice")
-	if _, err := database(t, d).Exec(`ALTER TABLE legal_holds DROP CONSTRAINT legal_holds_user_id_fkey;
+	if _, err := storetest.DB(t, d.DSN).Exec(`ALTER TABLE legal_holds DROP CONSTRAINT legal_holds_user_id_fkey;
 		INSERT INTO legal_holds SELECT n, 1, '@' || n || ':hs.test', NULL, 'x', 'x', n FROM generate_series(1, 1000) n`); err != nil {
 		t.Fatal(err)
 	}
@@ -108,14 +108,4 @@ func TestHoldsOfAnOrganisationAreBounded(t *testing.T) {
 	}
 	must(t, root, http.StatusOK, http.MethodDelete, holds+"/7", nil)
 	root.MustDo(t, http.MethodPost, holds, object{"user_id": alice.ID, "reason": "x"})
-}
-
-func database(t *testing.T, d *hstest.Deployment) *sql.DB {
-	t.Helper()
-	db, err := sql.Open("postgres", d.DSN)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { db.Close() })
-	return db
 }

@@ -2,7 +2,6 @@ package admin_test
 
 import (
 	"context"
-	"database/sql"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -11,24 +10,14 @@ import (
 	"testing"
 	"time"
 
-	_ "github.com/lib/pq"
 	"github.com/tidwall/gjson"
 
 	"github.com/roomline/roomline/internal/hstest"
+	"github.com/roomline/roomline/internal/store/storetest"
 )
 
 func organisation(o *hstest.Organisation, rest string) string {
 	return fmt.Sprintf("%s/organisations/%d%s", operator, o.ID, rest)
-}
-
-// eventually waits for what other processes have to learn, or what is done in the background, perhaps after the lease of a process that died.
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(3 * time.Minute); !ok(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("%s: did not happen", what)
-		}
-	}
 }
 
 // at asks a process for a path under another Host.
@@ -65,7 +54,7 @@ func TestSuspendedOrganisationIsLockedOutOnEveryProcess(t *testing.T) {
 	acme, other := d.Organisation(t, "Acme", "acme.test"), d.Organisation(t, "Other", "other.test")
 	alice, bob := acme.User(t, "alice"), other.User(t, "bob")
 	op := d.Operator(t)
-	eventually(t, "both know the token", func() bool { return whoami(alice) == "200 " && whoami(alice.On(1)) == "200 " })
+	hstest.Eventually(t, "both know the token", func() bool { return whoami(alice) == "200 " && whoami(alice.On(1)) == "200 " })
 	since := alice.On(1).MustSync(t, hstest.Sync{}).Get("next_batch").String()
 	polls := make(chan string, 1)
 	go func() {
@@ -86,7 +75,7 @@ func TestSuspendedOrganisationIsLockedOutOnEveryProcess(t *testing.T) {
 		}
 	}
 	for process := range 2 {
-		eventually(t, "locked out", func() bool { return whoami(alice.On(process)) == "401 M_USER_LOCKED" })
+		hstest.Eventually(t, "locked out", func() bool { return whoami(alice.On(process)) == "401 M_USER_LOCKED" })
 		acme.Owner.On(process).MustFail(t, http.StatusUnauthorized, "M_USER_LOCKED", http.MethodGet, own+"/organisation", nil)
 		if got := whoami(bob.On(process)); got != "200 " {
 			t.Errorf("another organisation's user: %s", got)
@@ -102,7 +91,7 @@ func TestSuspendedOrganisationIsLockedOutOnEveryProcess(t *testing.T) {
 	})
 	op.MustDo(t, http.MethodPost, organisation(acme, "/resume"), nil)
 	for process := range 2 {
-		eventually(t, "let in again", func() bool { return whoami(alice.On(process)) == "200 " })
+		hstest.Eventually(t, "let in again", func() bool { return whoami(alice.On(process)) == "200 " })
 	}
 	op.MustFail(t, http.StatusForbidden, "M_FORBIDDEN", http.MethodPost, operator+"/organisations/1/suspend", nil)
 	op.MustFail(t, http.StatusForbidden, "M_FORBIDDEN", http.MethodDelete, operator+"/organisations/1", nil)
@@ -118,7 +107,7 @@ func TestDomainsAreServedByEveryProcess(t *testing.T) {
 	})
 	for process := range 2 {
 		for host, want := range map[string]string{"acme.test": "acme.test", "more.acme.test": "more.acme.test", "MORE.acme.test:8448": "more.acme.test", "x.test": "hs.test"} {
-			eventually(t, "keys of "+host, func() bool {
+			hstest.Eventually(t, "keys of "+host, func() bool {
 				keys := at(t, d, process, host, "/_matrix/key/v2/server")
 				return keys.Get("server_name").String() == want && len(keys.Get("signatures").Get(strings.ReplaceAll(want, ".", `\.`)).Map()) == 1
 			})
@@ -221,7 +210,7 @@ func TestRolesAreGivenAndTheLastOwnerStays(t *testing.T) {
 		acme.Owner.MustFail(t, http.StatusForbidden, "M_FORBIDDEN", http.MethodPut, role(user), map[string]any{"role": "people"})
 	}
 	acme.Owner.MustDo(t, http.MethodPut, role(alice.ID), map[string]any{"role": "people"})
-	eventually(t, "alice manages people", func() bool {
+	hstest.Eventually(t, "alice manages people", func() bool {
 		r, err := alice.On(1).Do(t.Context(), http.MethodPut, lock(bob.ID), map[string]any{"locked": false})
 		return err == nil && r.Status == http.StatusOK
 	})
@@ -229,7 +218,7 @@ func TestRolesAreGivenAndTheLastOwnerStays(t *testing.T) {
 	alice.MustFail(t, http.StatusForbidden, "M_FORBIDDEN", http.MethodPut, role(alice.ID), map[string]any{"role": "owner"})
 	alice.MustFail(t, http.StatusForbidden, "M_FORBIDDEN", http.MethodGet, own+"/roles", nil)
 	acme.Owner.MustDo(t, http.MethodPut, role(bob.ID), map[string]any{"role": "auditor"})
-	eventually(t, "bob reads", func() bool {
+	hstest.Eventually(t, "bob reads", func() bool {
 		r, err := bob.On(1).Do(t.Context(), http.MethodGet, own+"/roles", nil)
 		return err == nil && r.Status == http.StatusOK && len(r.JSON().Get("roles").Array()) == 3
 	})
@@ -245,7 +234,7 @@ func TestRolesAreGivenAndTheLastOwnerStays(t *testing.T) {
 	// The operator helps an organisation whose owner is lost. The last owner cannot leave by closing the account either.
 	d.Operator(t).MustDo(t, http.MethodPut, organisation(acme, "/roles/"+url.PathEscape(bob.ID)), map[string]any{"role": "owner"})
 	acme.Owner.MustDo(t, http.MethodDelete, role(acme.Owner.ID), nil)
-	eventually(t, "the former owner is none", func() bool {
+	hstest.Eventually(t, "the former owner is none", func() bool {
 		r, err := acme.Owner.On(1).Do(t.Context(), http.MethodGet, own+"/organisation", nil)
 		return err == nil && r.Status == http.StatusForbidden
 	})
@@ -265,11 +254,7 @@ func TestDeletedOrganisationIsRemovedAcrossACrash(t *testing.T) {
 	for i := range 30 {
 		alice.MustSendText(t, room, fmt.Sprint(said, i))
 	}
-	db, err := sql.Open("postgres", d.DSN)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
+	db := storetest.DB(t, d.DSN)
 	count := func(query string, args ...any) (n int) {
 		if err := db.QueryRow(query, args...).Scan(&n); err != nil {
 			t.Fatal(err)
@@ -285,9 +270,9 @@ func TestDeletedOrganisationIsRemovedAcrossACrash(t *testing.T) {
 	d.Kill9(t, 0)
 	d.Restart(t, 0)
 	for process := range 2 {
-		eventually(t, "locked out", func() bool { return strings.HasPrefix(whoami(alice.On(process)), "401 ") })
+		hstest.Eventually(t, "locked out", func() bool { return strings.HasPrefix(whoami(alice.On(process)), "401 ") })
 	}
-	eventually(t, "removed", func() bool {
+	hstest.Eventually(t, "removed", func() bool {
 		return op.MustDo(t, http.MethodGet, organisation(acme, ""), nil).Get("removed_ts").Int() > 0
 	})
 	for what, query := range map[string]string{

@@ -16,7 +16,6 @@ import (
 	"testing"
 	"time"
 
-	_ "github.com/lib/pq"
 	"github.com/tidwall/gjson"
 
 	"github.com/roomline/roomline/internal/hstest"
@@ -32,15 +31,6 @@ func equal(t testing.TB, what string, got, want any) {
 	t.Helper()
 	if fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Fatalf("%s: %v, want %v", what, got, want)
-	}
-}
-
-func await(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(3 * time.Minute); !ok(); time.Sleep(50 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("in vain: %s", what)
-		}
 	}
 }
 
@@ -377,11 +367,7 @@ func TestErasureIsComplete(t *testing.T) {
 		folders = append(folders, shared)
 	}})
 	root, her, bob := d.Operator(t), d.User(t, "z4711"), d.User(t, "bob")
-	db, err := sql.Open("postgres", d.DSN)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
+	db := storetest.DB(t, d.DSN)
 	room := fill(t, db, root, her, bob)
 
 	before := where(t, db, her.ID)
@@ -404,7 +390,7 @@ func TestErasureIsComplete(t *testing.T) {
 	her.On(0)
 	d.Restart(t, 0)
 	d.Restart(t, 1)
-	await(t, "the erasure is done", func() bool {
+	hstest.Eventually(t, "the erasure is done", func() bool {
 		return root.MustDo(t, http.MethodGet, users+"/"+her.ID+"/erasure", nil).Get("done_ts").Int() > 0
 	})
 	her.MustFail(t, 401, "M_UNKNOWN_TOKEN", http.MethodGet, hstest.Path("account", "whoami"), nil)

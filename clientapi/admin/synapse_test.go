@@ -69,7 +69,7 @@ func TestToolsForSynapseManageUsers(t *testing.T) {
 	root.MustDo(t, http.MethodPut, synapse1+"/suspend/"+ann, object{"suspend": true})
 	equal(t, "suspended", root.MustDo(t, http.MethodGet, synapse2+"/users/"+ann, nil).Get("suspended").Raw, "true")
 	root.MustDo(t, http.MethodPost, synapse1+"/deactivate/"+ann, object{"erase": true})
-	await(t, "ann is erased", func() bool {
+	hstest.Eventually(t, "ann is erased", func() bool {
 		return root.MustDo(t, http.MethodGet, users+"/"+ann+"/erasure", nil).Get("done_ts").Int() > 0
 	})
 	got := root.MustDo(t, http.MethodGet, synapse2+"/users/"+ann, nil)
@@ -100,7 +100,7 @@ func TestToolsForSynapseManageRooms(t *testing.T) {
 	root.MustDo(t, http.MethodPut, synapse1+one+"/block", object{"block": false})
 
 	id := root.MustDo(t, http.MethodDelete, synapse2+one, object{"new_room_user_id": root.ID, "room_name": "Closed", "message": "why", "block": true, "purge": true}).Get("delete_id").String()
-	await(t, "the room is gone", func() bool {
+	hstest.Eventually(t, "the room is gone", func() bool {
 		return root.MustDo(t, http.MethodGet, synapse2+"/rooms/delete_status/"+id, nil).Get("status").String() == "complete"
 	})
 	status := root.MustDo(t, http.MethodGet, synapse2+one+"/delete_status", nil).Get("results.0.shutdown_room")

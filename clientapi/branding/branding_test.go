@@ -3,7 +3,6 @@ package branding_test
 import (
 	"bytes"
 	"context"
-	"database/sql"
 	"image"
 	"image/color"
 	_ "image/jpeg"
@@ -11,9 +10,9 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/roomline/roomline/internal/hstest"
+	"github.com/roomline/roomline/internal/store/storetest"
 )
 
 func TestMain(m *testing.M) { hstest.Main(m) }
@@ -93,7 +92,7 @@ func TestLogo(t *testing.T) {
 		d.Stop(t, process)
 		d.Restart(t, process)
 	}
-	until(t, func() bool { return gone(t, alice, first) && gone(t, alice, lost) })
+	hstest.Eventually(t, "a picture is gone", func() bool { return gone(t, alice, first) && gone(t, alice, lost) })
 	bob.MustSee(t, second, append(picture(t), "2"...))
 	if resp, _ := logo(t, d, 1); resp.StatusCode != http.StatusOK {
 		t.Errorf("the second logo: %s", resp.Status)
@@ -102,17 +101,13 @@ func TestLogo(t *testing.T) {
 	if resp, _ := logo(t, d, 1); resp.StatusCode != http.StatusNotFound {
 		t.Errorf("a logo that was taken back: %s", resp.Status)
 	}
-	until(t, func() bool { return gone(t, alice, second) })
+	hstest.Eventually(t, "a picture is gone", func() bool { return gone(t, alice, second) })
 }
 
 // expire lets the time be over for all that hangs on nothing.
 func expire(t testing.TB, d *hstest.Deployment) {
 	t.Helper()
-	db, err := sql.Open("postgres", d.DSN)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
+	db := storetest.DB(t, d.DSN)
 	if _, err := db.Exec(`UPDATE media SET expires_ts = 1 WHERE expires_ts IS NOT NULL`); err != nil {
 		t.Fatal(err)
 	}
@@ -125,15 +120,6 @@ func gone(t testing.TB, u *hstest.User, uri string) bool {
 		t.Fatal(err)
 	}
 	return resp.Status == http.StatusNotFound
-}
-
-func until(t testing.TB, done func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(time.Minute); !done(); time.Sleep(100 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("it does not come to that")
-		}
-	}
 }
 
 // TestOnlyOnesOwnPicturesAreLogos: what somebody said in a room is shown to nobody, nor what another organisation has.

@@ -3,7 +3,6 @@ package contacts_test
 import (
 	"bytes"
 	"context"
-	"database/sql"
 	"fmt"
 	"io"
 	"net/http"
@@ -13,9 +12,9 @@ import (
 
 	"github.com/emersion/go-webdav"
 	"github.com/emersion/go-webdav/carddav"
-	_ "github.com/lib/pq"
 
 	"github.com/roomline/roomline/internal/hstest"
+	"github.com/roomline/roomline/internal/store/storetest"
 )
 
 func TestMain(m *testing.M) { hstest.Main(m) }
@@ -355,11 +354,7 @@ func TestNobodyElseReadsPrivateContacts(t *testing.T) {
 // assertSealed looks through every table for texts.
 func assertSealed(t *testing.T, dsn string, texts ...string) {
 	t.Helper()
-	db, err := sql.Open("postgres", dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
+	db := storetest.DB(t, dsn)
 	rows, err := db.Query(`SELECT tablename FROM pg_tables WHERE schemaname = 'public'`)
 	if err != nil {
 		t.Fatal(err)

@@ -126,7 +126,7 @@ func TestAGuestHasTwoSessions(t *testing.T) {
 	third := back(0, "third")
 	third.MustSendText(t, s.room, "from the third")
 	// The other process hears of it a moment later.
-	until(t, "one session goes", func() bool {
+	hstest.Eventually(t, "one session goes", func() bool {
 		alive := 0
 		for _, u := range []*hstest.User{g, second, third} {
 			if r, err := u.On(1).Do(context.Background(), "GET", hstest.Path("account", "whoami"), nil); err == nil && r.Status == 200 {

@@ -80,10 +80,10 @@ func TestWhatGuestsHaveSentIsErasedIfTheOrganisationSaysSo(t *testing.T) {
 	event := g.MustSendText(t, s.room, "erased")
 	s.host.MustDo(t, "DELETE", "/_roomline/client/v1/guests/"+g.ID, nil)
 	g.MustFail(t, 401, "M_UNKNOWN_TOKEN", "GET", hstest.Path("account", "whoami"), nil)
-	until(t, "the message is gone", func() bool {
+	hstest.Eventually(t, "the message is gone", func() bool {
 		return !s.host.MustDo(t, "GET", hstest.Path("rooms", s.room, "event", event), nil).Get("content.body").Exists()
 	})
-	until(t, "the guest is erased", func() bool { return s.number(t, `SELECT count(*) FROM guests WHERE user_id = $1`, g.ID) == 0 })
+	hstest.Eventually(t, "the guest is erased", func() bool { return s.number(t, `SELECT count(*) FROM guests WHERE user_id = $1`, g.ID) == 0 })
 }
 
 // The processes that end guests die: another one does it.
@@ -100,7 +100,7 @@ func TestGuestsEndWhicheverProcessDies(t *testing.T) {
 	}
 	s.Kill9(t, 0)
 	s.Kill9(t, 1)
-	until(t, "all guests have left", func() bool { return s.number(t, `SELECT count(*) FROM guests WHERE ended_ts IS NULL`) == 0 })
+	hstest.Eventually(t, "all guests have left", func() bool { return s.number(t, `SELECT count(*) FROM guests WHERE ended_ts IS NULL`) == 0 })
 	if n := s.number(t, `SELECT count(*) FROM memberships m JOIN guests USING (user_id) WHERE m.membership = 'join'`); n != 0 {
 		t.Errorf("%d guests are in the room still", n)
 	}
@@ -145,7 +145,7 @@ func TestGuestsEndWithWhatTheyStandOn(t *testing.T) {
 	operator.MustDo(t, http.MethodPost, "/_roomline/operator/v1/organisations/"+strconv.FormatInt(org.ID, 10)+"/suspend", map[string]any{})
 	refused(t, foreign.On(1), "M_USER_LOCKED")
 	release()
-	until(t, "the guest of a suspended organisation ends", func() bool {
+	hstest.Eventually(t, "the guest of a suspended organisation ends", func() bool {
 		return s.number(t, `SELECT count(*) FROM guests WHERE user_id = $1 AND ended_ts IS NOT NULL`, foreign.ID) == 1
 	})
 }

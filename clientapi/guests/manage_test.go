@@ -151,7 +151,7 @@ func TestGuestsOfLinkedOrganisations(t *testing.T) {
 	own := s.guest(t, invitation{by: bert.ID, room: room})
 
 	b.Owner.MustDo(t, "POST", links+"/"+strconv.FormatInt(id, 10)+"/revoke", nil)
-	until(t, "the guest of the other organisation ends", func() bool {
+	hstest.Eventually(t, "the guest of the other organisation ends", func() bool {
 		return s.number(t, `SELECT count(*) FROM guests WHERE user_id = $1 AND ended_ts IS NOT NULL`, g.ID) == 1
 	})
 	for p := range 2 {
@@ -171,7 +171,7 @@ func TestAGuestBecomesAnEmployee(t *testing.T) {
 
 	anna := s.User(t, "anna")
 	s.Operator(t).MustDo(t, "PUT", "/_roomline/admin/v1/users/"+anna.ID, map[string]any{"emails": []string{"anna@example.com"}})
-	until(t, "the account is in the guest's room", func() bool {
+	hstest.Eventually(t, "the account is in the guest's room", func() bool {
 		r, err := anna.Do(context.Background(), "GET", hstest.Path("joined_rooms"), nil)
 		return err == nil && r.JSON().Get("joined_rooms.0").String() == s.room
 	})
@@ -232,7 +232,7 @@ func TestVisitors(t *testing.T) {
 	g.MustFail(t, 403, "M_GUEST_ACCESS_FORBIDDEN", "POST", hstest.Path("createRoom"), map[string]any{})
 
 	s.host.MustSetState(t, public, "m.room.guest_access", "", map[string]any{"guest_access": "forbidden"})
-	until(t, "the visitor is out", func() bool {
+	hstest.Eventually(t, "the visitor is out", func() bool {
 		return s.host.MustDo(t, "GET", hstest.Path("rooms", public, "state", "m.room.member", g.ID), nil).Get("membership").String() == "leave"
 	})
 	g.MustDo(t, "GET", hstest.Path("account", "whoami"), nil)

@@ -268,11 +268,11 @@ func (s *side) endsOnTheWayIn(t *testing.T, i invitation, end func(t *testing.T,
 		answer <- r
 	}()
 	var guest string
-	until(t, "there is a guest", func() bool {
+	hstest.Eventually(t, "there is a guest", func() bool {
 		return s.db.QueryRow(`SELECT user_id FROM guests WHERE invitation_id = $1`, id).Scan(&guest) == nil
 	})
 	end(t, id, guest)
-	until(t, "the guest ends", func() bool {
+	hstest.Eventually(t, "the guest ends", func() bool {
 		return s.number(t, `SELECT count(*) FROM guests WHERE user_id = $1 AND ended_ts IS NOT NULL`, guest) == 1
 	})
 	if err := door.Rollback(); err != nil {
@@ -293,7 +293,7 @@ func TestAGuestWhoEndedOnTheWayInIsTakenOut(t *testing.T) {
 	s := start(t, hstest.Options{})
 	g := s.guest(t, invitation{})
 	s.exec(t, `UPDATE guests SET expires_ts = $2, ended_ts = $2 WHERE user_id = $1`, g.ID, time.Now().UnixMilli())
-	until(t, "the guest has left", func() bool { return s.member(t, g.ID).Get("content.membership").String() == "leave" })
+	hstest.Eventually(t, "the guest has left", func() bool { return s.member(t, g.ID).Get("content.membership").String() == "leave" })
 }
 
 func TestAnInvitationSaysWhyItDoesNotWork(t *testing.T) {

@@ -10,10 +10,10 @@ import (
 	"testing"
 	"time"
 
-	_ "github.com/lib/pq"
 	"github.com/tidwall/gjson"
 
 	"github.com/roomline/roomline/internal/hstest"
+	"github.com/roomline/roomline/internal/store/storetest"
 )
 
 func TestMain(m *testing.M) { hstest.Main(m) }
@@ -35,11 +35,7 @@ type side struct {
 func start(t *testing.T, opts hstest.Options) *side {
 	t.Helper()
 	d := hstest.Start(t, opts)
-	db, err := sql.Open("postgres", d.DSN)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { db.Close() })
+	db := storetest.DB(t, d.DSN)
 	s := &side{Deployment: d, db: db, host: d.User(t, "host")}
 	s.host.MustDo(t, http.MethodPut, hstest.Path("profile", s.host.ID, "displayname"), map[string]any{"displayname": "The Host"})
 	s.room = s.host.MustCreateRoom(t, map[string]any{"name": "Our Room", "preset": "private_chat"})
@@ -157,16 +153,6 @@ func (s *side) member(t *testing.T, user string) gjson.Result {
 	return s.host.MustDo(t, http.MethodGet, hstest.Path("rooms", s.room, "state", "m.room.member", user)+"?format=event", nil)
 }
 
-// until asks again and again until something holds.
-func until(t *testing.T, what string, holds func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(time.Minute); !holds(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("it did not happen: %s", what)
-		}
-	}
-}
-
 // inTime has guests of a short life do something, until one of them has done it before the time was over: the machine may be busy for as long as the
 // first ones live. expires is when the guest's time is over that the invitation gave.
 func (s *side) inTime(t *testing.T, do func(g *hstest.User) (failed string)) (g *hstest.User, expires time.Time) {
@@ -223,7 +209,7 @@ func (s *side) hold(t *testing.T, g *hstest.User) (release func()) {
 // refused waits until a process refuses somebody: it hears a moment later of what was done by another one.
 func refused(t *testing.T, u *hstest.User, errcode string) {
 	t.Helper()
-	until(t, "a process refuses with "+errcode, func() bool {
+	hstest.Eventually(t, "a process refuses with "+errcode, func() bool {
 		r, err := u.Do(context.Background(), "GET", hstest.Path("account", "whoami"), nil)
 		if err != nil || r.Status != 200 && (r.Status != 401 || r.ErrCode() != errcode) {
 			t.Fatalf("whoami: %v %s, want 401 %s", err, r, errcode)
@@ -235,7 +221,7 @@ func refused(t *testing.T, u *hstest.User, errcode string) {
 // gone waits until a guest has left the room and ended.
 func (s *side) gone(t *testing.T, g *hstest.User) {
 	t.Helper()
-	until(t, "the guest ends", func() bool {
+	hstest.Eventually(t, "the guest ends", func() bool {
 		return s.number(t, `SELECT count(*) FROM guests WHERE user_id = $1 AND ended_ts IS NOT NULL`, g.ID) == 1
 	})
 	if m := s.member(t, g.ID).Get("content.membership").String(); m != "leave" && m != "ban" {

@@ -17,7 +17,7 @@ func TestAProcessThatDiedBeforeTheRoomKnewIsMadeUpFor(t *testing.T) {
 	d := start(t, 2)
 	alice, bob := d.User(t, "alice"), d.User(t, "bob")
 	room := alice.MustCreateRoom(t, nil)
-	db := database(t, d)
+	db := storetest.DB(t, d.DSN)
 	revoked, _ := newLink(t, d, alice, room, nil)
 	used, _ := newLink(t, d, alice, room, nil)
 	// The rows as a process leaves them that is killed after its commit: ended, used up, and one that never came into the room.
@@ -38,11 +38,11 @@ func TestAProcessThatDiedBeforeTheRoomKnewIsMadeUpFor(t *testing.T) {
 	d.Kill9(t, 1)
 	d.Restart(t, 1)
 	for id, want := range map[string]string{revoked: "revoked", used: "redeemed"} {
-		eventually(t, "the room is told that an invitation is "+want, func() bool {
+		hstest.Eventually(t, "the room is told that an invitation is "+want, func() bool {
 			return stateOf(t, alice, room, "org.roomline.invitation", id).Get("state").String() == want &&
 				!stateOf(t, alice, room, "m.room.third_party_invite", id).Get("public_key").Exists()
 		})
-		eventually(t, "it is noted that the room was told", func() bool {
+		hstest.Eventually(t, "it is noted that the room was told", func() bool {
 			return alice.MustDo(t, http.MethodGet, client+"invitations/"+id, nil).Get("ended_ts").Int() > 0
 		})
 	}
@@ -65,10 +65,10 @@ func TestInvitationsThatEndedLongAgoGo(t *testing.T) {
 	}
 	d.Stop(t, 0) // which does the same now and then
 	now := time.Now()
-	if _, err := database(t, d).Exec(`UPDATE invitations SET ended_ts = $2 WHERE invitation_id = $1`, old, now.Add(-limits.InvitationsKept-time.Second).UnixMilli()); err != nil {
+	if _, err := storetest.DB(t, d.DSN).Exec(`UPDATE invitations SET ended_ts = $2 WHERE invitation_id = $1`, old, now.Add(-limits.InvitationsKept-time.Second).UnixMilli()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := database(t, d).Exec(`INSERT INTO commands (event_id, sender, created_ts, claimed_ts) VALUES ('$old', $1, $2, 0), ('$young', $1, $3, 0)`,
+	if _, err := storetest.DB(t, d.DSN).Exec(`INSERT INTO commands (event_id, sender, created_ts, claimed_ts) VALUES ('$old', $1, $2, 0), ('$young', $1, $3, 0)`,
 		alice.ID, now.Add(-limits.CommandKept-time.Second).UnixMilli(), now.UnixMilli()); err != nil {
 		t.Fatal(err)
 	}

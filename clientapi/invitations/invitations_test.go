@@ -5,7 +5,6 @@ import (
 	"crypto/ed25519"
 	"crypto/hmac"
 	"crypto/sha256"
-	"database/sql"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -16,11 +15,11 @@ import (
 	"testing"
 	"time"
 
-	_ "github.com/lib/pq"
 	"github.com/matrix-org/gomatrixserverlib"
 	"github.com/tidwall/gjson"
 
 	"github.com/roomline/roomline/internal/hstest"
+	"github.com/roomline/roomline/internal/store/storetest"
 )
 
 func TestMain(m *testing.M) { hstest.Main(m) }
@@ -85,32 +84,10 @@ func stateOf(t *testing.T, u *hstest.User, room, eventType, key string) gjson.Re
 	return r.JSON()
 }
 
-// eventually waits until something holds.
-func eventually(t *testing.T, what string, holds func() bool) {
-	t.Helper()
-	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
-		if holds() {
-			return
-		}
-	}
-	t.Fatal("it did not come to pass: " + what)
-}
-
 // state is how far an invitation has come, as the API says.
 func state(t *testing.T, u *hstest.User, id string) string {
 	t.Helper()
 	return u.MustDo(t, http.MethodGet, client+"invitations/"+id, nil).Get("state").String()
-}
-
-// database asks the deployment's database.
-func database(t *testing.T, d *hstest.Deployment) *sql.DB {
-	t.Helper()
-	db, err := sql.Open("postgres", d.DSN)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { db.Close() })
-	return db
 }
 
 // opens is the invitation that a secret opens, "" for none.
@@ -121,7 +98,7 @@ func opens(t *testing.T, d *hstest.Deployment, secret string) (id string) {
 		t.Fatal(err)
 	}
 	hash := sha256.Sum256(raw)
-	if err := database(t, d).QueryRow(`SELECT coalesce(max(invitation_id), '') FROM invitations WHERE secret_hash = $1`, hash[:]).Scan(&id); err != nil {
+	if err := storetest.DB(t, d.DSN).QueryRow(`SELECT coalesce(max(invitation_id), '') FROM invitations WHERE secret_hash = $1`, hash[:]).Scan(&id); err != nil {
 		t.Fatal(err)
 	}
 	return id
@@ -209,7 +186,7 @@ func TestALinkIsMadeOnceAndItsSecretIsNowhere(t *testing.T) {
 		t.Fatal(err)
 	}
 	hash := sha256.Sum256(raw)
-	db := database(t, d)
+	db := storetest.DB(t, d.DSN)
 	var stored string
 	if err := db.QueryRow(`SELECT i::text FROM invitations i WHERE secret_hash = $1`, hash[:]).Scan(&stored); err != nil {
 		t.Fatalf("the hash of the secret is not stored: %v", err)
@@ -293,7 +270,7 @@ func TestARevokedInvitationIsDeadAtOnceOnEveryProcess(t *testing.T) {
 		if err != nil || r.Status != http.StatusForbidden {
 			t.Errorf("%s: joining by it: %s, %v", what, r, err)
 		}
-		eventually(t, what+": the invitation is shown as revoked", func() bool {
+		hstest.Eventually(t, what+": the invitation is shown as revoked", func() bool {
 			return state(t, alice, id) == "revoked" && stateOf(t, alice, room, "org.roomline.invitation", id).Get("state").String() == "revoked"
 		})
 		if third := stateOf(t, alice, room, "m.room.third_party_invite", id); third.Get("public_key").Exists() {
@@ -326,7 +303,7 @@ func TestARevokedInvitationIsDeadAtOnceOnEveryProcess(t *testing.T) {
 	if got := open(t, d, 1, secret); got != "revoked" {
 		t.Errorf("the page of an invitation that another member has taken over says %q", got)
 	}
-	eventually(t, "an invitation that another member has taken over is revoked", func() bool { return state(t, alice, id) == "revoked" })
+	hstest.Eventually(t, "an invitation that another member has taken over is revoked", func() bool { return state(t, alice, id) == "revoked" })
 
 	id, secret = newLink(t, d, alice, room, nil)
 	elsewhere := carol.MustCreateRoom(t, nil)
@@ -355,7 +332,7 @@ func TestAnExpiredInvitationEndsInTheRoomToo(t *testing.T) {
 	alice, bob := d.User(t, "alice"), d.User(t, "bob")
 	room := alice.MustCreateRoom(t, nil)
 	id, secret := newLink(t, d, alice, room, map[string]any{"expires_in_ms": 60_000})
-	if _, err := database(t, d).Exec(`UPDATE invitations SET expires_ts = $1`, time.Now().UnixMilli()); err != nil {
+	if _, err := storetest.DB(t, d.DSN).Exec(`UPDATE invitations SET expires_ts = $1`, time.Now().UnixMilli()); err != nil {
 		t.Fatal(err)
 	}
 	r, err := bob.Do(t.Context(), http.MethodPost, hstest.Path("rooms", room, "join"), map[string]any{"third_party_signed": signed(t, identityKey(), alice.ID, bob.ID, id)})
@@ -365,7 +342,7 @@ func TestAnExpiredInvitationEndsInTheRoomToo(t *testing.T) {
 	if got := open(t, d, 1, secret) + " " + redeem(t, d, 1, secret, "Anna"); !strings.HasPrefix(got, "expired 403 ") {
 		t.Errorf("its page: %s", got)
 	}
-	eventually(t, "the room is told", func() bool {
+	hstest.Eventually(t, "the room is told", func() bool {
 		return stateOf(t, alice, room, "org.roomline.invitation", id).Get("state").String() == "expired" &&
 			!stateOf(t, alice, room, "m.room.third_party_invite", id).Get("public_key").Exists()
 	})

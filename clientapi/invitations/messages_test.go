@@ -11,6 +11,7 @@ import (
 	"github.com/tidwall/gjson"
 
 	"github.com/roomline/roomline/internal/hstest"
+	"github.com/roomline/roomline/internal/store/storetest"
 )
 
 // bridge takes messages as the telephony bridge does.
@@ -31,7 +32,7 @@ func startWithBridge(t *testing.T, processes int) (*hstest.Deployment, *bridge) 
 	d := startWith(t, processes, func(config map[string]any) {
 		config["appservices"] = map[string]any{"registrations": []string{file}}
 	})
-	if _, err := database(t, d).Exec(`UPDATE organisations SET default_region = 'BE'`); err != nil {
+	if _, err := storetest.DB(t, d.DSN).Exec(`UPDATE organisations SET default_region = 'BE'`); err != nil {
 		t.Fatal(err)
 	}
 	return d, &bridge{d}
@@ -50,7 +51,7 @@ func (b *bridge) ask(t *testing.T, path string, body map[string]any) gjson.Resul
 func (b *bridge) messages(t *testing.T) []gjson.Result {
 	t.Helper()
 	list := b.ask(t, "lease", map[string]any{"media": []string{"email", "msisdn"}, "max": 20, "wait_ms": 0}).Get("messages").Array()
-	if _, err := database(t, b.d).Exec(`UPDATE outbox SET lease_ts = 4000000000000 WHERE lease_ts IS NOT NULL`); err != nil {
+	if _, err := storetest.DB(t, b.d.DSN).Exec(`UPDATE outbox SET lease_ts = 4000000000000 WHERE lease_ts IS NOT NULL`); err != nil {
 		t.Fatal(err)
 	}
 	return list
@@ -137,9 +138,9 @@ func TestAnAddressIsInvitedByMailAndByPhone(t *testing.T) {
 			t.Errorf("%s: the room is told %s", c.typed, stateOf(t, bob, room, "org.roomline.invitation", id))
 		}
 		b.report(t, m, "sending", "sent")
-		eventually(t, c.typed+": the room is told that it was sent", told("sent"))
+		hstest.Eventually(t, c.typed+": the room is told that it was sent", told("sent"))
 		b.report(t, m, "delivered")
-		eventually(t, c.typed+": the room is told that it was delivered", told("delivered"))
+		hstest.Eventually(t, c.typed+": the room is told that it was delivered", told("delivered"))
 		mine := alice.MustDo(t, http.MethodGet, client+"invitations/"+id, nil)
 		if mine.Get("state").String() != "delivered" || mine.Get("address").String() != c.address || mine.Get("link").Exists() {
 			t.Errorf("%s: its inviter sees %s", c.typed, mine)
@@ -267,7 +268,7 @@ func TestAnInvitationIsSentAgainWithAnotherLink(t *testing.T) {
 		t.Errorf("the same address once more: %s", third)
 	}
 	var hashes int
-	if err := database(t, d).QueryRow(`SELECT count(*) FROM invitations`).Scan(&hashes); err != nil || hashes != 1 {
+	if err := storetest.DB(t, d.DSN).QueryRow(`SELECT count(*) FROM invitations`).Scan(&hashes); err != nil || hashes != 1 {
 		t.Errorf("%d invitations are stored, %v", hashes, err)
 	}
 	// A message that has not been sent is not sent any more when its invitation is revoked.
@@ -299,7 +300,7 @@ func TestARoomBeginsWithInvitationsOrNotAtAll(t *testing.T) {
 		t.Errorf("the room has %d invitations", n)
 	}
 	// The number was written to a moment ago, however long the rest takes.
-	if _, err := database(t, d).Exec(`UPDATE outbox SET created_ts = created_ts + 3600000 WHERE medium = 'msisdn'`); err != nil {
+	if _, err := storetest.DB(t, d.DSN).Exec(`UPDATE outbox SET created_ts = created_ts + 3600000 WHERE medium = 'msisdn'`); err != nil {
 		t.Fatal(err)
 	}
 	before := len(alice.MustDo(t, http.MethodGet, hstest.Path("joined_rooms"), nil).Get("joined_rooms").Array())
@@ -349,7 +350,7 @@ func TestWhoGetsTheAddressBecomesAMember(t *testing.T) {
 
 	bob.MustSyncUntil(t, "", hstest.InvitedTo(room))
 	bob.MustJoin(t, room)
-	eventually(t, "the invitation has become an invite", func() bool {
+	hstest.Eventually(t, "the invitation has become an invite", func() bool {
 		return state(t, alice, ids["bob@example.com"]) == "member" && stateOf(t, alice, room, "org.roomline.invitation", ids["bob@example.com"]).Get("state").String() == "member"
 	})
 	invited := alice.MustDo(t, http.MethodGet, hstest.Path("rooms", room, "messages")+"?dir=b&limit=50", nil).Get(`chunk.#(content.membership=="invite")`)
@@ -360,7 +361,7 @@ func TestWhoGetsTheAddressBecomesAMember(t *testing.T) {
 		t.Error("the third-party invite is still there")
 	}
 	// Who wants no invites gets none, and the link of the address is dead all the same.
-	eventually(t, "the invitation of somebody who wants no invites has ended", func() bool { return state(t, alice, ids["carol@example.com"]) == "member" })
+	hstest.Eventually(t, "the invitation of somebody who wants no invites has ended", func() bool { return state(t, alice, ids["carol@example.com"]) == "member" })
 	if stateOf(t, alice, room, "m.room.member", carol.ID).Get("membership").Exists() {
 		t.Error("somebody who wants no invites was invited")
 	}
@@ -386,13 +387,13 @@ func TestAGuestComesInAndTheRoomIsTold(t *testing.T) {
 			t.Fatalf("the page says %s", got)
 		}
 	}
-	eventually(t, "the room is told that it was opened", func() bool {
+	hstest.Eventually(t, "the room is told that it was opened", func() bool {
 		return stateOf(t, alice, room, "org.roomline.invitation", id).Get("state").String() == "opened"
 	})
 	if got := redeem(t, d, 1, secret, "Anna"); got != room {
 		t.Fatalf("redeeming it gives %s", got)
 	}
-	eventually(t, "the room is told that it was redeemed", func() bool {
+	hstest.Eventually(t, "the room is told that it was redeemed", func() bool {
 		return stateOf(t, alice, room, "org.roomline.invitation", id).Get("state").String() == "redeemed"
 	})
 	if got := redeem(t, d, 0, secret, "Bella"); !strings.HasPrefix(got, "403 ") {

@@ -1,7 +1,6 @@
 package meetings_test
 
 import (
-	"database/sql"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/roomline/roomline/internal/hstest"
 	"github.com/roomline/roomline/internal/hstest/caller"
+	"github.com/roomline/roomline/internal/store/storetest"
 )
 
 // promised is what must happen within seconds; a busy machine gets more time, and the benchmark says how long it takes.
@@ -298,20 +298,10 @@ func TestALockedMeetingIsLockedForThoseWithOldTokens(t *testing.T) {
 	}
 }
 
-func open(t *testing.T, dep *hstest.Deployment) *sql.DB {
-	t.Helper()
-	db, err := sql.Open("postgres", dep.DSN)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { db.Close() })
-	return db
-}
-
 // present is how many devices of a user are in calls, as the database knows.
 func present(t *testing.T, dep *hstest.Deployment, u *hstest.User) (n int) {
 	t.Helper()
-	err := open(t, dep).QueryRow(`
+	err := storetest.DB(t, dep.DSN).QueryRow(`
 		SELECT count(*) FROM rtc_participants WHERE user_id = $1 AND joined_ts IS NOT NULL AND left_ts IS NULL`, u.ID).Scan(&n)
 	if err != nil {
 		t.Fatal(err)
@@ -321,7 +311,7 @@ func present(t *testing.T, dep *hstest.Deployment, u *hstest.User) (n int) {
 
 func set(t *testing.T, dep *hstest.Deployment, query string, args ...any) {
 	t.Helper()
-	if _, err := open(t, dep).Exec(query, args...); err != nil {
+	if _, err := storetest.DB(t, dep.DSN).Exec(query, args...); err != nil {
 		t.Fatal(err)
 	}
 }

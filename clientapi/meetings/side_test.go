@@ -21,6 +21,7 @@ import (
 
 	"github.com/roomline/roomline/internal/hstest"
 	"github.com/roomline/roomline/internal/hstest/caller"
+	"github.com/roomline/roomline/internal/store/storetest"
 )
 
 func TestMain(m *testing.M) {
@@ -66,11 +67,7 @@ func startWith(t *testing.T, opts hstest.Options, prepare func(*hstest.LiveKitSe
 		}
 	}
 	d := hstest.Start(t, opts)
-	db, err := sql.Open("postgres", d.DSN)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { db.Close() })
+	db := storetest.DB(t, d.DSN)
 	s := &side{Deployment: d, lk: lk, db: db, host: d.User(t, "host")}
 	s.room = s.host.MustCreateRoom(t, map[string]any{"name": "Our Room", "preset": "private_chat"})
 	return s

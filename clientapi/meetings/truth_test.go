@@ -21,6 +21,7 @@ import (
 
 	"github.com/roomline/roomline/internal/hstest"
 	"github.com/roomline/roomline/internal/hstest/caller"
+	"github.com/roomline/roomline/internal/store/storetest"
 )
 
 // lost is how long LiveKit itself takes to find that somebody is gone who did not say so, and more.
@@ -29,7 +30,7 @@ const lost = 2 * time.Minute
 // total is how many are in calls, as the database knows.
 func total(t *testing.T, dep *hstest.Deployment) (n int) {
 	t.Helper()
-	if err := open(t, dep).QueryRow(`SELECT count(*) FROM rtc_participants WHERE joined_ts IS NOT NULL AND left_ts IS NULL`).Scan(&n); err != nil {
+	if err := storetest.DB(t, dep.DSN).QueryRow(`SELECT count(*) FROM rtc_participants WHERE joined_ts IS NOT NULL AND left_ts IS NULL`).Scan(&n); err != nil {
 		t.Fatal(err)
 	}
 	return n
@@ -65,7 +66,7 @@ func TestAMembershipWithoutMediaEnds(t *testing.T) {
 
 func waitedFor(t *testing.T, dep *hstest.Deployment, u *hstest.User) (waited bool) {
 	t.Helper()
-	if err := open(t, dep).QueryRow(`SELECT EXISTS (SELECT FROM rtc_participants WHERE user_id = $1)`, u.ID).Scan(&waited); err != nil {
+	if err := storetest.DB(t, dep.DSN).QueryRow(`SELECT EXISTS (SELECT FROM rtc_participants WHERE user_id = $1)`, u.ID).Scan(&waited); err != nil {
 		t.Fatal(err)
 	}
 	return waited
@@ -83,7 +84,7 @@ func TestWhoComesBackIntoTheRoomIsInNoCall(t *testing.T) {
 	mustGo(t, in, lksdk.ParticipantRemoved)
 	eventually(t, "the call is not over for bob", promised, func() bool {
 		var ended bool
-		if err := open(t, dep).QueryRow(`SELECT ended_ts IS NOT NULL FROM rtc_participants WHERE user_id = $1`, bob.ID).Scan(&ended); err != nil {
+		if err := storetest.DB(t, dep.DSN).QueryRow(`SELECT ended_ts IS NOT NULL FROM rtc_participants WHERE user_id = $1`, bob.ID).Scan(&ended); err != nil {
 			t.Fatal(err)
 		}
 		return ended
@@ -94,7 +95,7 @@ func TestWhoComesBackIntoTheRoomIsInNoCall(t *testing.T) {
 	}
 	eventually(t, "bob is not waited for", promised, func() bool {
 		var waited bool
-		if err := open(t, dep).QueryRow(`SELECT ended_ts IS NULL FROM rtc_participants WHERE user_id = $1`, bob.ID).Scan(&waited); err != nil {
+		if err := storetest.DB(t, dep.DSN).QueryRow(`SELECT ended_ts IS NULL FROM rtc_participants WHERE user_id = $1`, bob.ID).Scan(&waited); err != nil {
 			t.Fatal(err)
 		}
 		return waited
@@ -217,7 +218,7 @@ func TestOrdersWaitForTheMediaServer(t *testing.T) {
 	alice.MustDo(t, http.MethodPost, hstest.Path("rooms", room, "kick"), map[string]any{"user_id": bob.ID})
 	eventually(t, "there is no order", promised, func() bool {
 		var n int
-		if err := open(t, dep).QueryRow(`SELECT count(*) FROM rtc_orders WHERE attempts > 1`).Scan(&n); err != nil {
+		if err := storetest.DB(t, dep.DSN).QueryRow(`SELECT count(*) FROM rtc_orders WHERE attempts > 1`).Scan(&n); err != nil {
 			t.Fatal(err)
 		}
 		return n > 0
@@ -238,7 +239,7 @@ func TestAnOrderMeansTheCallThatWasOn(t *testing.T) {
 	bob.MustJoin(t, room)
 	set(t, dep, `CREATE FUNCTION stall() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$`)
 	set(t, dep, `CREATE TRIGGER stall BEFORE DELETE ON rtc_orders FOR EACH ROW EXECUTE FUNCTION stall()`)
-	db := open(t, dep)
+	db := storetest.DB(t, dep.DSN)
 	again := func(action string) {
 		t.Helper()
 		attempts := func() (n int) {
@@ -503,7 +504,7 @@ func TestADelayedLeaveIsTakenOver(t *testing.T) {
 	// Again and again, when four fifths of the delay have passed.
 	var next int64
 	eventually(t, "it is not to be restarted again", promised, func() bool {
-		err := open(t, dep).QueryRow(`SELECT coalesce(restart_ts, 0) FROM rtc_participants WHERE delay_id = $1`, second).Scan(&next)
+		err := storetest.DB(t, dep.DSN).QueryRow(`SELECT coalesce(restart_ts, 0) FROM rtc_participants WHERE delay_id = $1`, second).Scan(&next)
 		return err == nil && next > since
 	})
 	if after := next - since; after < hour*3/4 || after >= hour { // the clock is read once more when it is noted

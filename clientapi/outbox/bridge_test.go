@@ -15,6 +15,7 @@ import (
 
 	"github.com/roomline/roomline/appservices/telephony"
 	"github.com/roomline/roomline/clientapi/outbox"
+	"github.com/roomline/roomline/internal/hstest"
 	"github.com/roomline/roomline/internal/httpapi"
 	"github.com/roomline/roomline/internal/matrix"
 	message "github.com/roomline/roomline/internal/outbox"
@@ -268,7 +269,7 @@ func TestWhatIsNeverSentExpires(t *testing.T) {
 	id := w.mustSend(t, d)
 	w.run(t, 0)
 	w.clock.forward(d.ExpiresTS.Time().Sub(w.clock.Now()) + time.Second)
-	eventually(t, "it fails", func() bool { states, _ := w.told.Load("inv"); return states == " failed" })
+	hstest.Eventually(t, "it fails", func() bool { states, _ := w.told.Load("inv"); return states == " failed" })
 	if w.state(t, id) != "failed" || w.number(t, `SELECT cost FROM outbox_spending`) != 0 {
 		t.Errorf("state %s", w.state(t, id))
 	}
@@ -285,6 +286,6 @@ func TestABridgeWaitsForMessages(t *testing.T) {
 	w.bridge(t, 2, &life{network: &n})
 	for i := range 5 {
 		id := w.mustSend(t, w.mail(fmt.Sprintf("a%d@example.com", i)))
-		eventually(t, "it is sent", func() bool { return len(n.times(id)) > 0 })
+		hstest.Eventually(t, "it is sent", func() bool { return len(n.times(id)) > 0 })
 	}
 }

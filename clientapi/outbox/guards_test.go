@@ -14,6 +14,7 @@ import (
 	"github.com/tidwall/gjson"
 
 	"github.com/roomline/roomline/clientapi/outbox"
+	"github.com/roomline/roomline/internal/hstest"
 	"github.com/roomline/roomline/internal/httpapi"
 	"github.com/roomline/roomline/internal/matrix"
 	message "github.com/roomline/roomline/internal/outbox"
@@ -320,7 +321,7 @@ func TestInvitationsThatNobodyUsesStop(t *testing.T) {
 	if e, ok := matrix.AsError(err); !ok || e.Code != matrix.ErrForbidden || !strings.Contains(e.Message, "paused") {
 		t.Fatalf("less than a fifth was used: %v", err)
 	}
-	eventually(t, "the pause is noted", func() bool { return w.spending(t).Get("paused_ts").Int() > 0 })
+	hstest.Eventually(t, "the pause is noted", func() bool { return w.spending(t).Get("paused_ts").Int() > 0 })
 	// Used late: it stays paused until an administrator says otherwise.
 	w.exec(t, `UPDATE invitations SET redeemed_ts = 1`)
 	if _, err := invite(); err == nil {

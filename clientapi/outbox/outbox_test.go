@@ -14,9 +14,8 @@ import (
 	"testing"
 	"time"
 
-	_ "github.com/lib/pq"
-
 	"github.com/roomline/roomline/clientapi/outbox"
+	"github.com/roomline/roomline/internal/hstest"
 	"github.com/roomline/roomline/internal/httpapi"
 	"github.com/roomline/roomline/internal/matrix"
 	message "github.com/roomline/roomline/internal/outbox"
@@ -61,11 +60,7 @@ var noon = time.Date(2026, 11, 28, 12, 0, 0, 0, time.UTC)
 func newWorld(t *testing.T, change func(*outbox.Config)) *world {
 	t.Helper()
 	w := &world{dsn: storetest.DSN(t), clock: &clock{now: noon}}
-	var err error
-	if w.db, err = sql.Open("postgres", w.dsn); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { w.db.Close() })
+	w.db = storetest.DB(t, w.dsn)
 	w.exec(t, `UPDATE organisations SET default_region = 'BE' WHERE organisation_id = 1`)
 	w.exec(t, `INSERT INTO organisations (organisation_id, name, default_region, created_ts) VALUES (2, 'Other', 'BE', 0)`)
 	for _, u := range []string{"alice", "bob", "carol", "dave"} {
@@ -249,15 +244,6 @@ func (w *world) state(t *testing.T, id int64) (state string) {
 	return state
 }
 
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(time.Minute); !ok(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("%s: did not happen", what)
-		}
-	}
-}
-
 func TestAMessageIsSealedHandedOutAndWiped(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)
@@ -297,11 +283,11 @@ func TestAMessageIsSealedHandedOutAndWiped(t *testing.T) {
 		t.Fatalf("state %s, want sent, and wiped", got)
 	}
 	w.run(t, 0)
-	eventually(t, "the invitation is told", func() bool { states, _ := w.told.Load("inv"); return states == " sent" })
+	hstest.Eventually(t, "the invitation is told", func() bool { states, _ := w.told.Load("inv"); return states == " sent" })
 	if got := w.report(t, 0, message.Outcome{Reference: "<x@y>", State: message.Delivered}, message.Outcome{Reference: "nobody's", State: message.Failed}); fmt.Sprint(got.Unknown) != "[nobody's]" {
 		t.Fatalf("%+v", got)
 	}
-	eventually(t, "the invitation is told", func() bool { states, _ := w.told.Load("inv"); return states == " sent delivered" })
+	hstest.Eventually(t, "the invitation is told", func() bool { states, _ := w.told.Load("inv"); return states == " sent delivered" })
 	if got := w.report(t, 0, message.Outcome{Reference: "<x@y>", State: message.Failed}); len(got.Unknown) != 0 || w.state(t, id) != "delivered" {
 		t.Fatalf("what was delivered became %s", w.state(t, id))
 	}

@@ -44,11 +44,7 @@ var processIDs = []string{"00000000-0000-0000-0000-000000000001", "00000000-0000
 func start(t *testing.T, n int, change func(*Config)) []*process {
 	t.Helper()
 	dsn := storetest.DSN(t)
-	raw, err := sql.Open("postgres", dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { raw.Close() })
+	raw := storetest.DB(t, dsn)
 	list, now := make([]*process, n), new(clock)
 	for i := range list {
 		p := &process{t: t, clock: now, db: raw, changes: make(map[matrix.UserID][]string), told: make(map[matrix.UserID]int)}

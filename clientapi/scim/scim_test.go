@@ -445,32 +445,23 @@ func TestRoomsFollowGroups(t *testing.T) {
 	made := c.do(t, 201, http.MethodPost, "/Groups", object{
 		"schemas": []string{group}, "displayName": "Crew", "externalId": "g1", "members": members(alice, bob), ext: object{"roomId": room},
 	})
-	await(t, "alice and bob are in the room", func() bool { return inRoom(t, carol, room, alice.ID, "join") && inRoom(t, carol, room, bob.ID, "join") })
+	hstest.Eventually(t, "alice and bob are in the room", func() bool { return inRoom(t, carol, room, alice.ID, "join") && inRoom(t, carol, room, bob.ID, "join") })
 	c.do(t, 200, http.MethodPut, "/Groups/"+made.Get("id").String(), object{"schemas": []string{group}, "displayName": "Crew", "members": members(alice)})
-	await(t, "bob is out", func() bool { return inRoom(t, carol, room, bob.ID, "leave") })
+	hstest.Eventually(t, "bob is out", func() bool { return inRoom(t, carol, room, bob.ID, "leave") })
 	c.do(t, 204, http.MethodDelete, "/Groups/"+made.Get("id").String(), nil)
-	await(t, "alice is out", func() bool { return inRoom(t, carol, room, alice.ID, "leave") })
+	hstest.Eventually(t, "alice is out", func() bool { return inRoom(t, carol, room, alice.ID, "leave") })
 
 	own := c.do(t, 201, http.MethodPost, "/Groups", object{"schemas": []string{group}, "displayName": "Own", "members": members(alice), ext: object{"kind": "space"}})
 	var id string
-	await(t, "the space is made", func() bool {
+	hstest.Eventually(t, "the space is made", func() bool {
 		r := c.do(t, 200, http.MethodGet, "/Groups/"+own.Get("id").String(), nil)
 		id = r.Get(strings.ReplaceAll(ext, ".", `\.`) + ".roomId").String()
 		return id != ""
 	})
-	await(t, "alice is in the space", func() bool {
+	hstest.Eventually(t, "alice is in the space", func() bool {
 		return strings.Contains(alice.MustDo(t, http.MethodGet, hstest.Path("joined_rooms"), nil).Raw, id)
 	})
 	equal(t, "type", alice.MustDo(t, http.MethodGet, hstest.Path("rooms", id, "state", "m.room.create", ""), nil).Get("type"), "m.space")
-}
-
-func await(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(time.Minute); !ok(); time.Sleep(50 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("in vain: %s", what)
-		}
-	}
 }
 
 func inRoom(t testing.TB, u *hstest.User, room, user, membership string) bool {

@@ -2,7 +2,6 @@ package sync
 
 import (
 	"context"
-	"database/sql"
 	"net/http"
 	"strconv"
 	"sync/atomic"
@@ -85,11 +84,7 @@ func (w *waiting) asleep() {
 
 func execSQL(t *testing.T, st *store.Store, statement string) {
 	t.Helper()
-	db, err := sql.Open("postgres", st.DSN())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
+	db := storetest.DB(t, st.DSN())
 	if _, err := db.Exec(statement); err != nil {
 		t.Fatal(err)
 	}

@@ -2,11 +2,8 @@ package housekeeping_test
 
 import (
 	"context"
-	"database/sql"
 	"testing"
 	"time"
-
-	_ "github.com/lib/pq"
 
 	"github.com/roomline/roomline/internal/housekeeping"
 	"github.com/roomline/roomline/internal/matrix"
@@ -88,11 +85,7 @@ func TestNotesOfDeletionsAreKeptForAWeek(t *testing.T) {
 	ctx := context.Background()
 	dsn := storetest.DSN(t)
 	st := storetest.Open(t, dsn)
-	db, err := sql.Open("postgres", dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
+	db := storetest.DB(t, dsn)
 	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 	for id, age := range map[string]time.Duration{"$old": 7*24*time.Hour + time.Second, "$young": 7*24*time.Hour - time.Second} {
 		_, err := db.Exec(`INSERT INTO event_deletions (event_id, deleted_by, deleted_ts) VALUES ($1, '@a:x', $2)`, id, now.Add(-age).UnixMilli())

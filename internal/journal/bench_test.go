@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/roomline/roomline/internal/pgcluster"
+	"github.com/roomline/roomline/internal/store/storetest"
 )
 
 // cluster is a PostgreSQL with its default durability, made for this benchmark.
@@ -83,11 +84,7 @@ func BenchmarkInsertCommit(b *testing.B) {
 	dsn := cluster(b)
 	for _, writers := range []int{1, 64} {
 		b.Run(fmt.Sprintf("writers=%d", writers), func(b *testing.B) {
-			db, err := sql.Open("postgres", dsn)
-			if err != nil {
-				b.Fatal(err)
-			}
-			defer db.Close()
+			db := storetest.DB(b, dsn)
 			if _, err := db.Exec(`CREATE TABLE IF NOT EXISTS plain (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, json bytea NOT NULL)`); err != nil {
 				b.Fatal(err)
 			}

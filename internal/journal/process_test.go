@@ -281,11 +281,7 @@ func positions(r *reader) []int64 {
 // openSQL is a connection that no code of ours stands before.
 func openSQL(t testing.TB, dsn string) *sql.DB {
 	t.Helper()
-	db, err := sql.Open("postgres", dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { db.Close() })
+	db := storetest.DB(t, dsn)
 	return db
 }
 

@@ -43,16 +43,6 @@ func join(t *testing.T, c *sfu.Client, r sfu.TokenRequest, cb *lksdk.RoomCallbac
 	return room, err
 }
 
-func eventually(t *testing.T, what string, holds func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-		if holds() {
-			return
-		}
-	}
-	t.Fatalf("%s: not within a minute", what)
-}
-
 // TestRooms is a meeting as the homeserver sees it, with the real LiveKit and real participants.
 func TestRooms(t *testing.T) {
 	l := hstest.LiveKit(t)
@@ -111,7 +101,7 @@ func TestRooms(t *testing.T) {
 		}
 		return people[i]
 	}
-	eventually(t, "Anna and her microphone are there", func() bool {
+	hstest.Eventually(t, "Anna and her microphone are there", func() bool {
 		p := one(anna.Identity)
 		return p.Active && p.Name == "Anna" && p.Attributes["kind"] == "member" && len(p.Tracks) == 1 && p.Tracks[0].Source == sfu.Microphone && !p.Tracks[0].Muted
 	})
@@ -119,7 +109,7 @@ func TestRooms(t *testing.T) {
 	if err != nil || len(rooms) != 1 || rooms[0].Alias != "alias" || rooms[0].SID != sid {
 		t.Errorf("rooms %+v %v", rooms, err)
 	}
-	eventually(t, "Anna is told something", func() bool { // as long as her channel is not open, what is said is lost
+	hstest.Eventually(t, "Anna is told something", func() bool { // as long as her channel is not open, what is said is lost
 		if err := c.SendData(ctx, "alias", "topic", []byte("hello"), anna.Identity); err != nil {
 			t.Fatal(err)
 		}
@@ -136,14 +126,14 @@ func TestRooms(t *testing.T) {
 	if err := c.Mute(ctx, "alias", anna.Identity, sfu.Microphone, true); err != nil {
 		t.Error(err)
 	}
-	eventually(t, "Anna is muted", func() bool { p := one(anna.Identity); return len(p.Tracks) == 1 && p.Tracks[0].Muted })
+	hstest.Eventually(t, "Anna is muted", func() bool { p := one(anna.Identity); return len(p.Tracks) == 1 && p.Tracks[0].Muted })
 	if err := c.Mute(ctx, "alias", anna.Identity, sfu.Microphone, false); err == nil {
 		t.Error("the server unmutes people")
 	}
 	if err := c.Update(ctx, "alias", anna.Identity, sfu.Rights{Subscribe: true}); err != nil {
 		t.Error(err)
 	}
-	eventually(t, "Anna sends nothing any more", func() bool { return len(one(anna.Identity).Tracks) == 0 })
+	hstest.Eventually(t, "Anna sends nothing any more", func() bool { return len(one(anna.Identity).Tracks) == 0 })
 	if p := one(ben.Identity); !p.Active || len(p.Tracks) > 0 {
 		t.Errorf("somebody without the right sends sound: %+v", p)
 	}
@@ -153,7 +143,7 @@ func TestRooms(t *testing.T) {
 	if reason := <-removed; reason != lksdk.ParticipantRemoved {
 		t.Errorf("Anna is told %v", reason)
 	}
-	eventually(t, "Anna is out", func() bool { return one(anna.Identity).Identity == "" })
+	hstest.Eventually(t, "Anna is out", func() bool { return one(anna.Identity).Identity == "" })
 	if err := c.DeleteRoom(ctx, "alias"); err != nil {
 		t.Error(err)
 	}

@@ -2,7 +2,6 @@ package store_test
 
 import (
 	"bytes"
-	"database/sql"
 	"fmt"
 	"sync"
 	"testing"
@@ -15,11 +14,7 @@ func TestAuditLogsAreChainedAndAppendOnly(t *testing.T) {
 	t.Parallel()
 	dsn := storetest.DSN(t)
 	s := storetest.Open(t, dsn)
-	db, err := sql.Open("postgres", dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
+	db := storetest.DB(t, dsn)
 	if _, err := db.Exec(`INSERT INTO organisations (organisation_id, name, created_ts) VALUES (2, 'two', 0)`); err != nil {
 		t.Fatal(err)
 	}

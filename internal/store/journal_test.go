@@ -1,7 +1,6 @@
 package store_test
 
 import (
-	"database/sql"
 	"slices"
 	"testing"
 	"time"
@@ -187,11 +186,7 @@ func TestAMessageWhoseTransactionIsBeingMadeElsewhere(t *testing.T) {
 // execSQL gives f a connection to the database.
 func execSQL(t *testing.T, dsn string, f func(exec func(statement string))) {
 	t.Helper()
-	db, err := sql.Open("postgres", dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
+	db := storetest.DB(t, dsn)
 	db.SetMaxOpenConns(1)
 	f(func(statement string) {
 		if _, err := db.Exec(statement); err != nil {

@@ -2,7 +2,6 @@ package store_test
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"testing"
 	"time"
@@ -62,11 +61,7 @@ func TestLeasesLeaveTheConnectionsToRequests(t *testing.T) {
 	}
 
 	// The session ends: all leases are lost, and known to be.
-	db, err := sql.Open("postgres", dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
+	db := storetest.DB(t, dsn)
 	if _, err := db.Exec(`SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_database ON pg_database.oid = database
 		WHERE locktype = 'advisory' AND datname = current_database()`); err != nil {
 		t.Fatal(err)

@@ -41,11 +41,7 @@ func with(t *testing.T, dsn, name, value string) string {
 
 func exec(t *testing.T, dsn, statement string) {
 	t.Helper()
-	db, err := sql.Open("postgres", dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
+	db := storetest.DB(t, dsn)
 	if _, err := db.ExecContext(t.Context(), statement); err != nil {
 		t.Fatalf("%s: %v", statement, err)
 	}

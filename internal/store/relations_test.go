@@ -56,11 +56,7 @@ func (c *chronicle) append(events ...store.NewEvent) int64 {
 // rows gives the rows of a query as text.
 func rows(t *testing.T, dsn, query string) string {
 	t.Helper()
-	db, err := sql.Open("postgres", dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
+	db := storetest.DB(t, dsn)
 	var all sql.NullString
 	if err := db.QueryRow(`SELECT string_agg(x::text, ' ' ORDER BY x::text) FROM (` + query + `) x`).Scan(&all); err != nil {
 		t.Fatalf("%s: %v", query, err)
@@ -160,11 +156,7 @@ func TestMigrationFindsRelationsOfOlderEvents(t *testing.T) {
 		t.Fatal(err)
 	}
 	dsn := storetest.EmptyDSN(t)
-	db, err := sql.Open("postgres", dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
+	db := storetest.DB(t, dsn)
 	if _, err := db.Exec(string(text)); err != nil {
 		t.Fatal(err)
 	}

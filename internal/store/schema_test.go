@@ -2,11 +2,8 @@ package store_test
 
 import (
 	"context"
-	"database/sql"
 	"os"
 	"testing"
-
-	_ "github.com/lib/pq"
 
 	"github.com/roomline/roomline/internal/store"
 	"github.com/roomline/roomline/internal/store/storetest"
@@ -15,11 +12,7 @@ import (
 // describe lists everything that a schema consists of, a line each.
 func describe(t *testing.T, dsn string) []string {
 	t.Helper()
-	db, err := sql.Open("postgres", dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
+	db := storetest.DB(t, dsn)
 	rows, err := db.Query(`
 		WITH tables AS (
 			SELECT c.oid, c.relname, c.reloptions FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -73,11 +66,7 @@ func load(t *testing.T, file string) string {
 		t.Fatal(err)
 	}
 	dsn := storetest.EmptyDSN(t)
-	db, err := sql.Open("postgres", dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
+	db := storetest.DB(t, dsn)
 	if _, err := db.Exec(string(text)); err != nil {
 		t.Fatalf("%s: %v", file, err)
 	}

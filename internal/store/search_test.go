@@ -1,7 +1,6 @@
 package store_test
 
 import (
-	"database/sql"
 	"slices"
 	"testing"
 
@@ -17,11 +16,7 @@ func TestSearchMissesNothingHoweverFarApart(t *testing.T) {
 	c := &chronicle{t: t, st: storetest.Open(t, dsn)}
 	c.room = 1
 	c.append(store.NewEvent{EventID: "$create"})
-	db, err := sql.Open("postgres", dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
+	db := storetest.DB(t, dsn)
 	run := func(statement string, args ...any) {
 		t.Helper()
 		if _, err := db.Exec(statement, args...); err != nil {

@@ -1,7 +1,6 @@
 package store_test
 
 import (
-	"database/sql"
 	"strings"
 	"testing"
 
@@ -16,11 +15,7 @@ func TestTheDatabaseKeepsTheWall(t *testing.T) {
 	t.Parallel()
 	dsn := storetest.DSN(t)
 	st := storetest.Open(t, dsn)
-	db, err := sql.Open("postgres", dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
+	db := storetest.DB(t, dsn)
 	exec := func(query string, args ...any) error {
 		_, err := db.Exec(query, args...)
 		return err

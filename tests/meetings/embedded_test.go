@@ -55,7 +55,7 @@ func embedded(t *testing.T) (dep *hstest.Deployment, tlsAddress string, roots *t
 func token(t *testing.T, u *hstest.User, room string) (url, jwt string) {
 	t.Helper()
 	var answer hstest.Response
-	eventually(t, "a token", func() bool {
+	hstest.Eventually(t, "a token", func() bool {
 		var err error
 		answer, err = u.Do(t.Context(), http.MethodPost, "/_matrix/client/v1/rtc/livekit/get_token", map[string]any{
 			"room_id": room, "slot_id": "m.call#ROOM", "member": map[string]any{"id": "member-" + u.DeviceID, "claimed_user_id": u.ID, "claimed_device_id": u.DeviceID},
@@ -97,7 +97,7 @@ func meet(t *testing.T, people []*hstest.User, room string) {
 		}
 		rooms = append(rooms, connect(t, address, jwt, heard))
 	}
-	eventually(t, "what one says is heard", func() bool {
+	hstest.Eventually(t, "what one says is heard", func() bool {
 		if err := rooms[0].LocalParticipant.PublishDataPacket(lksdk.UserData([]byte("hello")), lksdk.WithDataPublishReliable(true)); err != nil {
 			t.Logf("say something: %v", err) // the channel may not be open yet
 			return false
@@ -136,7 +136,7 @@ func TestEmbedded(t *testing.T) {
 		}
 		return resp.StatusCode == http.StatusOK && strings.HasPrefix(string(text), want)
 	}
-	eventually(t, "ready", func() bool { return ready("ready\n") })
+	hstest.Eventually(t, "ready", func() bool { return ready("ready\n") })
 
 	_, old := token(t, bob, room)
 	alice.MustDo(t, http.MethodPost, hstest.Path("rooms", room, "kick"), map[string]any{"user_id": bob.ID})
@@ -159,20 +159,20 @@ func TestEmbedded(t *testing.T) {
 	if err := syscall.Kill(first[0], syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "/readyz says that LiveKit is stuck", func() bool { return ready("ready, but meetings are away") })
+	hstest.Eventually(t, "/readyz says that LiveKit is stuck", func() bool { return ready("ready, but meetings are away") })
 	alice.MustSendText(t, room, "chat goes on")
 	if err := syscall.Kill(first[0], syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
 	var second []int
-	eventually(t, "LiveKit is started again", func() bool {
+	hstest.Eventually(t, "LiveKit is started again", func() bool {
 		second = children(t, dep.PID(0))
 		return len(second) == 1 && second[0] != first[0]
 	})
 	meet(t, people, room)
-	eventually(t, "ready again", func() bool { return ready("ready\n") })
+	hstest.Eventually(t, "ready again", func() bool { return ready("ready\n") })
 	dep.Kill9(t, 0)
-	eventually(t, "LiveKit has died with the server", func() bool { return syscall.Kill(second[0], 0) != nil })
+	hstest.Eventually(t, "LiveKit has died with the server", func() bool { return syscall.Kill(second[0], 0) != nil })
 	dep.Restart(t, 0)
 	meet(t, people, room)
 }
@@ -299,7 +299,7 @@ func TestEmbeddedIsForOneProcess(t *testing.T) {
 		}
 		return pids
 	}
-	eventually(t, "one process runs LiveKit, the other says why not", func() bool {
+	hstest.Eventually(t, "one process runs LiveKit, the other says why not", func() bool {
 		return len(running()) == 1 && strings.Contains(dep.Log(0)+dep.Log(1), "another process of this deployment runs one")
 	})
 	holder := 0
@@ -307,6 +307,6 @@ func TestEmbeddedIsForOneProcess(t *testing.T) {
 		holder = 1
 	}
 	dep.Kill9(t, holder)
-	eventually(t, "the other takes over", func() bool { return len(running()) == 1 })
+	hstest.Eventually(t, "the other takes over", func() bool { return len(running()) == 1 })
 	dep.Restart(t, holder)
 }

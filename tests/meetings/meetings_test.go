@@ -18,15 +18,3 @@ func TestMain(m *testing.M) { lksdk.SetLogger(logger.GetDiscardLogger()); hstest
 
 // patience is how long a test waits for something that comes at once unless the machine is busy.
 const patience = time.Minute
-
-// eventually waits until a condition holds.
-func eventually(t *testing.T, what string, condition func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(patience)
-	for !condition() {
-		if time.Now().After(deadline) {
-			t.Fatalf("%s did not happen within %s", what, patience)
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-}

@@ -56,7 +56,7 @@ func TestPhonesByACarrier(t *testing.T) {
 	calls := hstest.SIPp(t, hstest.SIPpOptions{Scenario: hstest.SIPpCalls(pin + "#"), To: address, Number: numberCalled, Echo: true})
 	ghost := phoneIn(t, host, room, "")
 	ears.Hears(t, ghost, 700)
-	eventually(t, "somebody called", func() bool { // strangers are, into a meeting that is on
+	hstest.Eventually(t, "somebody called", func() bool { // strangers are, into a meeting that is on
 		r, err := host.Do(t.Context(), http.MethodPost, path+"/call", map[string]any{"number": numberDialed, "name": "Piet", "language": "nl"})
 		return err == nil && r.Status == http.StatusOK
 	})
@@ -71,7 +71,7 @@ func TestPhonesByACarrier(t *testing.T) {
 // phoneIn waits for a phone in the room that is not the one before, and returns it.
 func phoneIn(t *testing.T, u *hstest.User, room, before string) (ghost string) {
 	t.Helper()
-	eventually(t, "a phone in the room", func() bool {
+	hstest.Eventually(t, "a phone in the room", func() bool {
 		for _, e := range u.MustDo(t, http.MethodGet, hstest.Path("rooms", room, "members")+"?membership=join", nil).Get("chunk").Array() {
 			if id := e.Get("state_key").String(); strings.HasPrefix(id, "@phone_") && id != before {
 				ghost = id

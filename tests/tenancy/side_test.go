@@ -11,10 +11,10 @@ import (
 	"testing"
 	"time"
 
-	_ "github.com/lib/pq"
 	"github.com/tidwall/gjson"
 
 	"github.com/roomline/roomline/internal/hstest"
+	"github.com/roomline/roomline/internal/store/storetest"
 )
 
 // canaryWord is what is searched for; canary, which begins with it, stands in every field of the organisation that is not to be seen.
@@ -45,11 +45,7 @@ func start(t *testing.T) *deployment {
 			"name": "carrier", "numbers": []any{map[string]any{"number": "+3225550100", "country": "BE"}},
 		}}}}
 	}})
-	db, err := sql.Open("postgres", dep.DSN)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { db.Close() })
+	db := storetest.DB(t, dep.DSN)
 	return &deployment{Deployment: dep, db: db, basics: map[string]string{}, orgs: map[string]*hstest.Organisation{
 		theirs: dep.Organisation(t, "Organisation "+canary, theirs), ours: dep.Organisation(t, "Ours", ours)}}
 }

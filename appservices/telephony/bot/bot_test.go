@@ -12,10 +12,10 @@ import (
 	"testing"
 	"time"
 
-	_ "github.com/lib/pq"
 	"github.com/tidwall/gjson"
 
 	"github.com/roomline/roomline/internal/hstest"
+	"github.com/roomline/roomline/internal/store/storetest"
 )
 
 func TestMain(m *testing.M) { hstest.Main(m) }
@@ -51,14 +51,10 @@ func start(t *testing.T, processes int) *world {
 			}},
 		}
 	}})}
-	var err error
-	if w.db, err = sql.Open("postgres", w.DSN); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { w.db.Close() })
+	w.db = storetest.DB(t, w.DSN)
 	w.exec(`UPDATE organisations SET default_region = 'BE'`)
 	// A bridge is told of what happens from its first moment on.
-	w.eventually("the bridge is told of events", func() bool { return w.count(`SELECT count(*) FROM appservice_delivery`) > 0 })
+	hstest.Eventually(w.t, "the bridge is told of events", func() bool { return w.count(`SELECT count(*) FROM appservice_delivery`) > 0 })
 	return w
 }
 
@@ -81,17 +77,6 @@ func (w *world) invitations() int { return w.count(`SELECT count(*) FROM invitat
 
 // patience is how long the bot may take: what a dead process had begun is begun anew after half a minute, and a message after a whole one.
 const patience = 3 * time.Minute
-
-// eventually waits until something holds.
-func (w *world) eventually(what string, holds func() bool) {
-	w.t.Helper()
-	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
-		if holds() {
-			return
-		}
-	}
-	w.t.Fatal("it did not come to pass: " + what)
-}
 
 // asBridge asks with the bridge's own token.
 func (w *world) asBridge(body map[string]any) hstest.Response {
@@ -152,7 +137,7 @@ func (w *world) awaitSaid(u *hstest.User, room, pattern string) string {
 func (w *world) chat(u *hstest.User) string {
 	w.t.Helper()
 	room := ""
-	w.eventually("an invite to a chat with the bot", func() bool {
+	hstest.Eventually(w.t, "an invite to a chat with the bot", func() bool {
 		u.MustSync(w.t, hstest.Sync{}).Get("rooms.invite").ForEach(func(id, invite gjson.Result) bool {
 			for _, e := range invite.Get("invite_state.events").Array() {
 				if e.Get("sender").String() == botUser && e.Get("content.is_direct").Bool() {
@@ -172,7 +157,7 @@ func (w *world) withBot(u *hstest.User, request map[string]any) string {
 	w.t.Helper()
 	room := u.MustCreateRoom(w.t, request)
 	u.MustDo(w.t, http.MethodPost, hstest.Path("rooms", room, "invite"), map[string]any{"user_id": botUser})
-	w.eventually("the bot joins", func() bool { return w.membership(room) == "join" })
+	hstest.Eventually(w.t, "the bot joins", func() bool { return w.membership(room) == "join" })
 	return room
 }
 
@@ -429,11 +414,11 @@ func TestTheBotReadsNothingEncryptedAndSaysSo(t *testing.T) {
 	alice.MustDo(t, http.MethodPost, hstest.Path("rooms", secret, "invite"), map[string]any{"user_id": botUser})
 	chat := w.chat(alice)
 	w.awaitSaid(alice, chat, `^I can't read in encrypted rooms`)
-	w.eventually("the bot leaves", func() bool { return w.membership(secret) == "leave" })
+	hstest.Eventually(w.t, "the bot leaves", func() bool { return w.membership(secret) == "leave" })
 	// A room that becomes encrypted, too.
 	later := w.withBot(alice, map[string]any{"name": "Later"})
 	alice.MustSetState(t, later, "m.room.encryption", "", map[string]any{"algorithm": "m.megolm.v1.aes-sha2"})
-	w.eventually("the bot leaves", func() bool { return w.membership(later) == "leave" })
+	hstest.Eventually(w.t, "the bot leaves", func() bool { return w.membership(later) == "leave" })
 	if list := said(t, alice, chat); len(list) != 2 {
 		t.Errorf("%q", list)
 	}
@@ -450,7 +435,7 @@ func TestTheBotLeavesWhenItIsAlone(t *testing.T) {
 	alice := w.User(t, "alice")
 	room := w.withBot(alice, map[string]any{"name": "Sales"})
 	alice.MustLeave(t, room)
-	w.eventually("the bot leaves", func() bool { return w.membership(room) == "leave" })
+	hstest.Eventually(w.t, "the bot leaves", func() bool { return w.membership(room) == "leave" })
 }
 
 // People of every organisation may use the bot, and each asks for their own rooms only.
@@ -469,7 +454,7 @@ func TestAnotherOrganisation(t *testing.T) {
 	w.awaitSaid(carol, chat, `^You are in no room`)
 	// It comes into her rooms, too, and has a name.
 	carol.MustDo(t, http.MethodPost, hstest.Path("rooms", room, "invite"), map[string]any{"user_id": botUser})
-	w.eventually("the bot joins", func() bool { return w.membership(room) == "join" })
+	hstest.Eventually(w.t, "the bot joins", func() bool { return w.membership(room) == "join" })
 	carol.MustSendText(t, room, "!invitations")
 	w.awaitSaid(carol, room, `^Open invitations to Ventes:\n• \+33612345678`)
 	if name := carol.MustDo(t, http.MethodGet, hstest.Path("rooms", room, "state", "m.room.member", botUser), nil).Get("displayname").String(); name != "Invitations" {
@@ -498,7 +483,7 @@ func TestProcessesDieOverCommands(t *testing.T) {
 	answers := func() int {
 		return w.count(`SELECT count(*) FROM events WHERE sender = $1 AND type = 'm.room.message' AND convert_from(json, 'UTF8') NOT LIKE '%"m.replace"%'`, botUser)
 	}
-	w.eventually("all are carried out and answered", func() bool {
+	hstest.Eventually(w.t, "all are carried out and answered", func() bool {
 		return w.count(`SELECT count(DISTINCT address) FROM invitations`) == 2*commands && answers() >= commands
 	})
 	seen := w.centre.Await(t, "all messages", func(s hstest.SMSCSeen) bool { return len(s.Texts) >= commands })

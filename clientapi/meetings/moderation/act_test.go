@@ -64,7 +64,7 @@ func TestModeratorsActOnTheMedia(t *testing.T) {
 
 	// What is stopped is gone, and may be shown again. Nothing else is touched.
 	do(moderator.User, "stop", object{"user_id": anna.ID, "source": "camera"})
-	until(t, "anna may send pictures after the stop", func() bool { return slices.Contains(participant(t, l, anna).Permission.CanPublishSources, camera) })
+	hstest.Eventually(t, "anna may send pictures after the stop", func() bool { return slices.Contains(participant(t, l, anna).Permission.CanPublishSources, camera) })
 	bob.Awaits(t, anna, camera, "")
 	do(moderator.User, "stop", object{"user_id": anna.ID, "source": "screen_share"})
 	bob.Awaits(t, anna, screen, "")
@@ -82,7 +82,7 @@ func TestModeratorsActOnTheMedia(t *testing.T) {
 	anna.Hears(t, bob, microphone)
 	do(moderator.User, "mute_all", object{})
 	for _, who := range []*caller.Listener{anna, bob} {
-		until(t, who.ID+" is muted by mute_all", func() bool { return isMuted(t, l, who, microphone) })
+		hstest.Eventually(t, who.ID+" is muted by mute_all", func() bool { return isMuted(t, l, who, microphone) })
 	}
 	for _, who := range []*caller.Listener{moderator, host} {
 		if isMuted(t, l, who, microphone) {

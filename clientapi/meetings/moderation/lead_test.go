@@ -46,7 +46,7 @@ func TestTheStateOfAMeeting(t *testing.T) {
 	waits := s.guest(t, secret, "Waits", true)
 	anna := s.call(t, people["anna"])
 	s.call(t, inside)
-	until(t, "both are in the meeting", func() bool { return len(s.status(t, s.host).Get("participants").Array()) == 2 })
+	hstest.Eventually(t, "both are in the meeting", func() bool { return len(s.status(t, s.host).Get("participants").Array()) == 2 })
 
 	is := s.status(t, s.host)
 	if is.Get("you.role").String() != "organiser" || is.Get("state.lobby").String() != "guests" || is.Get("encrypted").Bool() ||
@@ -100,9 +100,9 @@ func TestAMeetingIsLed(t *testing.T) {
 	do("publish", object{"source": "camera", "role": "presenter"})
 	bob.Awaits(t, anna, camera, "")
 	bob.Hears(t, anna, microphone)
-	until(t, "an attendee may not film", func() bool { return !anna.May(camera) })
+	hstest.Eventually(t, "an attendee may not film", func() bool { return !anna.May(camera) })
 	do("role", object{"user_id": anna.ID, "role": "presenter"})
-	until(t, "a presenter may film", func() bool { return anna.May(camera) })
+	hstest.Eventually(t, "a presenter may film", func() bool { return anna.May(camera) })
 	anna.MustPublish(t, camera)
 	bob.Awaits(t, anna, camera, "on")
 	if role := s.status(t, anna.User).Get("you.role").String(); role != "presenter" {
@@ -155,7 +155,7 @@ func TestWhoIsRemovedIsGone(t *testing.T) {
 	s.host.MustDo(t, http.MethodPost, s.act("remove"), object{"user_id": anna.ID, "reason": "noise"})
 	s.host.MustDo(t, http.MethodPost, s.act("remove"), object{"user_id": anna.ID})
 	s.host.On(1).MustDo(t, http.MethodPost, s.act("remove"), object{"user_id": gast.ID})
-	until(t, "both are out", func() bool { return anna.IsGone() && gast.IsGone() })
+	hstest.Eventually(t, "both are out", func() bool { return anna.IsGone() && gast.IsGone() })
 	if r := caller.NativeToken(t, people["anna"], s.room); r.Status == 200 {
 		t.Errorf("a token for who was removed: %s", r)
 	}
@@ -186,14 +186,14 @@ func TestAMeetingEndsForAll(t *testing.T) {
 	guest := s.guest(t, s.link(t, 1), "Gast", false)
 	anna, gast := s.call(t, people["anna"]), s.call(t, guest)
 	s.host.MustDo(t, http.MethodPost, s.act("end"), object{})
-	until(t, "all are out", func() bool { return anna.IsGone() && gast.IsGone() })
+	hstest.Eventually(t, "all are out", func() bool { return anna.IsGone() && gast.IsGone() })
 	// They stay in the room, where the next meeting may be.
 	guest.MustSendText(t, s.room, "still here")
 	s.call(t, guest)
 	again := s.call(t, people["anna"])
 	admin := s.Admin(t, "admin")
 	admin.MustDo(t, http.MethodPost, s.act("end"), object{})
-	until(t, "all are out again", again.IsGone)
+	hstest.Eventually(t, "all are out again", again.IsGone)
 	admin.MustFail(t, 403, "M_FORBIDDEN", http.MethodPost, s.act("lock"), object{})
 	if log := s.audited(t); log["meeting.end"] != 2 {
 		t.Errorf("the audit log has %v", log)

@@ -97,7 +97,7 @@ func TestASentAwayGuestNeedsAnInvite(t *testing.T) {
 	s.host.MustDo(t, http.MethodPost, s.act("deny"), object{"user_id": eve.ID, "reason": "not today"})
 	s.host.MustDo(t, http.MethodPost, s.act("deny"), object{"user_id": eve.ID})
 	s.host.MustFail(t, 404, "M_NOT_FOUND", http.MethodPost, s.act("admit"), object{"user_id": eve.ID})
-	until(t, "the guest's session ends", func() bool {
+	hstest.Eventually(t, "the guest's session ends", func() bool {
 		r, err := eve.Do(context.Background(), http.MethodGet, hstest.Path("account", "whoami"), nil)
 		return err == nil && r.Status == 401
 	})
@@ -118,7 +118,7 @@ func TestAnyClientAnswersAKnock(t *testing.T) {
 	s.host.MustDo(t, http.MethodPost, s.act("lobby"), object{"who": "guests"})
 	anna := s.guest(t, s.link(t, 1), "Anna", true)
 	s.host.On(1).MustDo(t, http.MethodPost, hstest.Path("rooms", s.room, "invite"), object{"user_id": anna.ID})
-	until(t, "the guest comes in", func() bool { return s.membership(t, anna.ID) == "join" })
+	hstest.Eventually(t, "the guest comes in", func() bool { return s.membership(t, anna.ID) == "join" })
 	// An invite that is no answer to a knock is for the invited to accept.
 	bob := s.User(t, "bob")
 	s.host.MustInvite(t, s.room, bob)

@@ -8,14 +8,13 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
-	_ "github.com/lib/pq"
 	"github.com/livekit/protocol/logger"
 	lksdk "github.com/livekit/server-sdk-go/v2"
 	"github.com/tidwall/gjson"
 
 	"github.com/roomline/roomline/internal/hstest"
+	"github.com/roomline/roomline/internal/store/storetest"
 )
 
 func TestMain(m *testing.M) { lksdk.SetLogger(logger.GetDiscardLogger()); hstest.Main(m) }
@@ -36,11 +35,7 @@ func start(t *testing.T, opts hstest.Options) *side {
 		opts.Configure = func(_ int, c map[string]any) { c["public_base_url"] = "https://meet.example" }
 	}
 	d := hstest.Start(t, opts)
-	db, err := sql.Open("postgres", d.DSN)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { db.Close() })
+	db := storetest.DB(t, d.DSN)
 	s := &side{Deployment: d, db: db, host: d.User(t, "host")}
 	s.room = s.host.MustCreateRoom(t, map[string]any{"name": "Our Room", "topic": "Our Topic", "preset": "private_chat"})
 	return s
@@ -107,17 +102,6 @@ func (s *side) membership(t *testing.T, user string) (membership string) {
 		t.Fatal(err)
 	}
 	return membership
-}
-
-func until(t *testing.T, what string, done func() bool) {
-	t.Helper()
-	for range 1200 {
-		if done() {
-			return
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-	t.Fatalf("never: %s", what)
 }
 
 // stateOf is a state event's content.

@@ -270,7 +270,7 @@ func TestACallOutIsMadeOnce(t *testing.T) {
 	all.Wait()
 	// All of these bridges die.
 	s.exec(t, `UPDATE phone_calls SET lease_ts = 1 WHERE lease IS NOT NULL`)
-	until(t, "calls that nobody has end", func() bool {
+	hstest.Eventually(t, "calls that nobody has end", func() bool {
 		return s.number(t, `SELECT count(*) FROM phone_calls WHERE lease IS NOT NULL AND state <> 'failed'`) == 0
 	})
 	s.Restart(t, 2)
@@ -293,7 +293,7 @@ func TestACallOutIsMadeOnce(t *testing.T) {
 		t.Errorf("%d calls are neither made nor over", n)
 	}
 	s.exec(t, `UPDATE phone_calls SET lease_ts = 1 WHERE lease IS NOT NULL`)
-	until(t, "everything is given back", func() bool { return s.number(t, `SELECT cost + seconds FROM phone_spending`) == 0 })
+	hstest.Eventually(t, "everything is given back", func() bool { return s.number(t, `SELECT cost + seconds FROM phone_spending`) == 0 })
 	// One that no bridge takes in time is over, too.
 	r := s.calls(t, s.host, map[string]any{"number": "+32471999999"})
 	call := r.JSON().Get("call_id").String()
@@ -301,7 +301,7 @@ func TestACallOutIsMadeOnce(t *testing.T) {
 	if n := b.leases(t, 5).Get("calls.#").Int(); n != 0 {
 		t.Error("somebody is called a minute later")
 	}
-	until(t, "a call that nobody takes ends", func() bool { return s.text(t, `SELECT state FROM phone_calls WHERE call_id = $1`, call) == "failed" })
+	hstest.Eventually(t, "a call that nobody takes ends", func() bool { return s.text(t, `SELECT state FROM phone_calls WHERE call_id = $1`, call) == "failed" })
 }
 
 // TestACallOutIsHungUp: by who asked for it, a moderator, an administrator, and the clock; not by others.

@@ -342,7 +342,7 @@ func TestPhonesWaitInTheLobby(t *testing.T) {
 		if !let {
 			s.host.MustDo(t, http.MethodPost, meeting+"deny", map[string]any{"user_id": ghost})
 			cause := ""
-			until(t, "the phone is sent away", func() bool {
+			hstest.Eventually(t, "the phone is sent away", func() bool {
 				cause = b.leases(t, 0, waiting).Get("orders.0.hangup").String()
 				return cause != ""
 			})
@@ -352,7 +352,7 @@ func TestPhonesWaitInTheLobby(t *testing.T) {
 			continue
 		}
 		s.host.MustDo(t, http.MethodPost, meeting+"admit", map[string]any{"user_id": ghost})
-		until(t, "the phone is let in", func() bool {
+		hstest.Eventually(t, "the phone is let in", func() bool {
 			order := b.leases(t, 0, waiting).Get("orders.0")
 			return order.Exists() && !order.Get("waiting").Bool() && !order.Get("hangup").Exists()
 		})
@@ -387,17 +387,17 @@ func TestOnThePhoneIsSeen(t *testing.T) {
 		t.Fatal("somebody is on the phone from the beginning")
 	}
 	s.bridge(0).comesIn(t, s.pin(t, anna))
-	until(t, "she is on the phone", func() bool { return presence() == busy })
+	hstest.Eventually(t, "she is on the phone", func() bool { return presence() == busy })
 	s.exec(t, `UPDATE phone_calls SET lease_ts = 1`)
-	until(t, "she has hung up", func() bool { return presence() != busy })
+	hstest.Eventually(t, "she has hung up", func() bool { return presence() != busy })
 
 	s.exec(t, `INSERT INTO rtc_rooms (alias, room_nid, slot_id, created_ts) SELECT 'alias', room_nid, 'another slot', 1 FROM rooms WHERE room_id = $1`, s.room)
 	s.exec(t, `INSERT INTO rtc_participants (alias, identity, user_id, device_id, member_id, rights, token_expires_ts) VALUES ('alias', 'x', $1, $2, '', '{}', $3)`,
 		anna.ID, anna.DeviceID, time.Now().Add(time.Hour).UnixMilli())
 	key := "_" + anna.ID + "_" + anna.DeviceID + "_m.call"
 	anna.MustSetState(t, s.room, memberType, key, map[string]any{"application": "m.call"})
-	until(t, "she is in a call", func() bool { return presence() == busy })
+	hstest.Eventually(t, "she is in a call", func() bool { return presence() == busy })
 	anna.MustSetState(t, s.room, memberType, key, map[string]any{})
 	s.exec(t, `UPDATE rtc_participants SET left_ts = 1 WHERE user_id = $1`, anna.ID) // the SFU says it a little later
-	until(t, "she is in no call", func() bool { return presence() != busy })
+	hstest.Eventually(t, "she is in no call", func() bool { return presence() != busy })
 }

@@ -12,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	_ "github.com/lib/pq"
 	"github.com/livekit/protocol/livekit"
 	"github.com/livekit/protocol/logger"
 	lksdk "github.com/livekit/server-sdk-go/v2"
@@ -22,6 +21,7 @@ import (
 	"go.yaml.in/yaml/v4"
 
 	"github.com/roomline/roomline/internal/hstest"
+	"github.com/roomline/roomline/internal/store/storetest"
 )
 
 func TestMain(m *testing.M) {
@@ -77,7 +77,7 @@ func start(t *testing.T, o options) *side {
 	s := openSide(t, d)
 	s.token = register(t, d)
 	for process := range d.Processes() { // each hears of the registration
-		until(t, "the bridge is known", func() bool {
+		hstest.Eventually(t, "the bridge is known", func() bool {
 			r, err := s.bridge(process).try(context.Background(), "lease", map[string]any{"trunks": []string{}, "max": 0, "wait_ms": 0, "calls": []any{}})
 			return err == nil && r.Status == http.StatusOK
 		})
@@ -89,11 +89,7 @@ func start(t *testing.T, o options) *side {
 // openSide is a deployment with a host.
 func openSide(t *testing.T, d *hstest.Deployment) *side {
 	t.Helper()
-	db, err := sql.Open("postgres", d.DSN)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { db.Close() })
+	db := storetest.DB(t, d.DSN)
 	for _, number := range []string{caller[1:], callee[1:]} {
 		d.Secret(number, "a number")
 	}
@@ -265,21 +261,11 @@ func known(call string) map[string]any { return map[string]any{"call_id": call, 
 func (b *bridge) order(t *testing.T, call string) string {
 	t.Helper()
 	cause := ""
-	until(t, "an order to hang up", func() bool {
+	hstest.Eventually(t, "an order to hang up", func() bool {
 		cause = b.leases(t, 0, known(call)).Get(`orders.#(call_id=="` + call + `").hangup`).String()
 		return cause != ""
 	})
 	return cause
-}
-
-// until asks again and again until something holds.
-func until(t *testing.T, what string, holds func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(time.Minute); !holds(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("it did not happen: %s", what)
-		}
-	}
 }
 
 // content is the content of state of the room, as the host sees it.
@@ -293,7 +279,7 @@ func memberKey(ghost string) string { return "_" + ghost + "_PHONE_m.call" }
 // gone waits until a ghost is neither in the call nor in the room.
 func (s *side) gone(t *testing.T, ghost string) {
 	t.Helper()
-	until(t, "the ghost leaves", func() bool { return s.content(t, "m.room.member", ghost).Get("membership").String() != "join" })
+	hstest.Eventually(t, "the ghost leaves", func() bool { return s.content(t, "m.room.member", ghost).Get("membership").String() != "join" })
 	if c := s.content(t, memberType, memberKey(ghost)); len(c.Map()) != 0 {
 		t.Errorf("a ghost that has gone is in the call: %s", c)
 	}

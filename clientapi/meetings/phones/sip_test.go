@@ -286,7 +286,7 @@ func (s *side) joinsCall(t *testing.T) (*lksdk.Room, <-chan string) {
 // ghostIn waits for a ghost in the call, and returns it.
 func (s *side) ghostIn(t *testing.T) (ghost string) {
 	t.Helper()
-	until(t, "a phone in the call", func() bool {
+	hstest.Eventually(t, "a phone in the call", func() bool {
 		_ = s.db.QueryRow(`
 			SELECT user_id FROM phone_calls c JOIN rtc_participants p USING (user_id)
 			WHERE c.state = 'answered' AND c.device_id <> '' AND p.joined_ts IS NOT NULL AND p.left_ts IS NULL`).Scan(&ghost)
@@ -307,7 +307,7 @@ func TestPhonesOfLiveKitSIP(t *testing.T) {
 		defer service.mu.Unlock()
 		return len(service.rules)
 	}
-	until(t, "LiveKit SIP knows the PIN", func() bool { return rules() == 1 })
+	hstest.Eventually(t, "LiveKit SIP knows the PIN", func() bool { return rules() == 1 })
 	if tr := service.trunks; len(tr) != 1 || tr[0].Numbers[0] != ourNumber || tr[0].AllowedAddresses[0] != "198.51.100.0/28" {
 		t.Errorf("trunks of LiveKit SIP: %v", tr)
 	}
@@ -340,25 +340,25 @@ func TestPhonesOfLiveKitSIP(t *testing.T) {
 	}
 	// What it hears of the meeting is more than the announcements, which are over.
 	var before int64
-	until(t, "a phone in a silent meeting hears nothing for a second", func() bool {
+	hstest.Eventually(t, "a phone in a silent meeting hears nothing for a second", func() bool {
 		before = p.voices.Load()
 		time.Sleep(time.Second)
 		return p.voices.Load()-before <= 5
 	})
 	before = p.voices.Load()
 	whistle.Publish(t, call)
-	until(t, "the phone hears the meeting", func() bool { return p.voices.Load()-before > 60 })
+	hstest.Eventually(t, "the phone hears the meeting", func() bool { return p.voices.Load()-before > 60 })
 
 	p.presses("*9")
-	until(t, "a hand", func() bool {
+	hstest.Eventually(t, "a hand", func() bool {
 		return s.number(t, `SELECT count(*) FROM events WHERE type = 'm.reaction' AND sender = $1`, ghost) == 1
 	})
 	s.host.MustDo(t, http.MethodPost, hstest.Path("rooms", s.room, "kick"), map[string]any{"user_id": ghost})
 	p.waitOver()
-	until(t, "the call is over", func() bool { return s.text(t, `SELECT state || ' ' || cause FROM phone_calls`) == "ended removed" })
+	hstest.Eventually(t, "the call is over", func() bool { return s.text(t, `SELECT state || ' ' || cause FROM phone_calls`) == "ended removed" })
 
 	anna.MustLeave(t, s.room)
-	until(t, "a PIN that opens nothing is forgotten", func() bool {
+	hstest.Eventually(t, "a PIN that opens nothing is forgotten", func() bool {
 		s.exec(t, `UPDATE phone_pins SET expires_ts = 1`)
 		return rules() == 0
 	})
@@ -375,7 +375,7 @@ func TestCallsOutByLiveKitSIP(t *testing.T) {
 	})
 	dial := func() *sipPhone {
 		t.Helper()
-		until(t, "the call may be made", func() bool {
+		hstest.Eventually(t, "the call may be made", func() bool {
 			r, err := s.host.Do(context.Background(), http.MethodPost, s.path("/call"), map[string]any{"number": callee, "name": "Ben", "language": "en"})
 			return err == nil && r.Status == http.StatusOK
 		})
@@ -392,21 +392,21 @@ func TestCallsOutByLiveKitSIP(t *testing.T) {
 	}
 	over := func(want string) {
 		t.Helper()
-		until(t, want, func() bool {
+		hstest.Eventually(t, want, func() bool {
 			return s.text(t, `SELECT state || ' ' || cause FROM phone_calls ORDER BY created_ts DESC LIMIT 1`) == want
 		})
 	}
 	rings := func(p *sipPhone) {
 		t.Helper()
 		p.is("ringing")
-		until(t, "it rings", func() bool {
+		hstest.Eventually(t, "it rings", func() bool {
 			return s.text(t, `SELECT state FROM phone_calls ORDER BY created_ts DESC LIMIT 1`) == "ringing"
 		})
 	}
 	p := dial()
 	rings(p)
 	p.is("active")
-	until(t, "an announcement", func() bool { return p.voices.Load() > 10 })
+	hstest.Eventually(t, "an announcement", func() bool { return p.voices.Load() > 10 })
 	if n := s.number(t, `SELECT count(*) FROM rtc_participants WHERE user_id LIKE '@phone%'`); n != 0 {
 		t.Error("the phone is in the meeting before anybody pressed 1")
 	}
@@ -433,7 +433,7 @@ func TestCallsOutByLiveKitSIP(t *testing.T) {
 		t.Fatal("the bot has nobody called")
 	}
 	s.host.MustSendText(t, s.room, "!call +33 6 12 34 56 78") // a country that is not allowed
-	until(t, "the bot's answer", func() bool {
+	hstest.Eventually(t, "the bot's answer", func() bool {
 		return s.number(t, `SELECT count(*) FROM commands WHERE convert_from(answer, 'utf8') LIKE '%denied%'`) == 1
 	})
 	if n := s.number(t, `SELECT count(*) FROM phone_calls WHERE number LIKE '+33%'`); n != 0 {
@@ -446,7 +446,7 @@ func TestCallsOutByLiveKitSIP(t *testing.T) {
 	over("failed busy")
 	p = dial()
 	p.room.Disconnect() // before anybody has seen it
-	until(t, "the end of a call that was none", func() bool {
+	hstest.Eventually(t, "the end of a call that was none", func() bool {
 		return s.text(t, `SELECT state FROM phone_calls ORDER BY created_ts DESC LIMIT 1`) == "failed"
 	})
 

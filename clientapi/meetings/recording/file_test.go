@@ -65,7 +65,7 @@ func TestAFileIsKeptAndDeleted(t *testing.T) {
 	s := startWith(t, 1, object{"bucket": files.Bucket, "region": files.Region, "endpoint": "http://" + files.Endpoint, "access_key": files.AccessKey, "secret_key": files.SecretKey})
 	s.Secret(files.SecretKey, "the bucket's key")
 	s.running(t, "REC1", "EG_1")
-	until(t, "the room says so", func() bool { return s.state(t) == "recording" })
+	hstest.Eventually(t, "the room says so", func() bool { return s.state(t) == "recording" })
 	done := &livekit.EgressInfo{EgressId: "EG_1", Status: livekit.EgressStatus_EGRESS_COMPLETE, FileResults: []*livekit.FileInfo{{Filename: "recordings/x.mp4", Size: 3}}}
 	if status := s.tells(t, s.lk.Key, "another-secret-another-secret-another-secret", done); status == 200 {
 		t.Error("a forged webhook is believed")
@@ -76,7 +76,7 @@ func TestAFileIsKeptAndDeleted(t *testing.T) {
 	if status := s.tells(t, s.lk.Key, s.lk.Secret, done); status != 200 {
 		t.Fatalf("a webhook: %d", status)
 	}
-	until(t, "the room says that it is over", func() bool { return s.state(t) == "stopped" })
+	hstest.Eventually(t, "the room says that it is over", func() bool { return s.state(t) == "stopped" })
 	var key string
 	var size, kept int64
 	if err := s.db.QueryRow(`SELECT object_key, bytes, expires_ts - ended_ts FROM recordings WHERE recording_id = 'REC1'`).Scan(&key, &size, &kept); err != nil {
@@ -93,17 +93,17 @@ func TestAFileIsKeptAndDeleted(t *testing.T) {
 	if _, err := s.db.Exec(`UPDATE recordings SET expires_ts = 1`); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "the file is gone", func() bool {
+	hstest.Eventually(t, "the file is gone", func() bool {
 		_, err := bucket.StatObject(t.Context(), files.Bucket, key, minio.StatObjectOptions{})
 		return minio.ToErrorResponse(err).Code == minio.NoSuchKey
 	})
-	until(t, "that is noted", func() bool { return s.audited(t)["recording.delete"] == 1 })
+	hstest.Eventually(t, "that is noted", func() bool { return s.audited(t)["recording.delete"] == 1 })
 
 	// The file of a room that is deleted goes with it.
 	s.running(t, "REC3", "EG_3")
-	until(t, "the room says so once more", func() bool { return s.state(t) == "recording" })
+	hstest.Eventually(t, "the room says so once more", func() bool { return s.state(t) == "recording" })
 	s.tells(t, s.lk.Key, s.lk.Secret, &livekit.EgressInfo{EgressId: "EG_3", Status: livekit.EgressStatus_EGRESS_COMPLETE, FileResults: []*livekit.FileInfo{{Size: 3}}})
-	until(t, "it is over", func() bool { return s.state(t) == "stopped" })
+	hstest.Eventually(t, "it is over", func() bool { return s.state(t) == "stopped" })
 	if err := s.db.QueryRow(`SELECT object_key FROM recordings WHERE recording_id = 'REC3'`).Scan(&key); err != nil {
 		t.Fatal(err)
 	}
@@ -113,7 +113,7 @@ func TestAFileIsKeptAndDeleted(t *testing.T) {
 	gone := s.room
 	s.room = s.host.MustCreateRoom(t, object{"preset": "private_chat"})
 	s.Admin(t, "admin").MustDo(t, http.MethodDelete, "/_synapse/admin/v2/rooms/"+url.PathEscape(gone), object{"purge": true})
-	until(t, "the deleted room's file is gone", func() bool {
+	hstest.Eventually(t, "the deleted room's file is gone", func() bool {
 		_, err := bucket.StatObject(t.Context(), files.Bucket, key, minio.StatObjectOptions{})
 		return minio.ToErrorResponse(err).Code == minio.NoSuchKey
 	})
@@ -143,18 +143,18 @@ func TestAFileIsKeptAndDeleted(t *testing.T) {
 		}
 		return ids
 	}
-	until(t, "an old recording is forgotten", func() bool { return known() == "OLDFILE YOUNG" })
-	until(t, "an old recording's file is gone", func() bool {
+	hstest.Eventually(t, "an old recording is forgotten", func() bool { return known() == "OLDFILE YOUNG" })
+	hstest.Eventually(t, "an old recording's file is gone", func() bool {
 		_, err := bucket.StatObject(t.Context(), files.Bucket, "old", minio.StatObjectOptions{})
 		return minio.ToErrorResponse(err).Code == minio.NoSuchKey
 	})
 	s.Kill9(t, 0) // it looks again after a minute
 	s.Restart(t, 0)
-	until(t, "it is forgotten then", func() bool { return known() == "YOUNG" })
+	hstest.Eventually(t, "it is forgotten then", func() bool { return known() == "YOUNG" })
 
 	// One that failed says so.
 	s.running(t, "REC2", "EG_2")
-	until(t, "the room says so again", func() bool { return s.state(t) == "recording" })
+	hstest.Eventually(t, "the room says so again", func() bool { return s.state(t) == "recording" })
 	s.tells(t, s.lk.Key, s.lk.Secret, &livekit.EgressInfo{EgressId: "EG_2", Status: livekit.EgressStatus_EGRESS_FAILED, Error: "no disk"})
-	until(t, "the room says that it failed", func() bool { return s.state(t) == "failed" })
+	hstest.Eventually(t, "the room says that it failed", func() bool { return s.state(t) == "failed" })
 }

@@ -43,7 +43,7 @@ func TestAServiceRecordsWithConsent(t *testing.T) {
 	if s.state(t) != "asking" || s.status(t, bob.User).Get("recording.consent").String() != "" || s.status(t, anna.User).Get("recording.consent").String() != "yes" {
 		t.Errorf("one has answered: %s, %s", s.state(t), s.status(t, bob.User))
 	}
-	until(t, "the host sees who has not answered", func() bool {
+	hstest.Eventually(t, "the host sees who has not answered", func() bool {
 		list := s.status(t, s.host).Get("recording.unanswered").Array()
 		return len(list) == 2
 	})
@@ -53,10 +53,10 @@ func TestAServiceRecordsWithConsent(t *testing.T) {
 	}
 	// Who says no is not heard any more, and the recording begins.
 	bob.MustDo(t, http.MethodPost, s.act("consent"), object{"answer": "no"})
-	until(t, "the recording begins", func() bool { return s.state(t) == "recording" })
-	until(t, "bob is not heard", func() bool { return !sees(anna, bob) })
+	hstest.Eventually(t, "the recording begins", func() bool { return s.state(t) == "recording" })
+	hstest.Eventually(t, "bob is not heard", func() bool { return !sees(anna, bob) })
 	bob.Hears(t, anna, microphone)
-	until(t, "bob may not speak who has not agreed", func() bool { return !may(bob) })
+	hstest.Eventually(t, "bob may not speak who has not agreed", func() bool { return !may(bob) })
 
 	// The service comes, is seen, hears, and sends nothing.
 	for _, token := range []string{"as-token-of-another", "as-token-without-grant", s.host.AccessToken} {
@@ -74,7 +74,7 @@ func TestAServiceRecordsWithConsent(t *testing.T) {
 	if may(scribe) {
 		t.Error("the recorder may speak")
 	}
-	until(t, "the recorder is seen", func() bool {
+	hstest.Eventually(t, "the recorder is seen", func() bool {
 		p := anna.Call.GetParticipantByIdentity(scribe.Identity())
 		return p != nil && p.Name() == "scribe (recorder)"
 	})
@@ -86,29 +86,29 @@ func TestAServiceRecordsWithConsent(t *testing.T) {
 	}
 	late.Hears(t, anna, microphone)
 	late.MustDo(t, http.MethodPost, s.act("consent"), object{"answer": "yes"})
-	until(t, "late may speak", func() bool { return may(late) })
+	hstest.Eventually(t, "late may speak", func() bool { return may(late) })
 	late.MustPublish(t, microphone)
 	scribe.Hears(t, late, microphone)
 	// A token from before there was a recording gives no more.
 	quick := caller.ListenWith(t, s.people["early"], early.Get("url").String(), early.Get("jwt").String())
-	until(t, "an older token's rights are gone", func() bool { return !may(quick) })
+	hstest.Eventually(t, "an older token's rights are gone", func() bool { return !may(quick) })
 	// A consent can be taken back.
 	late.MustDo(t, http.MethodPost, s.act("consent"), object{"answer": "no"})
-	until(t, "late is not heard any more", func() bool { return !sees(scribe, late) })
+	hstest.Eventually(t, "late is not heard any more", func() bool { return !sees(scribe, late) })
 	if scribe.Packets(bob, microphone) != 0 {
 		t.Error("bob was recorded")
 	}
 
 	s.host.MustDo(t, http.MethodPost, s.act("stop"), object{})
 	s.host.MustDo(t, http.MethodPost, s.act("stop"), object{})
-	until(t, "the recorder is out", scribe.IsGone)
+	hstest.Eventually(t, "the recorder is out", scribe.IsGone)
 	if s.state(t) != "stopped" || s.status(t, s.host).Get("recording").Exists() {
 		t.Errorf("after the stop the room says %s", s.state(t))
 	}
 	if r := s.recorder(t, asToken); r.Status != 403 {
 		t.Errorf("a token after the stop: %s", r)
 	}
-	until(t, "bob may speak again", func() bool { return may(bob) })
+	hstest.Eventually(t, "bob may speak again", func() bool { return may(bob) })
 	bob.MustPublish(t, microphone)
 	anna.Hears(t, bob, microphone)
 	if log := s.audited(t); log["recording.start"] != 1 || log["recording.stop"] != 1 || log["recording.token"] != 1 {
@@ -164,7 +164,7 @@ func TestWhoMayHaveAMeetingRecorded(t *testing.T) {
 		t.Errorf("a token after the stop: %s", r)
 	}
 	s.lk.Restart(t)
-	until(t, "the room says that it is over", func() bool { return s.state(t) == "stopped" })
+	hstest.Eventually(t, "the room says that it is over", func() bool { return s.state(t) == "stopped" })
 }
 
 // TestNoRecorderIsDeployed: the media server of the test has no Egress, which is said before anybody is asked.
@@ -194,7 +194,7 @@ func TestAnotherProcessGoesOn(t *testing.T) {
 		t.Fatalf("bob was not asked: the room says %s", s.state(t))
 	}
 	bob.Call.Disconnect()
-	until(t, "the recording begins", func() bool { return s.state(t) == "recording" })
+	hstest.Eventually(t, "the recording begins", func() bool { return s.state(t) == "recording" })
 	// A process that has just begun knows of it.
 	s.Restart(t, 1)
 	again := s.call(t, s.people["bob"].On(1))
@@ -202,6 +202,6 @@ func TestAnotherProcessGoesOn(t *testing.T) {
 		t.Error("bob may speak who was not asked")
 	}
 	s.host.On(1).MustDo(t, http.MethodPost, s.act("stop"), object{})
-	until(t, "it is over", func() bool { return s.state(t) == "stopped" })
-	until(t, "bob may speak", func() bool { return may(again) })
+	hstest.Eventually(t, "it is over", func() bool { return s.state(t) == "stopped" })
+	hstest.Eventually(t, "bob may speak", func() bool { return may(again) })
 }

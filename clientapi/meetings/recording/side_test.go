@@ -8,9 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
-	_ "github.com/lib/pq"
 	"github.com/livekit/protocol/livekit"
 	"github.com/livekit/protocol/logger"
 	lksdk "github.com/livekit/server-sdk-go/v2"
@@ -18,6 +16,7 @@ import (
 
 	"github.com/roomline/roomline/internal/hstest"
 	"github.com/roomline/roomline/internal/hstest/caller"
+	"github.com/roomline/roomline/internal/store/storetest"
 )
 
 func TestMain(m *testing.M) { lksdk.SetLogger(logger.GetDiscardLogger()); hstest.Main(m) }
@@ -65,11 +64,7 @@ func startWith(t *testing.T, processes int, bucket object, people ...string) *si
 		c["meetings"].(map[string]any)["recordings"] = bucket
 	}})
 	l.WebhookTo(t, d.BaseURL(0)+"/_roomline/livekit/webhook")
-	db, err := sql.Open("postgres", d.DSN)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { db.Close() })
+	db := storetest.DB(t, d.DSN)
 	s := &side{Deployment: d, lk: l, db: db, host: d.User(t, "host"), people: map[string]*hstest.User{}}
 	s.room = s.host.MustCreateRoom(t, object{"preset": "private_chat"})
 	for _, name := range people {
@@ -159,17 +154,6 @@ func (s *side) guest(t *testing.T) *hstest.User {
 	}
 	a := r.JSON()
 	return s.Session(hstest.NewUser(a.Get("user_id").String(), a.Get("device_id").String(), a.Get("access_token").String()))
-}
-
-func until(t *testing.T, what string, done func() bool) {
-	t.Helper()
-	for range 1200 {
-		if done() {
-			return
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-	t.Fatalf("never: %s", what)
 }
 
 // token asks for a token as the user's client would.

@@ -15,7 +15,7 @@ import (
 // calendarsTo are the calendars in the mails to an address, the oldest first.
 func calendarsTo(t *testing.T, mails *hstest.MailServer, to string, n int) (list []*ics.Calendar) {
 	t.Helper()
-	eventually(t, "the mails arrive", func() bool { return len(mails.Mails(t, to)) >= n })
+	hstest.Eventually(t, "the mails arrive", func() bool { return len(mails.Mails(t, to)) >= n })
 	for _, m := range mails.Mails(t, to) {
 		for _, a := range m.Attachments {
 			if !strings.HasSuffix(a.FileName, ".ics") {

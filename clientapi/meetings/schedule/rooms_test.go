@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/roomline/roomline/internal/hstest"
+	"github.com/roomline/roomline/internal/store/storetest"
 )
 
 func TestMeetNowInAnyRoom(t *testing.T) {
@@ -57,7 +58,7 @@ func TestMeetNowInAnyRoom(t *testing.T) {
 	guest.MustFail(t, http.StatusForbidden, "M_GUEST_ACCESS_FORBIDDEN", http.MethodPost, now, object{})
 	guest.MustFail(t, http.StatusForbidden, "M_GUEST_ACCESS_FORBIDDEN", http.MethodPut, client+"personal_meeting", object{})
 	alice.MustDo(t, http.MethodDelete, all+"/"+id, nil)
-	eventually(t, "the guest ends with the meeting", func() bool {
+	hstest.Eventually(t, "the guest ends with the meeting", func() bool {
 		r, err := guest.Do(t.Context(), http.MethodGet, all, nil)
 		return err == nil && r.Status == http.StatusUnauthorized
 	})
@@ -137,7 +138,7 @@ func TestWhoIsAskedByAddressHasTheirRole(t *testing.T) {
 	// A guest who is there is told of another time, and may stay for it.
 	until := guest.MustDo(t, http.MethodGet, hstest.Path("rooms", made.Get("room_id").String(), "state", "m.room.member", guest.ID), nil)
 	var before, after int64
-	row := database(t, d).QueryRow(`SELECT expires_ts FROM guests WHERE user_id = $1`, guest.ID)
+	row := storetest.DB(t, d.DSN).QueryRow(`SELECT expires_ts FROM guests WHERE user_id = $1`, guest.ID)
 	if err := row.Scan(&before); err != nil {
 		t.Fatal(err, until)
 	}
@@ -145,7 +146,7 @@ func TestWhoIsAskedByAddressHasTheirRole(t *testing.T) {
 	if m := b.one(t); m.Get("invitation.meeting.sequence").Int() != 1 {
 		t.Errorf("the guest's calendar is told %s", m)
 	}
-	if err := database(t, d).QueryRow(`SELECT expires_ts FROM guests WHERE user_id = $1`, guest.ID).Scan(&after); err != nil || after <= before {
+	if err := storetest.DB(t, d.DSN).QueryRow(`SELECT expires_ts FROM guests WHERE user_id = $1`, guest.ID).Scan(&after); err != nil || after <= before {
 		t.Errorf("the guest may stay until %d, before %d (%v)", after, before, err)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/tidwall/gjson"
 
 	"github.com/roomline/roomline/internal/hstest"
+	"github.com/roomline/roomline/internal/store/storetest"
 )
 
 // TestWhatADeadProcessHasLeftIsDone leaves rows as a process leaves them that is killed after its commit.
@@ -31,7 +32,7 @@ func TestWhatADeadProcessHasLeftIsDone(t *testing.T) {
 	d.Kill9(t, 1)
 	d.Restart(t, 1)
 	told := map[string]gjson.Result{}
-	eventually(t, "everybody is told", func() bool {
+	hstest.Eventually(t, "everybody is told", func() bool {
 		for _, m := range b.messages(t) {
 			if address := m.Get("address").String(); told[address].Exists() {
 				t.Errorf("%s is told twice", address)
@@ -50,15 +51,15 @@ func TestWhatADeadProcessHasLeftIsDone(t *testing.T) {
 	if m := told["dora@example.com"]; m.Get("kind").String() != "cancellation" {
 		t.Errorf("who did not know of the end is told %s", m)
 	}
-	eventually(t, "a user is asked", func() bool {
+	hstest.Eventually(t, "a user is asked", func() bool {
 		return state(t, alice, begun.Get("room_id").String(), "m.room.member", bob.ID).Get("membership").String() == "invite"
 	})
-	eventually(t, "the room has another name", func() bool {
+	hstest.Eventually(t, "the room has another name", func() bool {
 		return state(t, alice, changed.Get("room_id").String(), "m.room.name", "").Get("name").String() == "Other plans"
 	})
 	var left int
-	eventually(t, "nothing is due any more", func() bool {
-		err := database(t, d).QueryRow(`SELECT count(*) FROM meetings WHERE due_ts < (SELECT min(next_start_ts) FROM meetings) - 700000`).Scan(&left)
+	hstest.Eventually(t, "nothing is due any more", func() bool {
+		err := storetest.DB(t, d.DSN).QueryRow(`SELECT count(*) FROM meetings WHERE due_ts < (SELECT min(next_start_ts) FROM meetings) - 700000`).Scan(&left)
 		return err == nil && left == 0
 	})
 	time.Sleep(2 * time.Second)
@@ -94,7 +95,7 @@ func TestPeopleAreRemindedOnce(t *testing.T) {
 	}
 	// What a dead process has claimed is done half a minute later.
 	for i := range n {
-		eventually(t, "a room is reminded", func() bool { return count(i) > 0 })
+		hstest.Eventually(t, "a room is reminded", func() bool { return count(i) > 0 })
 	}
 	exec(t, d, `UPDATE meetings SET due_ts = 1, reminded_ts = NULL`)
 	time.Sleep(3 * time.Second)
@@ -123,11 +124,11 @@ func TestAModeratorTakesOver(t *testing.T) {
 	bob.MustJoin(t, room)
 	alice.MustLeave(t, room)
 	alice.MustLeave(t, alone.Get("room_id").String())
-	eventually(t, "a moderator is the organiser", func() bool {
+	hstest.Eventually(t, "a moderator is the organiser", func() bool {
 		return bob.MustDo(t, http.MethodGet, one, nil).Get("organiser").String() == bob.ID
 	})
 	told := map[string]gjson.Result{}
-	eventually(t, "addresses are asked anew", func() bool {
+	hstest.Eventually(t, "addresses are asked anew", func() bool {
 		for _, m := range b.messages(t) {
 			told[m.Get("address").String()] = m
 		}
@@ -140,7 +141,7 @@ func TestAModeratorTakesOver(t *testing.T) {
 	if m := told["clara@example.com"]; m.Get("kind").String() != "cancellation" {
 		t.Errorf("of a meeting without a moderator people are told %s", m)
 	}
-	eventually(t, "the meeting has another link", func() bool {
+	hstest.Eventually(t, "the meeting has another link", func() bool {
 		link := bob.MustDo(t, http.MethodGet, one, nil).Get("link").String()
 		return link != made.Get("link").String() && opened(t, d, link).Get("state").String() == "early"
 	})
@@ -161,7 +162,7 @@ func TestAnErasedOrganiserLeavesTheMeetingToOthers(t *testing.T) {
 	bob.MustJoin(t, made.Get("room_id").String())
 	owner.MustDo(t, http.MethodDelete, admin+"users/"+alice.ID, nil)
 	told := map[string]string{}
-	eventually(t, "everybody is told", func() bool {
+	hstest.Eventually(t, "everybody is told", func() bool {
 		for _, m := range b.messages(t) {
 			told[m.Get("address").String()] = m.Get("kind").String()
 		}
@@ -173,9 +174,9 @@ func TestAnErasedOrganiserLeavesTheMeetingToOthers(t *testing.T) {
 	if got := bob.MustDo(t, http.MethodGet, all+"/"+made.Get("meeting_id").String(), nil); got.Get("organiser").String() != bob.ID || got.Get("invitees.#").Int() != 2 {
 		t.Errorf("the meeting is %s", got)
 	}
-	eventually(t, "the other one is gone", func() bool {
+	hstest.Eventually(t, "the other one is gone", func() bool {
 		var n int
-		err := database(t, d).QueryRow(`SELECT count(*) FROM meetings WHERE meeting_id = $1 OR organiser = $2`, alone.Get("meeting_id").String(), alice.ID).Scan(&n)
+		err := storetest.DB(t, d.DSN).QueryRow(`SELECT count(*) FROM meetings WHERE meeting_id = $1 OR organiser = $2`, alone.Get("meeting_id").String(), alice.ID).Scan(&n)
 		return err == nil && n == 0
 	})
 }

@@ -1,7 +1,6 @@
 package schedule_test
 
 import (
-	"database/sql"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -12,10 +11,10 @@ import (
 	"testing"
 	"time"
 
-	_ "github.com/lib/pq"
 	"github.com/tidwall/gjson"
 
 	"github.com/roomline/roomline/internal/hstest"
+	"github.com/roomline/roomline/internal/store/storetest"
 )
 
 func TestMain(m *testing.M) { hstest.Main(m) }
@@ -85,32 +84,11 @@ func (b *bridge) one(t *testing.T) gjson.Result {
 	return list[0]
 }
 
-func database(t *testing.T, d *hstest.Deployment) *sql.DB {
-	t.Helper()
-	db, err := sql.Open("postgres", d.DSN)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { db.Close() })
-	return db
-}
-
 func exec(t *testing.T, d *hstest.Deployment, statement string, args ...any) {
 	t.Helper()
-	if _, err := database(t, d).Exec(statement, args...); err != nil {
+	if _, err := storetest.DB(t, d.DSN).Exec(statement, args...); err != nil {
 		t.Fatal(err)
 	}
-}
-
-func eventually(t *testing.T, what string, holds func() bool) {
-	t.Helper()
-	// What a process that was killed had begun is begun anew after half a minute.
-	for end := time.Now().Add(3 * time.Minute); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
-		if holds() {
-			return
-		}
-	}
-	t.Fatal("it did not come to pass: " + what)
 }
 
 // state is the content of a state event, {} if there is none.
@@ -524,7 +502,7 @@ func TestASeriesGoesOnAndItsLinksOpenEachTime(t *testing.T) {
 		}
 	}
 	exec(t, d, `UPDATE meetings SET next_start_ts = $1, next_end_ts = $2, due_ts = 1`, first+day, first+day+1_800_000)
-	eventually(t, "the third time is the next one", func() bool {
+	hstest.Eventually(t, "the third time is the next one", func() bool {
 		return alice.MustDo(t, http.MethodGet, one, nil).Get("next_start_ts").Int() == first+2*day
 	})
 	for _, link := range links {
@@ -565,7 +543,7 @@ func TestASeriesGoesOnAndItsLinksOpenEachTime(t *testing.T) {
 
 	// The last time is over.
 	exec(t, d, `UPDATE meetings SET start_ts = start_ts - $1, next_start_ts = next_start_ts - $1, next_end_ts = next_end_ts - $1, exceptions = '[]', due_ts = 1`, 10*day)
-	eventually(t, "nothing is to come", func() bool { return len(ids(alice.MustDo(t, http.MethodGet, all, nil))) == 0 })
+	hstest.Eventually(t, "nothing is to come", func() bool { return len(ids(alice.MustDo(t, http.MethodGet, all, nil))) == 0 })
 	if got := alice.MustDo(t, http.MethodGet, one, nil); got.Get("state").String() != "past" || got.Get("next_start_ts").Exists() {
 		t.Errorf("the meeting is %s", got)
 	}

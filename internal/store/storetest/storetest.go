@@ -234,3 +234,14 @@ func (s *server) create(t testing.TB, template string) string {
 	})
 	return s.dsn(name)
 }
+
+// DB opens a database for a test that looks at its rows, or changes them behind the server's back, and closes it with the test.
+func DB(t testing.TB, dsn string) *sql.DB {
+	t.Helper()
+	db, err := sql.Open("postgres", dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	return db
+}

@@ -153,7 +153,7 @@ func (s *service) messages() int {
 func (s *service) told(key string) []gjson.Result {
 	var all []gjson.Result
 	for _, t := range s.transactions() {
-		all = append(all, t.Get(strings.ReplaceAll(key, ".", `\.`)).Array()...)
+		all = append(all, t.Get(gjson.Escape(key)).Array()...)
 	}
 	return all
 }

@@ -509,7 +509,7 @@ func TestEphemeralDataIsToldToThoseWhoWantIt(t *testing.T) {
 						t.Fatalf("typing elsewhere: %s", e.Raw)
 					}
 				case "m.receipt":
-					receipt = receipt || e.Get("content").Get(gjsonKey(event)+".m\\.read."+gjsonKey(alice.ID)+".thread_id").String() == "main" && e.Get("room_id").String() == room
+					receipt = receipt || e.Get("content").Get(gjson.Escape(event)+".m\\.read."+gjson.Escape(alice.ID)+".thread_id").String() == "main" && e.Get("room_id").String() == room
 				case "m.presence":
 					present = present || e.Get("sender").String() == alice.ID && e.Get("content.status_msg").String() == "here"
 				}
@@ -527,10 +527,6 @@ func TestEphemeralDataIsToldToThoseWhoWantIt(t *testing.T) {
 			t.Errorf("told what it does not want: %s", body.Raw)
 		}
 	}
-}
-
-func gjsonKey(key string) string {
-	return strings.NewReplacer(".", `\.`, "*", `\*`, "?", `\?`, "|", `\|`, "#", `\#`, "@", `\@`).Replace(key)
 }
 
 func TestDeviceDataAndDevicesOfGhosts(t *testing.T) {
@@ -569,7 +565,7 @@ func TestDeviceDataAndDevicesOfGhosts(t *testing.T) {
 		t.Errorf("the message: %s", m.Raw)
 	}
 	counts := func(body gjson.Result) gjson.Result {
-		return body.Get(`org\.matrix\.msc3202\.device_one_time_keys_count`).Get(gjsonKey(ghost) + ".GHOST.signed_curve25519")
+		return body.Get(`org\.matrix\.msc3202\.device_one_time_keys_count`).Get(gjson.Escape(ghost) + ".GHOST.signed_curve25519")
 	}
 	s.wait(t, "a count of one key", func() bool {
 		for _, body := range s.transactions() {

@@ -193,7 +193,7 @@ func hasSignature(t *testing.T, object gjson.Result, server string, key ed25519.
 	if err := json.Unmarshal([]byte(object.Raw), &fields); err != nil {
 		t.Fatal(err)
 	}
-	signature, err := base64.RawStdEncoding.DecodeString(object.Get("signatures").Get(strings.ReplaceAll(server, ".", `\.`)).Get("ed25519:0").String())
+	signature, err := base64.RawStdEncoding.DecodeString(object.Get("signatures").Get(gjson.Escape(server)).Get("ed25519:0").String())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -182,7 +182,7 @@ func TestDirectoryBecomesAccountsAndRooms(t *testing.T) {
 	c.mustBecome(t, "cn=Team Red,"+groupsBase, "@directory:hs.test @p00001:hs.test @p00002:hs.test")
 	// A group that no line of the configuration names is no room.
 	groups := admin.MustDo(t, http.MethodGet, scimPath+"/Groups?filter="+url.QueryEscape(`displayName eq "Printers"`), nil)
-	if got := groups.Get("Resources.0." + strings.ReplaceAll(schemaRoom, ".", `\.`)); got.Get("kind").String() != "none" || got.Get("roomId").Exists() {
+	if got := groups.Get("Resources.0." + gjson.Escape(schemaRoom)); got.Get("kind").String() != "none" || got.Get("roomId").Exists() {
 		t.Errorf("the group without a room has %s", got.Raw)
 	}
 	// A line that names it later makes one of it.

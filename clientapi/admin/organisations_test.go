@@ -109,7 +109,7 @@ func TestDomainsAreServedByEveryProcess(t *testing.T) {
 		for host, want := range map[string]string{"acme.test": "acme.test", "more.acme.test": "more.acme.test", "MORE.acme.test:8448": "more.acme.test", "x.test": "hs.test"} {
 			hstest.Eventually(t, "keys of "+host, func() bool {
 				keys := at(t, d, process, host, "/_matrix/key/v2/server")
-				return keys.Get("server_name").String() == want && len(keys.Get("signatures").Get(strings.ReplaceAll(want, ".", `\.`)).Map()) == 1
+				return keys.Get("server_name").String() == want && len(keys.Get("signatures").Get(gjson.Escape(want)).Map()) == 1
 			})
 		}
 		keys := at(t, d, process, "more.acme.test", "/_matrix/key/v2/server")

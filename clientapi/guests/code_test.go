@@ -2,26 +2,17 @@ package guests_test
 
 import (
 	"context"
-	"net/http"
-	"os"
-	"path/filepath"
 	"testing"
 
 	"github.com/roomline/roomline/internal/hstest"
 )
 
-const bridgeToken = "as-token-of-the-telephony-bridge"
-
 // startWithBridge starts a deployment whose codes the test takes itself.
 func startWithBridge(t *testing.T, processes int) *side {
 	t.Helper()
-	file := filepath.Join(t.TempDir(), "telephony.yaml")
-	registration := "{id: telephony, url: null, as_token: " + bridgeToken + `, hs_token: hs-token-of-the-bridge, sender_localpart: _telephony, namespaces: {}, roomline: {organisation: '*', grants: [telephony]}}`
-	if err := os.WriteFile(file, []byte(registration), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	with := hstest.WithBridge(t)
 	return start(t, hstest.Options{Processes: processes, Configure: func(_ int, c map[string]any) {
-		c["appservices"] = map[string]any{"registrations": []string{file}}
+		with(c)
 		c["public_base_url"] = "https://guests.example"
 	}})
 }
@@ -33,17 +24,13 @@ func (s *side) asked(t *testing.T, process int, secret, clientSecret string) (si
 	if r.Status != 200 || r.JSON().Get("sid").String() == "" {
 		t.Fatalf("code: %s", r)
 	}
-	leased, err := s.Do(context.Background(), process, bridgeToken, http.MethodPost, "/_roomline/telephony/v1/lease",
-		map[string]any{"media": []string{"email", "msisdn"}, "max": 20, "wait_ms": 0})
-	if err != nil || len(leased.JSON().Get("messages").Array()) != 1 {
-		t.Fatalf("the bridge's lease: %v %s", err, leased)
+	leased := s.AskAsBridge(t, process, "lease", map[string]any{"media": []string{"email", "msisdn"}, "max": 20, "wait_ms": 0})
+	if len(leased.Get("messages").Array()) != 1 {
+		t.Fatalf("the bridge's lease: %s", leased)
 	}
-	m := leased.JSON().Get("messages.0")
+	m := leased.Get("messages.0")
 	// It has gone out, and is not given to the next who asks.
-	if r, err := s.Do(context.Background(), process, bridgeToken, http.MethodPost, "/_roomline/telephony/v1/outcomes", map[string]any{"outcomes": []any{
-		map[string]any{"id": m.Get("id").Int(), "lease": m.Get("lease").String(), "state": "delivered"}}}); err != nil || r.Status != 200 {
-		t.Fatalf("the bridge's outcome: %v %s", err, r)
-	}
+	s.AskAsBridge(t, process, "outcomes", map[string]any{"outcomes": []any{map[string]any{"id": m.Get("id").Int(), "lease": m.Get("lease").String(), "state": "delivered"}}})
 	code = m.Get("code.code").String()
 	if len(code) != 6 || m.Get("code.host").String() != "guests.example" || m.Get("language").String() != "fr" {
 		t.Fatalf("the code's message is %s", m)

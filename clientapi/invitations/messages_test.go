@@ -3,8 +3,6 @@ package invitations_test
 import (
 	"fmt"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -19,38 +17,20 @@ type bridge struct {
 	d *hstest.Deployment
 }
 
-const bridgeToken = "as-token-of-the-telephony-bridge"
-
 // startWithBridge starts a deployment whose messages the test takes itself.
 func startWithBridge(t *testing.T, processes int) (*hstest.Deployment, *bridge) {
 	t.Helper()
-	file := filepath.Join(t.TempDir(), "telephony.yaml")
-	registration := "{id: telephony, url: null, as_token: " + bridgeToken + `, hs_token: hs-token-of-the-bridge, sender_localpart: _telephony, namespaces: {}, roomline: {organisation: '*', grants: [telephony]}}`
-	if err := os.WriteFile(file, []byte(registration), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	d := startWith(t, processes, func(config map[string]any) {
-		config["appservices"] = map[string]any{"registrations": []string{file}}
-	})
+	d := startWith(t, processes, hstest.WithBridge(t))
 	if _, err := storetest.DB(t, d.DSN).Exec(`UPDATE organisations SET default_region = 'BE'`); err != nil {
 		t.Fatal(err)
 	}
 	return d, &bridge{d}
 }
 
-func (b *bridge) ask(t *testing.T, path string, body map[string]any) gjson.Result {
-	t.Helper()
-	r, err := b.d.Do(t.Context(), 0, bridgeToken, http.MethodPost, "/_roomline/telephony/v1/"+path, body)
-	if err != nil || r.Status != http.StatusOK {
-		t.Fatalf("the bridge's %s: %s %v", path, r, err)
-	}
-	return r.JSON()
-}
-
 // messages are those that wait. None of them comes again because the test takes its time.
 func (b *bridge) messages(t *testing.T) []gjson.Result {
 	t.Helper()
-	list := b.ask(t, "lease", map[string]any{"media": []string{"email", "msisdn"}, "max": 20, "wait_ms": 0}).Get("messages").Array()
+	list := b.d.AskAsBridge(t, 0, "lease", map[string]any{"media": []string{"email", "msisdn"}, "max": 20, "wait_ms": 0}).Get("messages").Array()
 	if _, err := storetest.DB(t, b.d.DSN).Exec(`UPDATE outbox SET lease_ts = 4000000000000 WHERE lease_ts IS NOT NULL`); err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +54,7 @@ func (b *bridge) report(t *testing.T, m gjson.Result, states ...string) {
 		if state != "delivered" { // a receipt of the network knows neither
 			outcome["id"], outcome["lease"] = m.Get("id").Int(), m.Get("lease").String()
 		}
-		b.ask(t, "outcomes", map[string]any{"outcomes": []any{outcome}})
+		b.d.AskAsBridge(t, 0, "outcomes", map[string]any{"outcomes": []any{outcome}})
 	}
 }
 
@@ -273,7 +253,7 @@ func TestAnInvitationIsSentAgainWithAnotherLink(t *testing.T) {
 	}
 	// A message that has not been sent is not sent any more when its invitation is revoked.
 	alice.MustDo(t, http.MethodDelete, client+"invitations/"+id, nil)
-	lost := b.ask(t, "outcomes", map[string]any{"outcomes": []any{map[string]any{"id": third.Get("id").Int(), "lease": third.Get("lease").String(), "state": "sending"}}})
+	lost := b.d.AskAsBridge(t, 0, "outcomes", map[string]any{"outcomes": []any{map[string]any{"id": third.Get("id").Int(), "lease": third.Get("lease").String(), "state": "sending"}}})
 	if lost.Get("lost.0").Int() != third.Get("id").Int() {
 		t.Errorf("the bridge may still send it: %s", lost)
 	}

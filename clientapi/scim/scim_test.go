@@ -290,7 +290,7 @@ func TestRequestsOfEntraID(t *testing.T) {
 		object{"op": "Add", "path": enterprise + ":department", "value": "R&D"}, object{"op": "Add", "path": enterprise + ":manager", "value": id},
 		object{"op": "Replace", "value": object{"name.givenName": "Kim", "displayName": "Kim L", enterprise + ":employeeNumber": "7"}})
 	equal(t, "mobile", got.Get(`phoneNumbers.#(type=="mobile").value`), "+49 171 7654321")
-	e := gjson.Parse(got.Raw).Get(strings.ReplaceAll(enterprise, ".", `\.`))
+	e := gjson.Parse(got.Raw).Get(gjson.Escape(enterprise))
 	equal(t, "enterprise", []any{e.Get("department"), e.Get("manager.value"), e.Get("employeeNumber"), got.Get("name.givenName")}, "[R&D "+id+" 7 Kim]")
 
 	// What the directory says is what the person signs in with, and what others see.
@@ -455,7 +455,7 @@ func TestRoomsFollowGroups(t *testing.T) {
 	var id string
 	hstest.Eventually(t, "the space is made", func() bool {
 		r := c.do(t, 200, http.MethodGet, "/Groups/"+own.Get("id").String(), nil)
-		id = r.Get(strings.ReplaceAll(ext, ".", `\.`) + ".roomId").String()
+		id = r.Get(gjson.Escape(ext) + ".roomId").String()
 		return id != ""
 	})
 	hstest.Eventually(t, "alice is in the space", func() bool {

@@ -2,10 +2,13 @@ package hstest
 
 import (
 	"encoding/json"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
+
+	"github.com/tidwall/gjson"
 )
 
 // TelephonyBridge is the telephony bridge as a program of its own.
@@ -60,3 +63,27 @@ func (b *TelephonyBridge) Restart(t testing.TB) {
 
 // Log is what it has written.
 func (b *TelephonyBridge) Log() string { return b.logs.tail(1 << 30) }
+
+const bridgeToken = "as-token-of-the-telephony-bridge"
+
+// WithBridge is for Options.Configure: an application service may take messages as the telephony bridge does, by AskAsBridge.
+func WithBridge(t testing.TB) func(config map[string]any) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "telephony.yaml")
+	registration := "{id: telephony, url: null, as_token: " + bridgeToken +
+		", hs_token: hs-token-of-the-bridge, sender_localpart: _telephony, namespaces: {}, roomline: {organisation: '*', grants: [telephony]}}"
+	if err := os.WriteFile(file, []byte(registration), 0o600); err != nil {
+		t.Fatalf("hstest: %v", err)
+	}
+	return func(config map[string]any) { config["appservices"] = map[string]any{"registrations": []string{file}} }
+}
+
+// AskAsBridge asks what the telephony bridge asks: lease, outcomes.
+func (d *Deployment) AskAsBridge(t testing.TB, process int, what string, body any) gjson.Result {
+	t.Helper()
+	r, err := d.Do(t.Context(), process, bridgeToken, http.MethodPost, "/_roomline/telephony/v1/"+what, body)
+	if err != nil || r.Status != http.StatusOK {
+		t.Fatalf("hstest: the bridge's %s: %s %v", what, r, err)
+	}
+	return r.JSON()
+}

@@ -104,14 +104,14 @@ func TestAnInvitationOnItsWayIsTakenOutOfCalendars(t *testing.T) {
 	d, b := start(t, 1)
 	alice := d.User(t, "alice")
 	made := arrange(t, alice, time.Hour, object{"invitees": []any{email("anna@example.com")}})
-	list := b.ask(t, "lease", object{"media": []string{"email"}, "max": 50, "wait_ms": 0}).Get("messages").Array()
+	list := b.d.AskAsBridge(t, 0, "lease", object{"media": []string{"email"}, "max": 50, "wait_ms": 0}).Get("messages").Array()
 	if len(list) != 1 {
 		t.Fatalf("%d messages wait: %v", len(list), list)
 	}
 	if _, secret, ok := strings.Cut(list[0].Get("invitation.link").String(), "#"); ok {
 		d.Secret(secret, "the secret of an invitation")
 	}
-	b.ask(t, "outcomes", object{"outcomes": []any{object{"id": list[0].Get("id").Int(), "lease": list[0].Get("lease").String(), "state": "sending"}}})
+	b.d.AskAsBridge(t, 0, "outcomes", object{"outcomes": []any{object{"id": list[0].Get("id").Int(), "lease": list[0].Get("lease").String(), "state": "sending"}}})
 	alice.MustDo(t, http.MethodDelete, all+"/"+made.Get("meeting_id").String(), nil)
 	if m := b.one(t); m.Get("kind").String() != "cancellation" || m.Get("address").String() != "anna@example.com" {
 		t.Errorf("who may have been asked is told %s", m)

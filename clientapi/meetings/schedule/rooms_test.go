@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tidwall/gjson"
+
 	"github.com/roomline/roomline/internal/hstest"
 	"github.com/roomline/roomline/internal/store/storetest"
 )
@@ -127,7 +129,7 @@ func TestWhoIsAskedByAddressHasTheirRole(t *testing.T) {
 	made := arrange(t, alice, 5*time.Minute, object{"invitees": []any{object{"medium": "email", "address": "anna@example.com", "role": "presenter"}}})
 	guest := redeem(t, d, b.one(t).Get("invitation.link").String(), "Anna")
 	levels := state(t, alice, made.Get("room_id").String(), "m.room.power_levels", "").Get("users")
-	if levels.Get(strings.ReplaceAll(guest.ID, ".", `\.`)).Int() != 25 {
+	if levels.Get(gjson.Escape(guest.ID)).Int() != 25 {
 		t.Errorf("the levels are %s", levels)
 	}
 	one := all + "/" + made.Get("meeting_id").String()

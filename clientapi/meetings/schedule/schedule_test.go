@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -31,41 +29,26 @@ type object = map[string]any
 // bridge takes messages as the telephony bridge does.
 type bridge struct{ d *hstest.Deployment }
 
-const bridgeToken = "as-token-of-the-telephony-bridge"
-
 // start starts a deployment whose messages the test takes itself.
 func start(t *testing.T, processes int) (*hstest.Deployment, *bridge) {
 	t.Helper()
-	file := filepath.Join(t.TempDir(), "telephony.yaml")
-	registration := "{id: telephony, url: null, as_token: " + bridgeToken + `, hs_token: hs-token-of-the-bridge, sender_localpart: _telephony, namespaces: {}, roomline: {organisation: '*', grants: [telephony]}}`
-	if err := os.WriteFile(file, []byte(registration), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	with := hstest.WithBridge(t)
 	d := hstest.Start(t, hstest.Options{Processes: processes, Configure: func(_ int, c map[string]any) {
 		c["public_base_url"] = guestsURL
 		c["telephony"] = object{"mode": "external", "limits": object{"number_pause": "1h"}}
-		c["appservices"] = object{"registrations": []string{file}}
+		with(c)
 	}})
 	exec(t, d, `UPDATE organisations SET default_region = 'BE'`)
 	return d, &bridge{d}
 }
 
-func (b *bridge) ask(t *testing.T, path string, body object) gjson.Result {
-	t.Helper()
-	r, err := b.d.Do(t.Context(), 0, bridgeToken, http.MethodPost, "/_roomline/telephony/v1/"+path, body)
-	if err != nil || r.Status != http.StatusOK {
-		t.Fatalf("the bridge's %s: %s %v", path, r, err)
-	}
-	return r.JSON()
-}
-
 // messages are those that wait; they are reported as sent.
 func (b *bridge) messages(t *testing.T) []gjson.Result {
 	t.Helper()
-	list := b.ask(t, "lease", object{"media": []string{"email", "msisdn"}, "max": 50, "wait_ms": 0}).Get("messages").Array()
+	list := b.d.AskAsBridge(t, 0, "lease", object{"media": []string{"email", "msisdn"}, "max": 50, "wait_ms": 0}).Get("messages").Array()
 	for _, m := range list {
 		for _, state := range []string{"sending", "sent"} {
-			b.ask(t, "outcomes", object{"outcomes": []any{object{"id": m.Get("id").Int(), "lease": m.Get("lease").String(), "state": state, "reference": "r" + m.Get("id").String()}}})
+			b.d.AskAsBridge(t, 0, "outcomes", object{"outcomes": []any{object{"id": m.Get("id").Int(), "lease": m.Get("lease").String(), "state": state, "reference": "r" + m.Get("id").String()}}})
 		}
 		if _, secret, ok := strings.Cut(m.Get("invitation.link").String(), "#"); ok {
 			b.d.Secret(secret, "the secret of an invitation")
@@ -174,7 +157,7 @@ func TestAMeetingFromItsBeginningToItsEnd(t *testing.T) {
 
 	// The room.
 	levels := state(t, alice, room, "m.room.power_levels", "")
-	if levels.Get("users."+strings.ReplaceAll(bob.ID, ".", `\.`)).Int() != 50 || levels.Get("invite").Int() != 50 {
+	if levels.Get("users."+gjson.Escape(bob.ID)).Int() != 50 || levels.Get("invite").Int() != 50 {
 		t.Errorf("the power levels are %s", levels)
 	}
 	if got := state(t, alice, room, "m.room.history_visibility", "").Get("history_visibility").String(); got != "joined" {

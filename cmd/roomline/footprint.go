@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"fmt"
+	"io"
 	"os"
 	"runtime/debug"
 	"strings"
@@ -14,31 +15,52 @@ import (
 // are not the process's, and the first to go when memory is short. What can't be given back is kept.
 func forgetStart() {
 	debug.FreeOSMemory()
-	maps, err := os.Open("/proc/self/maps")
+	smaps, err := os.Open("/proc/self/smaps")
 	if err != nil {
 		return // not Linux
 	}
-	defer maps.Close()
+	defer smaps.Close()
 	self, err := os.Readlink("/proc/self/exe")
 	if err != nil {
 		return
 	}
-	for lines := bufio.NewScanner(maps); lines.Scan(); {
-		if start, size, ok := programPages(lines.Text(), self); ok {
-			_, _, _ = syscall.Syscall(syscall.SYS_MADVISE, start, size, syscall.MADV_DONTNEED)
-		}
+	for _, p := range programPages(smaps, self) {
+		_, _, _ = syscall.Syscall(syscall.SYS_MADVISE, p.start, p.size, syscall.MADV_DONTNEED)
 	}
 }
 
-// programPages reads a line of /proc/self/maps: where pages of the program's file are that nobody can have written to.
-func programPages(line, file string) (start, size uintptr, ok bool) {
-	fields := strings.Fields(line) // addresses, rights, offset, device, inode, file
-	if len(fields) != 6 || fields[5] != file || strings.Contains(fields[1], "w") {
-		return 0, 0, false
+// pages are some in a row.
+type pages struct {
+	start, size uintptr
+}
+
+// programPages reads /proc/self/smaps: where pages of the program's file are that nobody can write to, and nobody has. Where a program is linked
+// for the system's loader, as one with C in it is, that writes addresses into pages before it makes them read-only; the file does not have them.
+func programPages(smaps io.Reader, file string) (all []pages) {
+	var current pages // none: not the program's
+	for lines := bufio.NewScanner(smaps); lines.Scan(); {
+		fields := strings.Fields(lines.Text())
+		switch {
+		case len(fields) == 0:
+		case fields[0] == "Anonymous:":
+			if current.size > 0 && fields[1] == "0" {
+				all = append(all, current)
+			}
+		case !strings.HasSuffix(fields[0], ":"):
+			current = programPart(fields, file)
+		}
 	}
-	var end uintptr
+	return all
+}
+
+// programPart is where a part of the program's file is that nobody can write to.
+func programPart(fields []string, file string) pages {
+	if len(fields) != 6 || fields[5] != file || strings.Contains(fields[1], "w") { // addresses, rights, offset, device, inode, file
+		return pages{}
+	}
+	var start, end uintptr
 	if _, err := fmt.Sscanf(fields[0], "%x-%x", &start, &end); err != nil || end <= start {
-		return 0, 0, false
+		return pages{}
 	}
-	return start, end - start, true
+	return pages{start, end - start}
 }

@@ -70,9 +70,19 @@ type shown struct {
 
 var credential = regexp.MustCompile(`([a-z]+)="?([^",]*)"?`)
 
+// does changes what the handset does, which may be at it already.
+func (h *handset) does(change func()) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	change()
+}
+
 // asks asks for a password, until one is shown.
 func (h *handset) asks(req *sip.Request, tx sip.ServerTransaction) bool {
-	if len(h.challenges) == 0 {
+	h.mu.Lock()
+	challenges := h.challenges
+	h.mu.Unlock()
+	if len(challenges) == 0 {
 		return false
 	}
 	if authorization := req.GetHeader("Authorization"); authorization != nil {
@@ -86,7 +96,7 @@ func (h *handset) asks(req *sip.Request, tx sip.ServerTransaction) bool {
 		return false
 	}
 	var list []sip.Header
-	for _, c := range h.challenges {
+	for _, c := range challenges {
 		list = append(list, sip.NewHeader("WWW-Authenticate", c))
 	}
 	respond(tx, req, 401, "Unauthorized", list...)
@@ -148,9 +158,11 @@ func newHandset(t *testing.T, transport string, secret *tls.Config) *handset {
 
 func (h *handset) handle() {
 	h.server.OnInvite(func(req *sip.Request, tx sip.ServerTransaction) {
-		if h.refuse != 0 {
-			status := h.refuse
-			h.refuse = 0
+		h.mu.Lock()
+		status, rings := h.refuse, h.rings
+		h.refuse = 0
+		h.mu.Unlock()
+		if status != 0 {
 			respond(tx, req, status, "No")
 			return
 		}
@@ -180,7 +192,7 @@ func (h *handset) handle() {
 		h.offered = append(h.offered, offer.secure)
 		h.mu.Unlock()
 		_ = d.Respond(180, "Ringing", nil)
-		if h.rings {
+		if rings {
 			h.called <- req
 			<-d.Context().Done()
 			h.hungUp.Store(true)

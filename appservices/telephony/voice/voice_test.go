@@ -235,7 +235,7 @@ func encryptedIfPossible(t *testing.T, d *desk) {
 	d.room("epsilon", "1234", ghost)
 	server, client := certificate(t)
 	h := newHandset(t, "tls", server)
-	h.refuse = 488
+	h.does(func() { h.refuse = 488 })
 	other := newHandset(t, "tls", server)
 	started(t, d, func(c *Config) {
 		c.Listen, c.TLS = []Listen{{Transport: "tls", Address: c.Listen[0].Address}}, client
@@ -509,7 +509,7 @@ func registered(t *testing.T, d *desk) {
 func cancelled(t *testing.T, d *desk) {
 	d.room("nu", "1234", ghost)
 	h := newHandset(t, "udp", nil)
-	h.rings = true
+	h.does(func() { h.rings = true })
 	started(t, d, func(c *Config) { c.Trunks[0].Server = h.address })
 	d.call(phone.Call{CallID: "out1", Trunk: "one", Number: "+32475999999", Caller: "+3222345678", Language: "de", RingSeconds: 600}, d.pins["1234"])
 	<-h.called
@@ -523,7 +523,7 @@ func failedCalls(t *testing.T, d *desk) {
 	h := newHandset(t, "udp", nil)
 	started(t, d, func(c *Config) { c.Trunks[0].Server = h.address })
 	for status, want := range map[int]phone.Cause{486: phone.CauseBusy, 603: phone.CauseRejected, 404: phone.CauseUnreachable, 500: phone.CauseTrunk, 487: phone.CauseNoAnswer} {
-		h.refuse = status
+		h.does(func() { h.refuse = status })
 		id := "out" + want
 		d.call(phone.Call{CallID: string(id), Trunk: "one", Number: "+32475999999", Caller: "+3222345678", Language: "de", RingSeconds: 600}, phone.Join{})
 		d.wait(string(want), func(call string, e phone.Event) bool {
@@ -790,10 +790,11 @@ a=rtpmap:0 PCMU/8000
 func passwordsBySHA256(t *testing.T, d *desk) {
 	d.room("sha", "none", ghost)
 	h := newHandset(t, "udp", nil)
-	h.challenges = []string{
+	challenges := []string{
 		`Digest realm="carrier", nonce="n1", algorithm=AKAv1-MD5, qop="auth"`, `Digest realm="carrier", nonce="n2", algorithm=SHA-256, qop="auth"`,
 		`Digest realm="carrier", nonce="n3", algorithm=MD5, qop="auth"`,
 	}
+	h.does(func() { h.challenges = challenges })
 	started(t, d, func(c *Config) { c.Trunks[0].Server, c.Trunks[0].Register = h.address, true })
 	hstest.Eventually(t, "a registration", func() bool { h.mu.Lock(); defer h.mu.Unlock(); return len(h.registered) > 0 })
 	d.call(phone.Call{CallID: "out1", Trunk: "one", Number: "+32475999999", Caller: "+3222345678", Language: "en", SecondsAllowed: 300, RingSeconds: 600}, d.pins["none"])

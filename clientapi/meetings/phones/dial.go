@@ -225,7 +225,7 @@ func (s *Server) queue(ctx context.Context, tx *store.Tx, who *caller, call *sto
 	if err := s.allow(r, call, counts, spent); err != nil {
 		return err
 	}
-	if err := s.insert(ctx, tx, call, &owner{invitation: call.InvitationID, number: call.Number, name: call.Name}, room); err != nil {
+	if err := s.insert(ctx, tx, call, room); err != nil {
 		return fmt.Errorf("store a call: %w", err)
 	}
 	if err := tx.AddPhoneSpending(ctx, call.OrganisationID, call.CreatedTS, int64(call.SecondsAllowed), call.Cost); err != nil {

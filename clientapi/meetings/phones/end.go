@@ -78,12 +78,24 @@ func (s *Server) settle(ctx context.Context, tx *store.Tx, c *store.PhoneCall) e
 
 func minutes(seconds int64) int64 { return (seconds + 59) / 60 }
 
-// clean takes the ghost of a call that is over out of the meeting, and then out of the room. What fails is done again by the sweep.
+// cleaners is how many ghosts are taken out at a time: each holds one connection of the pool while it needs others.
+const cleaners = 2
+
+// clean takes the ghost of a call that is over out of the meeting, and then out of the room. Who calls again for the same owner waits until that is
+// done, lest the ghost be taken out of the call that comes next. What fails is done again by the sweep.
 func (s *Server) clean(ctx context.Context, call store.PhoneCall) {
 	if call.Identity == "" {
 		return
 	}
-	if err := s.leave(ctx, &call); err != nil {
+	s.cleaning <- struct{}{}
+	defer func() { <-s.cleaning }()
+	err := s.cfg.Store.Write(ctx, func(tx *store.Tx) error {
+		if err := tx.LockPhoneOwner(ctx, call.RoomNID, ownerOf(&call).key()); err != nil {
+			return err
+		}
+		return s.leave(ctx, &call)
+	})
+	if err != nil {
 		s.cfg.Log.Warn("a phone's ghost is not out of its room yet", "room", string(call.RoomID), "error", err)
 		return
 	}

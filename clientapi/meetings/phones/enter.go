@@ -51,6 +51,14 @@ func (o *owner) key() string {
 	return "number " + o.number
 }
 
+// ownerOf is whom a stored call is for.
+func ownerOf(c *store.PhoneCall) *owner {
+	if c.Direction == "in" {
+		return &owner{invitation: c.InvitationID, user: c.RequestedBy, name: c.Name}
+	}
+	return &owner{invitation: c.InvitationID, number: c.Number, name: c.Name}
+}
+
 // admit stores the call of a caller whose PIN was right.
 func (s *Server) admit(ctx context.Context, in *incoming, p *store.PhonePIN, reference string) (store.PhoneCall, phone.Problem, error) {
 	rooms, err := s.cfg.Rooms.RoomsByNID(ctx, []int64{p.RoomNID})
@@ -68,7 +76,6 @@ func (s *Server) admit(ctx context.Context, in *incoming, p *store.PhonePIN, ref
 	if encrypted, err := s.isEncrypted(ctx, p.RoomNID); err != nil || encrypted {
 		return call, phone.EncryptedMeeting, err
 	}
-	who := owner{invitation: p.InvitationID, user: p.UserID, name: call.Name}
 	var problem phone.Problem
 	err = s.cfg.Store.Write(ctx, func(tx *store.Tx) error {
 		// Others of the organisation wait here.
@@ -83,7 +90,7 @@ func (s *Server) admit(ctx context.Context, in *incoming, p *store.PhonePIN, ref
 			problem = phone.Full
 			return nil
 		}
-		return s.insert(ctx, tx, &call, &who, rooms[0])
+		return s.insert(ctx, tx, &call, rooms[0])
 	})
 	if errors.Is(err, store.ErrNotActive) {
 		return call, phone.WrongPIN, nil
@@ -95,7 +102,8 @@ func (s *Server) admit(ctx context.Context, in *incoming, p *store.PhonePIN, ref
 }
 
 // insert stores a call with its ghost: the one that came for the same owner before, so that what a moderator did to it holds. A call of the same ghost ends.
-func (s *Server) insert(ctx context.Context, tx *store.Tx, call *store.PhoneCall, who *owner, room roomserver.Info) error {
+func (s *Server) insert(ctx context.Context, tx *store.Tx, call *store.PhoneCall, room roomserver.Info) error {
+	who := ownerOf(call)
 	if err := tx.LockPhoneOwner(ctx, room.NID, who.key()); err != nil {
 		return err
 	}

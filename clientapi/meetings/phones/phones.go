@@ -99,6 +99,7 @@ type Server struct {
 	bell  wake.Bell
 	// changed says that a ghost's membership has.
 	changed  chan struct{}
+	cleaning chan struct{} // has an entry for each ghost that is being taken out
 	stop     chan struct{}
 	stopOnce sync.Once
 }
@@ -108,7 +109,7 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Store == nil || cfg.Journal == nil || cfg.Rooms == nil || cfg.Clock == nil || cfg.Log == nil {
 		return nil, errors.New("phones: a field of Config is missing")
 	}
-	s := &Server{cfg: cfg, changed: make(chan struct{}, 1), stop: make(chan struct{})}
+	s := &Server{cfg: cfg, changed: make(chan struct{}, 1), cleaning: make(chan struct{}, cleaners), stop: make(chan struct{})}
 	var err error
 	if s.pins, err = seal.New(cfg.SealKey, "roomline phone PINs"); err != nil {
 		return nil, err

@@ -314,6 +314,54 @@ func TestAPhoneGoesWithWhatItStandsOn(t *testing.T) {
 	}
 }
 
+// TestAGhostIsNotTakenOutOfItsNextCall: who calls again while the ghost of the call before is being taken out.
+func TestAGhostIsNotTakenOutOfItsNextCall(t *testing.T) {
+	t.Parallel()
+	s := start(t, options{})
+	b := s.bridge(0)
+	first, join := b.comesIn(t, s.pin(t, s.host))
+	pin := s.pin(t, s.host)
+	// Whoever is about to leave is held up.
+	slow, err := s.db.Begin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = slow.Rollback() })
+	if _, err := slow.Exec(`SELECT FROM rooms WHERE room_id = $1 FOR NO KEY UPDATE`, s.room); err != nil {
+		t.Fatal(err)
+	}
+	ended, came := make(chan error, 1), make(chan hstest.Response, 1)
+	go func() {
+		_, err := b.try(context.Background(), first+"/event", map[string]any{"state": "ended", "cause": "hung_up"})
+		ended <- err
+	}()
+	waiting := `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`
+	hstest.Eventually(t, "the ghost is about to leave", func() bool { return s.number(t, waiting) == 1 })
+	second := b.rings(t, caller)
+	go func() {
+		r, err := b.try(context.Background(), second+"/pin", map[string]any{"pin": pin})
+		if err != nil {
+			t.Error(err)
+		}
+		came <- r
+	}()
+	hstest.Eventually(t, "the second call is under way", func() bool {
+		return s.number(t, waiting) == 2 || s.number(t, `SELECT count(*) FROM phone_calls WHERE state = 'answered'`) == 1
+	})
+	if err := slow.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	if r := <-came; r.JSON().Get("problem").Exists() || !r.JSON().Get("jwt").Exists() {
+		t.Errorf("the second call: %s", r)
+	}
+	if m := s.content(t, "m.room.member", join.Get("user_id").String()).Get("membership").String(); m != "join" {
+		t.Errorf("the ghost of the second call has the membership %q", m)
+	}
+}
+
 // TestPhonesWaitInTheLobby: those from outside and called ones, until somebody lets them in or sends them away.
 func TestPhonesWaitInTheLobby(t *testing.T) {
 	t.Parallel()

@@ -263,6 +263,10 @@ func TestGuestsSuspendedAndLockedPeopleAskInVain(t *testing.T) {
 	guest.MustJoin(t, room)
 	for column, want := range map[string]int{"guest": http.StatusOK, "suspended": http.StatusOK, "locked": http.StatusForbidden} {
 		event := guest.MustSendText(t, room, "hello")
+		// The bot itself must not see a command there.
+		hstest.Eventually(t, "the bot has been told of the message", func() bool {
+			return w.count(`SELECT count(*) FROM appservice_delivery WHERE position >= (SELECT position FROM events WHERE event_id = $1)`, event) > 0
+		})
 		w.exec(`UPDATE events SET json = replace(convert_from(json, 'UTF8'), 'hello', '!invite anna@example.com')::bytea WHERE event_id = $1`, event)
 		w.exec(`UPDATE users SET `+column+` = true WHERE user_id = $1`, guest.ID)
 		r := w.asBridge(map[string]any{"event_id": event, "room_id": room, "action": "invite"})

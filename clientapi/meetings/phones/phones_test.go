@@ -336,7 +336,7 @@ func TestAGhostIsNotTakenOutOfItsNextCall(t *testing.T) {
 		ended <- err
 	}()
 	waiting := `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`
-	hstest.Eventually(t, "the ghost is about to leave", func() bool { return s.number(t, waiting) == 1 })
+	hstest.Eventually(t, "the ghost is about to leave", func() bool { return s.number(t, waiting) >= 1 })
 	second := b.rings(t, caller)
 	go func() {
 		r, err := b.try(context.Background(), second+"/pin", map[string]any{"pin": pin})
@@ -346,7 +346,7 @@ func TestAGhostIsNotTakenOutOfItsNextCall(t *testing.T) {
 		came <- r
 	}()
 	hstest.Eventually(t, "the second call is under way", func() bool {
-		return s.number(t, waiting) == 2 || s.number(t, `SELECT count(*) FROM phone_calls WHERE state = 'answered'`) == 1
+		return s.number(t, waiting) >= 2 || s.number(t, `SELECT count(*) FROM phone_calls WHERE state = 'answered'`) == 1
 	})
 	if err := slow.Rollback(); err != nil {
 		t.Fatal(err)

@@ -20,6 +20,13 @@ func (b *bench) roomDirectory() ([]figure, error) {
 	if err != nil {
 		return nil, err
 	}
+	_, err = b.data.Exec(`
+		INSERT INTO rooms (room_nid, room_id, room_version, organisation_id, head_event_id, extremities, depth)
+		SELECT 10000000 + n, '!listed' || n || ':bench.test', '12', 1, '', '{}', 1 FROM generate_series(1, $1) n
+		ON CONFLICT DO NOTHING`, listed)
+	if err != nil {
+		return nil, err
+	}
 	// Larger rooms are fewer; every room has the words "room" and "about", its number, and one of a thousand towns.
 	_, err = b.data.Exec(`
 		INSERT INTO published_rooms (room_nid, organisation_id, position, listed, rank, room_type, entry, words)
@@ -46,7 +53,7 @@ func (b *bench) roomDirectory() ([]figure, error) {
 		search("r"), search("room"), search("about town7"), search("town77"), search("town777 number77777"), search("number4242"), search("nothing of the kind"),
 	}
 	f, err := b.within("room directory of 100,000", people[0], requests, `SELECT entry FROM published_rooms WHERE room_nid = 10000001`)
-	return []figure{f}, errors.Join(err, b.forget(`DELETE FROM published_rooms WHERE room_nid > 10000000`))
+	return []figure{f}, errors.Join(err, b.forget(`DELETE FROM published_rooms WHERE room_nid > 10000000`, `DELETE FROM rooms WHERE room_nid > 10000000`))
 }
 
 // userDirectory measures searches for people among many, six of ten in the own organisation and the others in a linked one: by the beginnings of

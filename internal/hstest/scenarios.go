@@ -112,6 +112,20 @@ Content-Length: 0
 ]]></send>
 `
 
+// SIPpAudio is the end of a message of SIPp that describes audio: the headers of the body, and the body.
+const SIPpAudio = `Content-Type: application/sdp
+Content-Length: [len]
+
+v=0
+o=carrier 1 1 IN IP[media_ip_type] [media_ip]
+s=-
+c=IN IP[media_ip_type] [media_ip]
+t=0 0
+m=audio [media_port] RTP/AVP 0 101
+a=rtpmap:0 PCMU/8000
+a=rtpmap:101 telephone-event/8000
+`
+
 const sippPicksUp = `  <send><![CDATA[
 SIP/2.0 180 Ringing
 [last_Via:]
@@ -132,18 +146,7 @@ SIP/2.0 200 OK
 [last_Call-ID:]
 [last_CSeq:]
 Contact: <sip:[local_ip]:[local_port];transport=[transport]>
-Content-Type: application/sdp
-Content-Length: [len]
-
-v=0
-o=carrier 1 1 IN IP[media_ip_type] [media_ip]
-s=-
-c=IN IP[media_ip_type] [media_ip]
-t=0 0
-m=audio [media_port] RTP/AVP 0 101
-a=rtpmap:0 PCMU/8000
-a=rtpmap:101 telephone-event/8000
-
+` + SIPpAudio + `
 ]]></send>
   <recv request="ACK"/>
   <pause milliseconds="600"/>

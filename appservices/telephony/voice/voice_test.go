@@ -762,17 +762,7 @@ func earlyMedia(t *testing.T, d *desk) {
 	d.room("early", "none", ghost)
 	const ringing = "SIP/2.0 180 Ringing"
 	head, tail, _ := strings.Cut(hstest.SIPpAsksAndIsCalled, ringing)
-	early := strings.Replace(tail, "Content-Length: 0\n", `Content-Type: application/sdp
-Content-Length: [len]
-
-v=0
-o=carrier 1 1 IN IP[media_ip_type] [media_ip]
-s=-
-c=IN IP[media_ip_type] [media_ip]
-t=0 0
-m=audio [media_port] RTP/AVP 0 101
-a=rtpmap:0 PCMU/8000
-`, 1)
+	early := strings.Replace(tail, "Content-Length: 0\n", hstest.SIPpAudio, 1)
 	call := hstest.SIPp(t, hstest.SIPpOptions{Scenario: head + "SIP/2.0 183 Session Progress" + early, Echo: true})
 	started(t, d, func(c *Config) { c.Trunks[0].Server = call.Address })
 	bob := d.person("early", "bob")

@@ -87,7 +87,11 @@ func (s *Server) clean(ctx context.Context, call store.PhoneCall) {
 	if call.Identity == "" {
 		return
 	}
-	s.cleaning <- struct{}{}
+	select {
+	case s.cleaning <- struct{}{}:
+	case <-ctx.Done():
+		return
+	}
 	defer func() { <-s.cleaning }()
 	err := s.cfg.Store.Write(ctx, func(tx *store.Tx) error {
 		if err := tx.LockPhoneOwner(ctx, call.RoomNID, ownerOf(&call).key()); err != nil {

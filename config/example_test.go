@@ -54,7 +54,11 @@ type generator struct {
 func generate(t *testing.T) string {
 	t.Helper()
 	g := &generator{docs: map[string]string{}}
-	for _, name := range []string{"config.go", "telephony.go", "voice.go", "sip.go", "meetings.go"} {
+	sources, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range sources {
 		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ParseComments)
 		if err != nil {
 			t.Fatal(err)

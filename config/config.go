@@ -311,13 +311,10 @@ func Defaults() *Config {
 		ServerNotices:  ServerNotices{DisplayName: "Server notices", RoomName: "Server notices"},
 		Presence:       Presence{Enabled: true},
 		DelayedEvents:  DelayedEvents{MaxDelay: 24 * time.Hour, MaxScheduled: 100},
-		Media: Media{
-			Store: MediaFolder, MaxUploadSize: 100 << 20, URLPreviews: URLPreviewsOff, UnusedFor: 24 * time.Hour,
-			S3: S3{Region: "us-east-1", PathStyle: true}, ClamAV: ClamAV{Oversize: "refuse"},
-		},
-		Deletion: Deletion{File: "sender", Text: "owner", Voice: "owner", Encrypted: "owner", EncryptedMedia: "sender"},
-		Log:      Log{Level: "info", Format: "text"},
-		DataDir:  "data",
+		Media:          defaultMedia(),
+		Deletion:       Deletion{File: "sender", Text: "owner", Voice: "owner", Encrypted: "owner", EncryptedMedia: "sender"},
+		Log:            Log{Level: "info", Format: "text"},
+		DataDir:        "data",
 	}
 }
 

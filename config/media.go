@@ -147,6 +147,13 @@ type Deletion struct {
 	EncryptedMedia string `yaml:"encrypted_media"`
 }
 
+func defaultMedia() Media {
+	return Media{
+		Store: MediaFolder, MaxUploadSize: 100 << 20, URLPreviews: URLPreviewsOff, UnusedFor: 24 * time.Hour,
+		S3: S3{Region: "us-east-1", PathStyle: true}, ClamAV: ClamAV{Oversize: "refuse"},
+	}
+}
+
 func (c *Config) checkMedia(l *complaints) {
 	m := &c.Media
 	for _, one := range []struct {
@@ -167,22 +174,7 @@ func (c *Config) checkMedia(l *complaints) {
 		}
 	}
 	if m.Store == MediaS3 {
-		if !isBaseURL(m.S3.Endpoint) {
-			l.add("media.s3.endpoint", "must be an http or https URL, not %q", m.S3.Endpoint)
-		}
-		if m.S3.Bucket == "" || m.S3.AccessKey == "" || m.S3.SecretKey == "" {
-			l.add("media.s3", "needs bucket, access_key and secret_key")
-		}
-		switch public := m.S3.PublicEndpoint; {
-		case public == "":
-		case !isBaseURL(public):
-			l.add("media.s3.public_endpoint", "must be an http or https URL, not %q", public)
-		case m.S3.Region == "":
-			l.add("media.s3.public_endpoint", "needs media.s3.region")
-		}
-		if e := m.S3.Encryption; e != "" && e != "SSE-S3" && !strings.HasPrefix(e, "SSE-KMS:") {
-			l.add("media.s3.encryption", "must be empty, SSE-S3 or SSE-KMS: with the id of a key, not %q", e)
-		}
+		m.S3.check(l)
 	}
 	if m.MaxUploadSize < 1 || m.MaxUploadSize > 5<<30 {
 		l.add("media.max_upload_size", "must be between 1 byte and 5 GiB, not %d", m.MaxUploadSize)
@@ -190,6 +182,31 @@ func (c *Config) checkMedia(l *complaints) {
 	if m.UserQuota < 0 || m.OrganisationQuota < 0 || m.UserFiles < 0 {
 		l.add("media", "user_quota, organisation_quota and user_files must not be negative")
 	}
+	m.checkAges(l)
+	m.checkPreviews(l)
+}
+
+func (s *S3) check(l *complaints) {
+	if !isBaseURL(s.Endpoint) {
+		l.add("media.s3.endpoint", "must be an http or https URL, not %q", s.Endpoint)
+	}
+	if s.Bucket == "" || s.AccessKey == "" || s.SecretKey == "" {
+		l.add("media.s3", "needs bucket, access_key and secret_key")
+	}
+	switch public := s.PublicEndpoint; {
+	case public == "":
+	case !isBaseURL(public):
+		l.add("media.s3.public_endpoint", "must be an http or https URL, not %q", public)
+	case s.Region == "":
+		l.add("media.s3.public_endpoint", "needs media.s3.region")
+	}
+	if e := s.Encryption; e != "" && e != "SSE-S3" && !strings.HasPrefix(e, "SSE-KMS:") {
+		l.add("media.s3.encryption", "must be empty, SSE-S3 or SSE-KMS: with the id of a key, not %q", e)
+	}
+}
+
+// checkAges is about how long media stays, and since when one has to sign in for it.
+func (m *Media) checkAges(l *complaints) {
 	if m.UnusedFor < time.Minute || m.UnusedFor > 366*24*time.Hour {
 		l.add("media.unused_for", "must be between a minute and a year, not %s", m.UnusedFor)
 	}
@@ -198,6 +215,17 @@ func (c *Config) checkMedia(l *complaints) {
 			l.add("media.unauthenticated_until", "must be a time such as 2024-09-01T00:00:00Z, not %q", m.UnauthenticatedUntil)
 		}
 	}
+	for kind, age := range m.Retention {
+		if !slices.Contains([]string{"file", "image", "video", "audio", "voice", "sticker", "encrypted", "other"}, kind) {
+			l.add("media.retention."+kind, "is no kind of media")
+		} else if age < time.Hour {
+			l.add("media.retention."+kind, "must be at least an hour, not %s", age)
+		}
+	}
+}
+
+// checkPreviews is about the pages that are fetched for previews.
+func (m *Media) checkPreviews(l *complaints) {
 	for i, network := range m.URLPreviewAddresses {
 		if _, err := Network(network); err != nil {
 			l.add(fmt.Sprintf("media.url_preview_addresses[%d]", i), "must be an address or a network such as 10.30.0.0/16, not %q", network)
@@ -208,13 +236,6 @@ func (c *Config) checkMedia(l *complaints) {
 			if domain == "" || strings.ContainsAny(domain, "/*@ ") {
 				l.add(fmt.Sprintf("media.%s[%d]", name, i), "must be a domain such as example.org, not %q", domain)
 			}
-		}
-	}
-	for kind, age := range m.Retention {
-		if !slices.Contains([]string{"file", "image", "video", "audio", "voice", "sticker", "encrypted", "other"}, kind) {
-			l.add("media.retention."+kind, "is no kind of media")
-		} else if age < time.Hour {
-			l.add("media.retention."+kind, "must be at least an hour, not %s", age)
 		}
 	}
 }

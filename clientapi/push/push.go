@@ -12,9 +12,9 @@
 //
 //   - The follower (follower.go) runs on one process at a time and stores facts, the decisions of users' own rules and what is to be pushed,
 //     each part of the journal in one transaction together with how far it has come.
-//   - Counts (counts.go) are in memory for those who sync. Facts of recent events are made by each process from what the journal's
-//     observer sees, so that no count waits for the follower and a new event costs no query per receiver. What lies before
-//     is an indexed range of push_facts, grouped, read once.
+//   - Counts (counts.go; reader.go has a user's rules, standing.go how far the user has read a room, unread.go does the sum) are in memory for those
+//     who sync. Facts of recent events are made by each process from what the journal's observer sees, so that no count waits for the
+//     follower and a new event costs no query per receiver. What lies before is an indexed range of push_facts, grouped, read once.
 //   - The sender (gateway.go) tells gateways what waits in push_queue, each pusher for itself.
 //
 // Consequence: what predefined rules and settings of a room say of unread events follows the present rules, so that muting a room clears

@@ -3,7 +3,6 @@ package voice
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"net/netip"
@@ -13,7 +12,6 @@ import (
 
 	"github.com/emiago/sipgo"
 	"github.com/emiago/sipgo/sip"
-	"github.com/pion/rtp"
 
 	"github.com/roomline/roomline/appservices/telephony"
 	"github.com/roomline/roomline/internal/limits"
@@ -108,18 +106,6 @@ func (l *leg) open() error {
 	l.media.allowed = func(a netip.Addr) bool { return l.trunk.allows(a) }
 	l.media.audio, l.media.pressed = l.hear, l.press
 	return nil
-}
-
-// prepare reads what a caller offers, and says what is wrong with it. Without an offer we make one.
-func (l *leg) prepare(body []byte) (status int, reason string) {
-	if err := l.open(); err != nil {
-		l.bridge.log.Warn("voice: a call can't be taken", "trunk", l.trunk.cfg.Name, "error", err)
-		return sip.StatusServiceUnavailable, "Busy"
-	}
-	if len(body) == 0 {
-		return 0, ""
-	}
-	return l.agree(body)
 }
 
 // agree takes a description of the other side as it is now.
@@ -291,124 +277,6 @@ func (l *leg) inOrder(sequence uint32) bool {
 	return true
 }
 
-// press takes a key. What is being said ends with it.
-func (l *leg) press(key byte) {
-	if l.hashDue.Swap(false) && key == '#' {
-		return
-	}
-	l.hush()
-	select {
-	case l.keys <- key:
-	default: // nobody has asked for so many
-	}
-}
-
-// hear takes a packet of the phone's audio. What a network plays to somebody who was put on hold is not for the meeting.
-func (l *leg) hear(_ *codec, p *rtp.Packet) {
-	l.mu.Lock()
-	m, held := l.meeting, l.held
-	l.mu.Unlock()
-	if m != nil && !held {
-		m.say(p)
-	}
-}
-
-// fill makes what the phone hears: what is said to it, and behind that the meeting.
-func (l *leg) fill(frame []int16) {
-	said := l.speaker.fill(frame)
-	l.mu.Lock()
-	behind := l.behind
-	l.mu.Unlock()
-	if behind == nil {
-		return
-	}
-	if !said {
-		behind(frame)
-		return
-	}
-	softer := make([]int16, len(frame))
-	behind(softer)
-	for i, v := range softer {
-		frame[i] = saturated(int32(frame[i]) + int32(v)/4)
-	}
-}
-
-func (l *leg) setBehind(f func([]int16)) {
-	l.mu.Lock()
-	l.behind = f
-	l.mu.Unlock()
-}
-
-// say says something to the phone, behind what is being said.
-func (l *leg) say(s sound) <-chan struct{} {
-	if l.anteroom != nil {
-		return l.anteroom.say(s)
-	}
-	return l.speaker.say(s.at(l.codec.rate))
-}
-
-// hush ends what is being said.
-func (l *leg) hush() {
-	l.mu.Lock()
-	a := l.anteroom
-	l.mu.Unlock()
-	if a != nil {
-		a.hush()
-		return
-	}
-	l.speaker.hush()
-}
-
-// play lets the audio begin, and looks after it. LiveKit SIP does so by itself.
-func (l *leg) play() {
-	if l.anteroom != nil {
-		return
-	}
-	l.media.start()
-	go l.media.run(l.playing, l.fill)
-	go l.watch()
-}
-
-// watch ends a call of which nothing is heard.
-func (l *leg) watch() {
-	tick := time.NewTicker(500 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		select {
-		case <-l.playing.Done():
-			return
-		case <-tick.C:
-		}
-		l.mu.Lock()
-		held, since := l.held, l.heldAt
-		l.mu.Unlock()
-		if held && time.Since(since) > limits.VoiceHeld || !held && l.media.silent() > l.bridge.cfg.MediaTimeout {
-			l.end(ending{cause: phone.CauseTrunk})
-		}
-	}
-}
-
-// takeCall answers a call that comes in, and is over with it.
-func (l *leg) takeCall(d *sipgo.DialogServerSession, tx sip.ServerTransaction, start phone.Start, headers []sip.Header) {
-	started, err := l.bridge.server.start(l.ctx, start)
-	if err != nil {
-		if l.ctx.Err() == nil {
-			l.bridge.log.Warn("voice: the server takes no call", "trunk", start.Trunk, "error", err)
-			_ = d.Respond(sip.StatusServiceUnavailable, "Service Unavailable", nil, sip.NewHeader("Retry-After", "10"))
-		}
-		return
-	}
-	l.mu.Lock()
-	l.call, l.language, l.status.CallID = started.CallID, started.Language, started.CallID
-	l.mu.Unlock()
-	if l.ctx.Err() == nil && l.answer(d, tx, headers) {
-		l.bridge.log.Info("voice: a call came in", "trunk", start.Trunk, "call", short(started.CallID), "codec", l.codec.name)
-		go l.told(phone.Event{State: phone.Answered})
-		l.end(l.converse(started))
-	}
-	l.finish()
-}
-
 // told is tell in the background. A call that the server says is not ours is over; other failures are its being away, which lasts or not.
 func (l *leg) told(e phone.Event) {
 	if l.id() == "" {
@@ -418,37 +286,6 @@ func (l *leg) told(e phone.Event) {
 	if err := l.tell(e); errors.As(err, &refused) && (refused.Status == http.StatusForbidden || refused.Status == http.StatusNotFound) {
 		l.end(ending{cause: phone.CauseLost, say: phGoodbye})
 	}
-}
-
-// answer says that the call is taken. The audio begins at once, or when the other side has said where to.
-func (l *leg) answer(d *sipgo.DialogServerSession, tx sip.ServerTransaction, headers []sip.Header) bool {
-	body, offered := l.description()
-	res := sip.NewSDPResponseFromRequest(d.InviteRequest, body)
-	res.AppendHeader(sip.NewHeader("Allow", allowed))
-	for _, h := range headers {
-		res.AppendHeader(h)
-	}
-	l.answered.Store(true)
-	late := time.AfterFunc(acknowledgement, tx.Terminate)
-	go func() {
-		defer late.Stop()
-		if d.WriteResponse(res) != nil {
-			l.end(ending{cause: phone.CauseTrunk})
-		}
-	}()
-	if offered { // by us: the acknowledgement has the answer
-		select {
-		case ack := <-l.acks:
-			if status, _ := l.agree(ack.Body()); status != 0 {
-				l.end(ending{cause: phone.CauseTrunk})
-				return false
-			}
-		case <-l.ctx.Done():
-			return false
-		}
-	}
-	l.play()
-	return true
 }
 
 // finish says what there is to say, hangs up, and tells the server.
@@ -504,103 +341,4 @@ func (l *leg) tongue() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.language
-}
-
-// makeCall calls somebody, and is over with the call.
-func (l *leg) makeCall(c phone.Call) {
-	l.mu.Lock()
-	l.call, l.language, l.status.CallID = c.CallID, c.Language, c.CallID
-	l.mu.Unlock()
-	cause, err := l.dial(c)
-	if err != nil {
-		l.bridge.log.Info("voice: a call was not answered", "trunk", l.trunk.cfg.Name, "call", short(c.CallID), "cause", cause, "error", err)
-		l.bridge.failed(c.CallID, cause)
-		return
-	}
-	defer l.bridge.remove(l)
-	l.allow(c.SecondsAllowed)
-	l.play()
-	go l.told(phone.Event{State: phone.Answered})
-	l.end(l.invited(c))
-	l.finish()
-}
-
-// dial rings, and returns when the call is answered.
-func (l *leg) dial(c phone.Call) (phone.Cause, error) {
-	if l.trunk.cfg.LiveKit {
-		return l.dialThrough(c)
-	}
-	if err := l.open(); err != nil {
-		return phone.CauseTrunk, err
-	}
-	cause, err := l.ring(c, l.trunk.security != securityOff)
-	var refused *sipgo.ErrDialogResponse
-	if errors.As(err, &refused) && l.trunk.security == securityOptional {
-		if s := refused.Res.StatusCode; s == 488 || s == 415 || s == 606 { // not encrypted, then
-			return l.ring(c, false)
-		}
-	}
-	return cause, err
-}
-
-func (l *leg) ring(c phone.Call, secure bool) (phone.Cause, error) {
-	req := l.trunk.invitation(c, l.local.offer(l.trunk.codecs, secure))
-	ringing, cancel := context.WithTimeout(l.ctx, time.Duration(max(5, c.RingSeconds))*time.Second)
-	defer cancel()
-	d, err := l.trunk.dialogs.WriteInvite(ringing, req)
-	if err != nil {
-		return phone.CauseTrunk, err
-	}
-	// Orders find the call while it rings.
-	l.key, l.callID = legKey(req.CallID().Value(), req.From().Params.GetOr("tag", "")), req.CallID().Value()
-	l.bridge.add(l)
-	rang := false
-	err = d.WaitAnswer(ringing, sipgo.AnswerOptions{Username: l.trunk.cfg.Username, Password: l.trunk.cfg.Password, OnResponse: func(res *sip.Response) error {
-		chooseDigest(res)
-		// Whatever a network plays before the answer (183 with a description) is for nobody's ears: the person is in no meeting yet.
-		if (res.StatusCode == 180 || res.StatusCode == 183) && !rang {
-			rang = true
-			go l.told(phone.Event{State: phone.Ringing})
-		}
-		return nil
-	}})
-	if err != nil {
-		l.bridge.remove(l)
-		if ringing.Err() != nil {
-			hangUpLate(d)
-			if l.ctx.Err() != nil {
-				return l.why().cause, err
-			}
-			return phone.CauseNoAnswer, err
-		}
-		return failure(err, rang), err
-	}
-	status, reason := l.agree(d.InviteResponse.Body())
-	if err := d.Ack(context.WithoutCancel(l.ctx)); err != nil {
-		l.bridge.remove(l)
-		return phone.CauseTrunk, err
-	}
-	if status != 0 {
-		hangUpLate(d)
-		l.bridge.remove(l)
-		return phone.CauseTrunk, fmt.Errorf("the answer: %s", reason)
-	}
-	l.remoteTag = d.InviteResponse.To().Params.GetOr("tag", "")
-	l.answered.Store(true)
-	l.setDialog(d)
-	context.AfterFunc(d.Context(), func() { l.end(ending{cause: phone.CauseHangup, gone: true}) })
-	return "", nil
-}
-
-// hangUpLate hangs up on somebody who answered when nobody waited any more.
-func hangUpLate(d *sipgo.DialogClientSession) {
-	if d.InviteResponse == nil || !d.InviteResponse.IsSuccess() {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), goodbye)
-	defer cancel()
-	if d.LoadState() < sip.DialogStateConfirmed {
-		_ = d.Ack(ctx)
-	}
-	_ = d.Bye(ctx)
 }

@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/emiago/sipgo"
 	"github.com/emiago/sipgo/sip"
 
 	"github.com/roomline/roomline/appservices/telephony"
@@ -233,24 +232,6 @@ func sessionTimer(req *sip.Request) (headers []sip.Header, ok bool) {
 // acknowledgement is how long the other side may take to say that it has heard our answer.
 const acknowledgement = 32 * time.Second
 
-// callOut makes a call.
-func (b *Bridge) callOut(c phone.Call) {
-	t := b.trunkNamed(c.Trunk)
-	if t == nil {
-		b.failed(c.CallID, phone.CauseTrunk)
-		return
-	}
-	done, _ := b.admit(t)
-	if done == nil {
-		b.failed(c.CallID, phone.CauseTrunk)
-		return
-	}
-	defer done()
-	l := newLeg(b, t)
-	defer l.close()
-	l.makeCall(c)
-}
-
 func (b *Bridge) trunkNamed(name string) *trunk {
 	for _, t := range b.trunks {
 		if t.cfg.Name == name {
@@ -283,51 +264,4 @@ func (b *Bridge) report(callID string, e phone.Event) {
 func final(err error) bool {
 	var refused *telephony.Refused
 	return errors.As(err, &refused) && refused.Status >= 400 && refused.Status < 500 && refused.Status != http.StatusTooManyRequests
-}
-
-// invitation is the request that a call begins with.
-func (t *trunk) invitation(c phone.Call, offer []byte) *sip.Request {
-	shown := c.Caller
-	if shown == "" {
-		shown = t.cfg.Caller
-	}
-	if shown == "" {
-		shown = t.cfg.Username
-	}
-	ours := sip.Uri{Scheme: "sip", User: shown, Host: t.domain()}
-	req := sip.NewRequest(sip.INVITE, t.target(c.Number))
-	req.SetTransport(strings.ToUpper(t.cfg.Transport))
-	from := &sip.FromHeader{Address: ours, Params: sip.NewParams()}
-	from.Params.Add("tag", sip.GenerateTagN(16))
-	req.AppendHeader(from)
-	req.AppendHeader(&sip.ToHeader{Address: sip.Uri{Scheme: "sip", User: c.Number, Host: t.host}, Params: sip.NewParams()})
-	req.AppendHeader(sip.NewHeader("P-Asserted-Identity", "<"+ours.String()+">"))
-	req.AppendHeader(sip.NewHeader("Allow", allowed))
-	req.AppendHeader(sip.NewHeader("Content-Type", "application/sdp"))
-	req.SetBody(offer)
-	return req
-}
-
-// failure is why a call that was made did not come to be.
-func failure(err error, rang bool) phone.Cause {
-	var refused *sipgo.ErrDialogResponse
-	if !errors.As(err, &refused) {
-		return phone.CauseTrunk
-	}
-	switch refused.Res.StatusCode {
-	case 486, 600:
-		return phone.CauseBusy
-	case 403, 603, 607, 608:
-		return phone.CauseRejected
-	case 408, 487:
-		return phone.CauseNoAnswer
-	case 480:
-		if rang {
-			return phone.CauseNoAnswer
-		}
-		return phone.CauseUnreachable
-	case 404, 410, 484, 485, 604:
-		return phone.CauseUnreachable
-	}
-	return phone.CauseTrunk
 }

@@ -4,7 +4,7 @@
 //
 // A registration (registration.go) is a file of the operator, or was given to the admin API (admin.go, manage.go); registry.go has them all. It
 // gives the application service a token to act with, as its own user or as a user of its namespaces (authenticate.go), and us a token to
-// speak to it with (ask.go): to tell it what happens (deliver.go; interest.go decides what, transaction.go writes it), to ask what it knows
+// speak to it with (ask.go): to tell it what happens (deliver.go; interest.go decides what, transaction.go writes it, with ephemeral.go and devices.go), to ask what it knows
 // of third-party networks (thirdparty.go), users and aliases (query.go), and whether it is there (ping.go). A view (view.go) narrows what it is
 // told and may do; access.go applies it to requests.
 //

@@ -12,7 +12,7 @@
 //
 // Differs: resources are not sorted, there is no /Me, and a password can't be asked for.
 //
-// Start reading at Routes, then users.go.
+// Start reading at Routes, then users.go; create.go and change.go are what becomes of accounts.
 package scim
 
 import (

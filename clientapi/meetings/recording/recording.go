@@ -9,11 +9,12 @@
 //   - Everybody in the room sees what is recorded, by what, and since when: org.roomline.recording. The audit log has it, too.
 //   - An application service gets a token while its recording runs, and is out of the call when it stops.
 //
-// Start reading at start.go.
+// Start reading at start.go; then consent.go and stop.go.
 package recording
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -316,4 +317,14 @@ func (s *Server) Status(ctx context.Context, c *httpapi.Call, room roomserver.In
 		}
 	}
 	return y, nil
+}
+
+// audit notes what was done, in the log of the room's organisation.
+func (s *Server) audit(ctx context.Context, tx *store.Tx, r *store.Recording, by, ip, action string, detail map[string]any) error {
+	detail["room_id"] = r.RoomID
+	raw, err := json.Marshal(detail)
+	if err != nil {
+		return err
+	}
+	return tx.AppendAudit(ctx, store.AuditEntry{OrganisationID: r.OrganisationID, TS: s.now(), Actor: by, IP: ip, Action: action, Target: r.ID, Detail: raw})
 }

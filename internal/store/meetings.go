@@ -356,3 +356,11 @@ func (s *Store) GetMeetingFigures(ctx context.Context, org int64, since time.Tim
 		org, since.UTC().Format(time.DateOnly)).Scan(&f.On, &f.Participants, &f.SecondsThisMonth, &f.Upcoming)
 	return f, err
 }
+
+// IsMeetingOn reports whether somebody is in a call of a room, by the SFU's word.
+func (tx *Tx) IsMeetingOn(ctx context.Context, room int64) (bool, error) {
+	var on bool
+	err := tx.queryRow(ctx, `
+		SELECT EXISTS (SELECT FROM rtc_participants p JOIN rtc_rooms USING (alias) WHERE room_nid = $1 AND p.joined_ts IS NOT NULL AND p.left_ts IS NULL)`, room).Scan(&on)
+	return on, err
+}

@@ -300,6 +300,11 @@ func (s *Store) ListOrganisationDomains(ctx context.Context, org int64) ([]Hoste
 	return listOrganisationDomains(ctx, s, org)
 }
 
+// ListOrganisationDomains returns the domains of an organisation, the first one first.
+func (tx *Tx) ListOrganisationDomains(ctx context.Context, org int64) ([]HostedDomain, error) {
+	return listOrganisationDomains(ctx, tx, org)
+}
+
 func listOrganisationDomains(ctx context.Context, q querier, org int64) ([]HostedDomain, error) {
 	rows, err := q.query(ctx, `
 		SELECT `+domainColumns+` FROM hosted_domains WHERE organisation_id = $1 ORDER BY created_ts, server_name`, org)

@@ -10,74 +10,7 @@ import (
 	"github.com/roomline/roomline/internal/matrix"
 )
 
-// PINs of those who come by phone, and the calls. Leases go by the database's clock, everything else by that of the server's processes.
-
-// PhonePIN is what lets a phone into a room: of an invitation, or of a user.
-type PhonePIN struct {
-	Hash           []byte
-	OrganisationID int64
-	RoomNID        int64
-	// Sealed are the digits, to show them to whom they belong.
-	Sealed []byte
-	// InvitationID or UserID, the other one is empty.
-	InvitationID string
-	UserID       matrix.UserID
-	CreatedTS    matrix.Timestamp
-	ExpiresTS    matrix.Timestamp
-}
-
-const pinColumns = `pin_hash, organisation_id, room_nid, sealed, coalesce(invitation_id, ''), coalesce(user_id, ''), created_ts, expires_ts`
-
-func scanPIN(scan func(...any) error) (PhonePIN, error) {
-	var p PhonePIN
-	err := scan(&p.Hash, &p.OrganisationID, &p.RoomNID, &p.Sealed, &p.InvitationID, &p.UserID, &p.CreatedTS, &p.ExpiresTS)
-	return p, err
-}
-
-// EnsurePhonePIN stores a PIN for whoever it belongs to, unless there is one that has not expired: that is given a later end if this one's is later, and
-// returned. It reports false when the digits are another one's.
-func (tx *Tx) EnsurePhonePIN(ctx context.Context, p PhonePIN) (PhonePIN, bool, error) {
-	owner, conflict := any(p.InvitationID), `(room_nid, invitation_id) WHERE invitation_id IS NOT NULL`
-	if p.InvitationID == "" {
-		owner, conflict = string(p.UserID), `(room_nid, user_id) WHERE user_id IS NOT NULL`
-	}
-	if _, err := tx.exec(ctx, `
-		DELETE FROM phone_pins WHERE room_nid = $1 AND (invitation_id = $2 OR user_id = $2) AND expires_ts <= $3`, p.RoomNID, owner, int64(p.CreatedTS)); err != nil {
-		return PhonePIN{}, false, err
-	}
-	stored, err := scanPIN(tx.queryRow(ctx, `
-		INSERT INTO phone_pins AS p (pin_hash, organisation_id, room_nid, sealed, invitation_id, user_id, created_ts, expires_ts)
-		SELECT $1::bytea, $2::bigint, $3::bigint, $4::bytea, nullif($5::text, ''), nullif($6::text, ''), $7::bigint, $8::bigint
-		WHERE NOT EXISTS (SELECT FROM phone_pins WHERE pin_hash = $1)
-		ON CONFLICT `+conflict+` DO UPDATE SET expires_ts = greatest(p.expires_ts, excluded.expires_ts)
-		RETURNING `+pinColumns,
-		p.Hash, p.OrganisationID, p.RoomNID, p.Sealed, p.InvitationID, string(p.UserID), int64(p.CreatedTS), int64(p.ExpiresTS)).Scan)
-	if err == ErrNotFound || IsUniqueViolation(err) {
-		return PhonePIN{}, false, nil
-	}
-	return stored, err == nil, err
-}
-
-// GetPhonePIN returns the PIN with a hash, or ErrNotFound.
-func (s *Store) GetPhonePIN(ctx context.Context, hash []byte) (PhonePIN, error) {
-	return scanPIN(s.queryRow(ctx, `SELECT `+pinColumns+` FROM phone_pins WHERE pin_hash = $1`, hash).Scan)
-}
-
-// ListPhonePINsOpen are PINs that open something now, at most limit: the newest.
-func (s *Store) ListPhonePINsOpen(ctx context.Context, now matrix.Timestamp, limit int) ([]PhonePIN, error) {
-	rows, err := s.query(ctx, `
-		SELECT `+pinColumns+` FROM (
-			SELECT p.* FROM phone_pins p LEFT JOIN invitations i USING (invitation_id)
-			WHERE p.expires_ts > $1 AND (p.invitation_id IS NULL OR i.ended_ts IS NULL AND i.expires_ts > $1 AND i.opens_ts <= $1)
-			ORDER BY p.created_ts DESC LIMIT $2) p`, int64(now), limit)
-	return scanAll(rows, err, func(rows *sql.Rows) (PhonePIN, error) { return scanPIN(rows.Scan) })
-}
-
-// DeletePhonePINs removes the PINs that expired before, at most limit.
-func (s *Store) DeletePhonePINs(ctx context.Context, before matrix.Timestamp, limit int) (int64, error) {
-	return s.exec(ctx, `
-		DELETE FROM phone_pins WHERE pin_hash IN (SELECT pin_hash FROM phone_pins WHERE expires_ts < $1 LIMIT $2)`, int64(before), limit)
-}
+// Calls of phones. Their leases go by the database's clock, everything else by that of the server's processes.
 
 // PhoneCall is a call of a phone into a room, or out of it.
 type PhoneCall struct {
@@ -318,119 +251,6 @@ func (tx *Tx) GetPhoneGhost(ctx context.Context, room int64, invitation string, 
 	return ghost, err
 }
 
-// LockPhoneOwner keeps others from using the same PIN, or calling the same number in a room, until the transaction ends.
-func (tx *Tx) LockPhoneOwner(ctx context.Context, room int64, owner string) error {
-	_, err := tx.exec(ctx, `SELECT pg_advisory_xact_lock(hashtextextended('phone ' || $1::text || ' ' || $2, 0))`, room, owner)
-	return err
-}
-
-// PhoneSpending is what an organisation's calls out were on a day of UTC.
-type PhoneSpending struct {
-	Day     string // 2026-11-28
-	Seconds int64
-	// Cost is in millionths of the currency.
-	Cost int64
-}
-
-// LockPhoneSpending returns what was spent on the day of ts, and keeps everybody else from spending more until the transaction ends.
-func (tx *Tx) LockPhoneSpending(ctx context.Context, organisation int64, ts matrix.Timestamp) (PhoneSpending, error) {
-	var p PhoneSpending
-	err := tx.queryRow(ctx, `
-		INSERT INTO phone_spending AS s (organisation_id, day) VALUES ($1, (to_timestamp($2::bigint / 1000.0) AT TIME ZONE 'UTC')::date)
-		ON CONFLICT (organisation_id, day) DO UPDATE SET seconds = s.seconds
-		RETURNING to_char(day, 'YYYY-MM-DD'), seconds, cost`, organisation, int64(ts)).Scan(&p.Day, &p.Seconds, &p.Cost)
-	return p, err
-}
-
-// AddPhoneSpending adds to what was spent on the day of ts; less than nothing gives back.
-func (tx *Tx) AddPhoneSpending(ctx context.Context, organisation int64, ts matrix.Timestamp, seconds, cost int64) error {
-	_, err := tx.exec(ctx, `
-		UPDATE phone_spending SET seconds = greatest(seconds + $3, 0), cost = greatest(cost + $4, 0)
-		WHERE organisation_id = $1 AND day = (to_timestamp($2::bigint / 1000.0) AT TIME ZONE 'UTC')::date`, organisation, int64(ts), seconds, cost)
-	return err
-}
-
-// ListPhoneSpending returns the last days on which something was spent, the newest first.
-func (s *Store) ListPhoneSpending(ctx context.Context, organisation int64, limit int) ([]PhoneSpending, error) {
-	rows, err := s.query(ctx, `
-		SELECT to_char(day, 'YYYY-MM-DD'), seconds, cost FROM phone_spending WHERE organisation_id = $1 ORDER BY day DESC LIMIT $2`, organisation, limit)
-	return scanAll(rows, err, func(rows *sql.Rows) (p PhoneSpending, err error) {
-		err = rows.Scan(&p.Day, &p.Seconds, &p.Cost)
-		return p, err
-	})
-}
-
-// PhoneCounts is what was called before, where it counts.
-type PhoneCounts struct {
-	// On and OnIn are the organisation's calls out and in that are on.
-	On, OnIn int
-	// Member counts what the member had called in the last hour, Number how often the number was called in the last day for anybody, Block the other numbers
-	// that differ in the last three digits only in the last hour for the organisation.
-	Member, Number, Block int
-	// Same is whether the number is being called into the same room already.
-	Same bool
-}
-
-// CountPhoneCalls counts for a call out that is to be stored. Nobody else stores one to the number before the transaction ends.
-func (tx *Tx) CountPhoneCalls(ctx context.Context, c PhoneCall) (PhoneCounts, error) {
-	var n PhoneCounts
-	const hour = 3_600_000
-	if _, err := tx.exec(ctx, `SELECT pg_advisory_xact_lock(hashtextextended('phone number ' || $1, 0))`, c.Number); err != nil {
-		return n, err
-	}
-	err := tx.queryRow(ctx, `
-		SELECT (SELECT count(*) FROM phone_calls WHERE organisation_id = $1 AND direction = 'out' AND state IN `+callsOn+`),
-		       (SELECT count(*) FROM phone_calls WHERE organisation_id = $1 AND direction = 'in' AND state IN `+callsOn+`),
-		       (SELECT count(*) FROM phone_calls WHERE organisation_id = $1 AND direction = 'out' AND requested_by = $2 AND created_ts > $4::bigint - $5),
-		       (SELECT count(*) FROM phone_calls WHERE direction = 'out' AND number = $3 AND created_ts > $4::bigint - 24 * $5),
-		       (SELECT count(DISTINCT number) FROM phone_calls
-		        WHERE direction = 'out' AND number >= $6 AND number < $6 || ':' AND length(number) = length($3) AND number <> $3
-		          AND organisation_id = $1 AND created_ts > $4::bigint - $5),
-		       EXISTS (SELECT FROM phone_calls WHERE room_nid = $7 AND direction = 'out' AND number = $3 AND state IN `+callsOn+`)`,
-		c.OrganisationID, string(c.RequestedBy), c.Number, int64(c.CreatedTS), int64(hour), c.Number[:max(len(c.Number)-3, 0)], c.RoomNID).Scan(
-		&n.On, &n.OnIn, &n.Member, &n.Number, &n.Block, &n.Same)
-	return n, err
-}
-
-// CountPhoneCallsIn is how many calls into an organisation's meetings are on.
-func (tx *Tx) CountPhoneCallsIn(ctx context.Context, organisation int64) (int, error) {
-	var n int
-	err := tx.queryRow(ctx, `SELECT count(*) FROM phone_calls WHERE organisation_id = $1 AND direction = 'in' AND state IN `+callsOn, organisation).Scan(&n)
-	return n, err
-}
-
-// IsMeetingOn reports whether somebody is in a call of a room, by the SFU's word.
-func (tx *Tx) IsMeetingOn(ctx context.Context, room int64) (bool, error) {
-	var on bool
-	err := tx.queryRow(ctx, `
-		SELECT EXISTS (SELECT FROM rtc_participants p JOIN rtc_rooms USING (alias) WHERE room_nid = $1 AND p.joined_ts IS NOT NULL AND p.left_ts IS NULL)`, room).Scan(&on)
-	return on, err
-}
-
-// PhoneInvitee is an invitee of a meeting in a room, as far as a phone needs to know.
-type PhoneInvitee struct {
-	Medium, Address, Name, Language, InvitationID string
-	UserID                                        matrix.UserID
-}
-
-// GetPhoneInvitee returns an invitee of a meeting that is in a room and not cancelled, or ErrNotFound.
-func (s *Store) GetPhoneInvitee(ctx context.Context, room int64, invitee string) (PhoneInvitee, error) {
-	var i PhoneInvitee
-	err := s.queryRow(ctx, `
-		SELECT i.medium, i.address, i.name, i.language, coalesce(i.invitation_id, ''), coalesce(i.user_id, '')
-		FROM meeting_invitees i JOIN meetings m USING (meeting_id)
-		WHERE m.room_nid = $1 AND i.invitee_id = $2 AND i.removed_ts IS NULL AND m.cancelled_ts IS NULL`, room, invitee).Scan(
-		&i.Medium, &i.Address, &i.Name, &i.Language, &i.InvitationID, &i.UserID)
-	return i, err
-}
-
-// GetPhoneInviteeName returns what the organiser calls the person of an invitation, or nothing.
-func (s *Store) GetPhoneInviteeName(ctx context.Context, invitation string) (string, error) {
-	var name string
-	err := s.queryRow(ctx, `SELECT coalesce((SELECT name FROM meeting_invitees WHERE invitation_id = $1 AND name <> '' LIMIT 1), '')`, invitation).Scan(&name)
-	return name, err
-}
-
 // PhoneRecording is whether what a ghost says is recorded.
 type PhoneRecording struct {
 	// State is the recording's that is on in the room, Answer what the ghost said to it; empty if there is none.
@@ -482,13 +302,6 @@ func (s *Store) DeletePhoneCallsBefore(ctx context.Context, before matrix.Timest
 			SELECT call_id FROM phone_calls WHERE state IN ('ended', 'failed') AND identity = '' AND created_ts < $1 LIMIT $2)`, int64(before), limit)
 }
 
-// DeletePhoneSpendingBefore removes what was spent on days before, at most limit.
-func (s *Store) DeletePhoneSpendingBefore(ctx context.Context, before matrix.Timestamp, limit int) (int64, error) {
-	return s.exec(ctx, `
-		DELETE FROM phone_spending WHERE (organisation_id, day) IN (
-			SELECT organisation_id, day FROM phone_spending WHERE day < (to_timestamp($1::bigint / 1000.0) AT TIME ZONE 'UTC')::date LIMIT $2)`, int64(before), limit)
-}
-
 // ListPhoneGhostsOver returns ghosts that have no call any more, at most limit: their accounts can be closed.
 func (s *Store) ListPhoneGhostsOver(ctx context.Context, before matrix.Timestamp, limit int) ([]matrix.UserID, error) {
 	rows, err := s.query(ctx, `
@@ -499,26 +312,4 @@ func (s *Store) ListPhoneGhostsOver(ctx context.Context, before matrix.Timestamp
 		err = rows.Scan(&id)
 		return id, err
 	})
-}
-
-// ListOrganisationDomains returns the domains of an organisation, the first one first.
-func (tx *Tx) ListOrganisationDomains(ctx context.Context, org int64) ([]HostedDomain, error) {
-	return listOrganisationDomains(ctx, tx, org)
-}
-
-// IsRoomEncrypted reports whether a room is encrypted.
-func (s *Store) IsRoomEncrypted(ctx context.Context, room int64) (bool, error) {
-	return isRoomEncrypted(ctx, s, room)
-}
-
-// IsRoomEncrypted reports whether a room is encrypted.
-func (tx *Tx) IsRoomEncrypted(ctx context.Context, room int64) (bool, error) {
-	return isRoomEncrypted(ctx, tx, room)
-}
-
-func isRoomEncrypted(ctx context.Context, q querier, room int64) (bool, error) {
-	var encrypted bool
-	err := q.queryRow(ctx, `
-		SELECT EXISTS (SELECT FROM room_state WHERE room_nid = $1 AND type = 'm.room.encryption' AND state_key = '' AND until = 9223372036854775807)`, room).Scan(&encrypted)
-	return encrypted, err
 }

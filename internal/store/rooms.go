@@ -245,3 +245,20 @@ func (s *Store) DeleteAlias(ctx context.Context, alias matrix.RoomAlias) (bool, 
 	n, err := s.execOnce(ctx, `DELETE FROM room_aliases WHERE alias = $1`, string(alias))
 	return n == 1, err
 }
+
+// IsRoomEncrypted reports whether a room is encrypted.
+func (s *Store) IsRoomEncrypted(ctx context.Context, room int64) (bool, error) {
+	return isRoomEncrypted(ctx, s, room)
+}
+
+// IsRoomEncrypted reports whether a room is encrypted.
+func (tx *Tx) IsRoomEncrypted(ctx context.Context, room int64) (bool, error) {
+	return isRoomEncrypted(ctx, tx, room)
+}
+
+func isRoomEncrypted(ctx context.Context, q querier, room int64) (bool, error) {
+	var encrypted bool
+	err := q.queryRow(ctx, `
+		SELECT EXISTS (SELECT FROM room_state WHERE room_nid = $1 AND type = 'm.room.encryption' AND state_key = '' AND until = 9223372036854775807)`, room).Scan(&encrypted)
+	return encrypted, err
+}

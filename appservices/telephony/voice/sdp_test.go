@@ -141,22 +141,6 @@ func FuzzSDP(f *testing.F) {
 	})
 }
 
-func TestNumbersAsTheyAreDialled(t *testing.T) {
-	for _, one := range []struct{ user, country, want string }{
-		{"+3222345678", "BE", "+3222345678"}, {"003222345678", "BE", "+3222345678"}, {"022345678", "BE", "+3222345678"}, {"3222345678", "BE", "+3222345678"},
-		{"+3222345678;npdi", "BE", "+3222345678"}, {"anonymous", "BE", ""}, {"", "BE", ""}, {"alice", "BE", ""}, {"1' OR 1", "BE", ""}, {"030123456", "DE", "+4930123456"},
-	} {
-		if got := e164(one.user, one.country); got != one.want {
-			t.Errorf("%q in %s is %q, want %q", one.user, one.country, got, one.want)
-		}
-	}
-	for value, want := range map[string]string{`"Anna" <sip:+3222345678@example.org;user=phone>`: "+3222345678", "<tel:+3222345678>": "+3222345678", "nonsense": "", "sip:": ""} {
-		if got := userIn(value); got != want {
-			t.Errorf("%q has %q, want %q", value, got, want)
-		}
-	}
-}
-
 // FuzzStranger is a message from an address that nobody knows.
 func FuzzStranger(f *testing.F) {
 	f.Add([]byte("INVITE sip:+3222345678@127.0.0.1 SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bKx;rport\r\nFrom: <sip:a@b>;tag=1\r\nTo: <sip:c@d>\r\nCall-ID: x\r\nCSeq: 1 INVITE\r\nContent-Length: 0\r\n\r\n"))

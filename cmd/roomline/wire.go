@@ -5,14 +5,12 @@ import (
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
-	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/netip"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -26,7 +24,6 @@ import (
 	"github.com/roomline/roomline/clientapi/auth"
 	"github.com/roomline/roomline/clientapi/branding"
 	"github.com/roomline/roomline/clientapi/contacts"
-	"github.com/roomline/roomline/clientapi/directory"
 	"github.com/roomline/roomline/clientapi/guests"
 	"github.com/roomline/roomline/clientapi/identity"
 	"github.com/roomline/roomline/clientapi/invitations"
@@ -39,15 +36,12 @@ import (
 	"github.com/roomline/roomline/clientapi/presence"
 	"github.com/roomline/roomline/clientapi/push"
 	"github.com/roomline/roomline/clientapi/scim"
-	"github.com/roomline/roomline/clientapi/sso"
 	clientsync "github.com/roomline/roomline/clientapi/sync"
 	"github.com/roomline/roomline/clientapi/verify"
 	"github.com/roomline/roomline/cmd/internal/transports"
 	"github.com/roomline/roomline/config"
 	"github.com/roomline/roomline/internal/housekeeping"
-	"github.com/roomline/roomline/internal/httpapi"
 	"github.com/roomline/roomline/internal/journal"
-	"github.com/roomline/roomline/internal/limits"
 	"github.com/roomline/roomline/internal/matrix"
 	"github.com/roomline/roomline/internal/outbound"
 	"github.com/roomline/roomline/internal/ratelimit"
@@ -55,7 +49,6 @@ import (
 	"github.com/roomline/roomline/internal/store"
 	"github.com/roomline/roomline/mediaapi"
 	"github.com/roomline/roomline/roomserver"
-	"github.com/roomline/roomline/roomserver/federation"
 	"github.com/roomline/roomline/roomserver/signing"
 )
 
@@ -121,42 +114,9 @@ func newApp(ctx context.Context, cfg *config.Config, st *store.Store, sealKey [3
 	}
 	a.outbound = outbound.New(outbound.Config{Allowed: allowed})
 	processID := newUUID()
-	a.journal, err = journal.New(ctx, journal.Config{
-		Store: st, Log: log, Clock: a.clock, ServerName: cfg.ServerName, ProcessID: processID,
-	})
-	if err != nil {
+	if err := a.newGround(ctx, domains, processID); err != nil {
 		return nil, err
 	}
-	a.keys, err = signing.Open(ctx, signing.Config{
-		Store: st, Domains: domains, SealKey: sealKey, Rand: rand.Reader, Clock: a.clock, Log: log, Journal: a.journal,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("signing keys: %w", err)
-	}
-	registry, err := appservices.Load(cfg.Appservices.Registrations, matrix.ServerName(cfg.ServerName))
-	if err != nil {
-		return nil, err
-	}
-	if err := addTelephony(registry, cfg, sealKey); err != nil {
-		return nil, err
-	}
-	a.registry = registry
-	if cfg.RateLimits.Enabled {
-		limiting := limiterConfig(cfg)
-		if err := ratelimit.Check(limiting.Classes); err != nil {
-			return nil, err
-		}
-		limiting.Store, limiting.Clock, limiting.Log = st, a.clock, log
-		a.limiter = ratelimit.New(limiting)
-	}
-	a.accounts, err = auth.NewAccounts(auth.AccountConfig{
-		Store: st, Journal: a.journal, Clock: a.clock, Limiter: a.limiter, Domains: domains, Reserved: reserved(registry),
-		PseudonymKey: derivedKey(sealKey, "pseudonyms in the audit log"),
-	})
-	if err != nil {
-		return nil, err
-	}
-	a.sessions = auth.NewSessions(auth.SessionConfig{Store: st, Journal: a.journal, Clock: a.clock, Log: log})
 	a.rooms = roomserver.New(roomserver.Config{
 		Store: st, Journal: a.journal, Keys: a.keys, Clock: a.clock, Log: log, Profile: a.profile,
 		Deletion: deletionPolicy(cfg),
@@ -167,13 +127,7 @@ func newApp(ctx context.Context, cfg *config.Config, st *store.Store, sealKey [3
 	if a.media, err = a.newMedia(ctx, cfg); err != nil {
 		return nil, err
 	}
-	a.people, err = accounts.New(accounts.Config{
-		Store: st, Journal: a.journal, Accounts: a.accounts, Rooms: a.rooms, Clock: a.clock, Log: log, StorePicture: a.media.StorePicture, OpenMedia: a.media.Open,
-		// What arranges meetings is made later.
-		HandOver:       func(ctx context.Context, user matrix.UserID) error { return a.schedule.HandOver(ctx, user) },
-		SelfDeactivate: cfg.Accounts.SelfDeactivate, EraseMessages: cfg.Accounts.EraseMessages, EraseMedia: cfg.Accounts.EraseMedia,
-	})
-	if err != nil {
+	if err := a.newPeople(); err != nil {
 		return nil, err
 	}
 	a.scim, err = scim.New(scim.Config{Store: st, Accounts: a.people, Log: log, BaseURL: cfg.PublicBaseURL})
@@ -187,84 +141,111 @@ func newApp(ctx context.Context, cfg *config.Config, st *store.Store, sealKey [3
 	a.sync = clientsync.New(clientsync.Config{
 		Store: st, Journal: a.journal, Rooms: a.rooms, Presence: a.presence, Push: a.push, Clock: a.clock, Log: log,
 	})
-	services := allowed
-	if cfg.Dev { // application services are tried out on the same machine
-		services = append(slices.Clone(allowed), netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128"))
-	}
-	a.appservices, err = appservices.New(ctx, appservices.Config{
-		Registry: registry, Store: st, Journal: a.journal, Client: outbound.New(outbound.Config{Allowed: services}),
-		Deliveries: outbound.New(outbound.Config{Allowed: services, Timeout: limits.AppserviceTransaction}),
-		Clock:      a.clock, Log: log, SealKey: sealKey, ProcessID: processID,
-		PresenceContent: presence.EventContent, PresenceAs: presence.As, EndSessions: a.sessions.DeleteAllDevices, Directory: a.directory(),
-	})
-	if err != nil {
+	if err := a.newAppservices(ctx, allowed, processID); err != nil {
 		return nil, err
 	}
 	if a.contacts, err = a.newContacts(cfg, sealKey); err != nil {
 		return nil, err
 	}
 	a.branding = a.newBranding()
-	if a.outbox, err = a.newOutbox(sealKey); err != nil {
+	if err := a.newOutside(); err != nil {
 		return nil, err
 	}
-	if a.transports, err = a.newTransports(); err != nil {
+	if err := a.newMeetingParts(); err != nil {
 		return nil, err
 	}
-	if a.verifier, err = a.newVerifier(sealKey); err != nil {
-		return nil, err
-	}
-	if a.invitations, err = a.newInvitations(cfg, sealKey); err != nil {
-		return nil, err
-	}
-	if a.guests, err = a.newGuests(sealKey); err != nil {
-		return nil, err
-	}
-	if a.meetings, err = a.newMeetings(sealKey); err != nil {
-		return nil, err
-	}
-	if err = a.newModeration(); err != nil {
-		return nil, err
-	}
-	if a.phones, err = a.newPhones(sealKey); err != nil {
-		return nil, err
-	}
-	if a.schedule, err = a.newSchedule(sealKey); err != nil {
-		return nil, err
-	}
-	a.admin, err = admin.New(admin.Config{
-		Store: st, Journal: a.journal, Accounts: a.accounts, Keys: a.keys, Clock: a.clock, Log: log,
-		EraseAccount: a.people.EraseAndWait, DeleteRoom: a.people.DeleteRoomAndWait, People: a.people, Version: "Roomline " + version(),
-		MediaQuota: a.media.Quota, Policies: a.policies(), Documented: slices.Concat(a.media.Routes(), a.appservices.Routes(), a.outbox.Routes(), a.invitations.Routes(), a.guests.Routes(), a.phones.Routes(), a.schedule.Routes()),
-	})
-	if err != nil {
+	if err := a.newAdmin(); err != nil {
 		return nil, err
 	}
 	if a.identity, err = a.newIdentity(sealKey); err != nil {
 		return nil, err
 	}
-	a.client, err = clientapi.New(clientapi.Config{
-		Store: st, Journal: a.journal, Accounts: a.accounts, Sessions: a.sessions, Interactive: auth.NewInteractive(a.accounts, a.verifier),
-		Rooms: a.rooms, Presence: a.presence, Push: a.push, Clock: a.clock, Log: log,
-		PropagateProfile: a.rooms.PropagateProfile, LeaveRooms: a.rooms.LeaveRooms,
-		RegisterGuest: a.registerGuest, MayVisit: a.guests.MayVisit, MayKnock: a.moderation.MayKnock,
-		Registration: clientapi.RegistrationConfig{
-			Mode: clientapi.RegistrationMode(cfg.Registration.Mode), SharedSecret: cfg.Registration.SharedSecret.Reveal(),
-		},
-		Appservice: registry.Acting, MaySignIn: a.appservices.MayActAs, MayName: registry.MayName, Serves: registry.Serves,
-		QueryUser: a.appservices.QueryUser, QueryAlias: a.appservices.QueryAlias,
-		TURN: clientapi.TURNConfig{
-			URIs: cfg.TURN.URIs, SharedSecret: cfg.TURN.SharedSecret.Reveal(),
-			Username: cfg.TURN.Username, Password: cfg.TURN.Password.Reveal(), Lifetime: cfg.TURN.Lifetime,
-		},
-		SSO:        sso.Config{Providers: identityProviders(cfg), Allowed: ownRedirects(cfg), HTTP: a.outbound},
-		MayPreview: a.media.MayPreview,
-		Limiter:    a.limiter, MaxDelay: cfg.DelayedEvents.MaxDelay, MaxScheduled: cfg.DelayedEvents.MaxScheduled,
-		WellKnown: a.wellKnown(), ServerNotices: clientapi.ServerNoticesConfig(cfg.ServerNotices), PublicProfiles: cfg.PublicProfiles,
-		DirectoryOfRooms: cfg.UserDirectory == config.DirectoryRooms,
-		PrivateContacts:  a.contacts.Find, MayDeactivate: a.people.MayDeactivate, Invitations: a.invitations,
-		Verifier: a.verifier, MayChangeThreePIDs: a.people.MayChangeThreePIDs, DefaultRoomVersion: cfg.DefaultRoomVersion,
+	return a, a.newClient()
+}
+
+// newGround makes what the others stand on: the journal, keys, the registry of application services, limits, accounts and sessions.
+func (a *app) newGround(ctx context.Context, domains []matrix.ServerName, processID string) (err error) {
+	a.journal, err = journal.New(ctx, journal.Config{
+		Store: a.store, Log: a.log, Clock: a.clock, ServerName: a.cfg.ServerName, ProcessID: processID,
 	})
-	return a, err
+	if err != nil {
+		return err
+	}
+	a.keys, err = signing.Open(ctx, signing.Config{
+		Store: a.store, Domains: domains, SealKey: a.sealKey, Rand: rand.Reader, Clock: a.clock, Log: a.log, Journal: a.journal,
+	})
+	if err != nil {
+		return fmt.Errorf("signing keys: %w", err)
+	}
+	registry, err := appservices.Load(a.cfg.Appservices.Registrations, matrix.ServerName(a.cfg.ServerName))
+	if err != nil {
+		return err
+	}
+	if err := addTelephony(registry, a.cfg, a.sealKey); err != nil {
+		return err
+	}
+	a.registry = registry
+	if a.cfg.RateLimits.Enabled {
+		limiting := limiterConfig(a.cfg)
+		if err := ratelimit.Check(limiting.Classes); err != nil {
+			return err
+		}
+		limiting.Store, limiting.Clock, limiting.Log = a.store, a.clock, a.log
+		a.limiter = ratelimit.New(limiting)
+	}
+	a.accounts, err = auth.NewAccounts(auth.AccountConfig{
+		Store: a.store, Journal: a.journal, Clock: a.clock, Limiter: a.limiter, Domains: domains, Reserved: reserved(registry),
+		PseudonymKey: derivedKey(a.sealKey, "pseudonyms in the audit log"),
+	})
+	if err != nil {
+		return err
+	}
+	a.sessions = auth.NewSessions(auth.SessionConfig{Store: a.store, Journal: a.journal, Clock: a.clock, Log: a.log})
+	return nil
+}
+
+// newPeople makes what becomes of accounts.
+func (a *app) newPeople() (err error) {
+	a.people, err = accounts.New(accounts.Config{
+		Store: a.store, Journal: a.journal, Accounts: a.accounts, Rooms: a.rooms, Clock: a.clock, Log: a.log, StorePicture: a.media.StorePicture, OpenMedia: a.media.Open,
+		// What arranges meetings is made later.
+		HandOver:       func(ctx context.Context, user matrix.UserID) error { return a.schedule.HandOver(ctx, user) },
+		SelfDeactivate: a.cfg.Accounts.SelfDeactivate, EraseMessages: a.cfg.Accounts.EraseMessages, EraseMedia: a.cfg.Accounts.EraseMedia,
+	})
+	return err
+}
+
+// newOutside makes what reaches people outside: mails and short messages, and the invitations of guests by them.
+func (a *app) newOutside() (err error) {
+	if a.outbox, err = a.newOutbox(a.sealKey); err != nil {
+		return err
+	}
+	if a.transports, err = a.newTransports(); err != nil {
+		return err
+	}
+	if a.verifier, err = a.newVerifier(a.sealKey); err != nil {
+		return err
+	}
+	if a.invitations, err = a.newInvitations(a.cfg, a.sealKey); err != nil {
+		return err
+	}
+	a.guests, err = a.newGuests(a.sealKey)
+	return err
+}
+
+// newMeetingParts makes meetings, and what moderates, brings phones into and arranges them.
+func (a *app) newMeetingParts() (err error) {
+	if a.meetings, err = a.newMeetings(a.sealKey); err != nil {
+		return err
+	}
+	if err = a.newModeration(); err != nil {
+		return err
+	}
+	if a.phones, err = a.newPhones(a.sealKey); err != nil {
+		return err
+	}
+	a.schedule, err = a.newSchedule(a.sealKey)
+	return err
 }
 
 // derivedKey is a key for a purpose, which tells nothing of the one that it is made from.
@@ -272,43 +253,6 @@ func derivedKey(key [32]byte, purpose string) []byte {
 	mac := hmac.New(sha256.New, key[:])
 	io.WriteString(mac, purpose)
 	return mac.Sum(nil)
-}
-
-// policies are what organisations may decide for themselves, one for each package that heeds one.
-func (a *app) policies() []admin.Policy {
-	return []admin.Policy{
-		admin.PolicyOf(mediaapi.PolicyName, "How large uploads are, how much there may be of them, how long they are kept, and whether links are previewed.",
-			mediaapi.ParsePolicy, a.media.DefaultPolicy()),
-		admin.PolicyOf(roomserver.DeletionPolicyName, "Who may delete what in rooms: the sender, or the room's owner only.",
-			roomserver.ParseDeletionPolicy, deletionPolicy(a.cfg)),
-		admin.PolicyOf(accounts.PolicyName, "Whether people may close their accounts themselves, and what goes with an account that is deleted.",
-			accounts.ParsePolicy, a.people.DefaultPolicy()),
-		admin.PolicyOf(outbox.PolicyName, "What mails and short messages are sent for the organisation: to which countries, how many, for how much money, and when.",
-			outbox.ParsePolicy, a.outbox.DefaultPolicy()),
-		admin.PolicyOf(directory.PolicyName, "Who in the organisation sees addresses, numbers and titles of its people, and finds them by these.",
-			directory.ParsePolicy, directory.DefaultPolicy()),
-		admin.PolicyOf(invitations.PolicyName, "Who may invite people from outside, how, for how long, and what becomes of guests.",
-			invitations.ParsePolicy, invitations.DefaultPolicy()),
-		a.brandingPolicy(),
-		a.phonesPolicy(),
-		a.meetingsPolicy(),
-	}
-}
-
-func identityProviders(cfg *config.Config) []sso.Provider {
-	var providers []sso.Provider
-	for _, p := range cfg.OIDC.Providers {
-		domain := p.Domain
-		if domain == "" {
-			domain = cfg.ServerName
-		}
-		providers = append(providers, sso.Provider{
-			ID: p.ID, Name: p.Name, Icon: p.Icon, Issuer: p.Issuer, ClientID: p.ClientID, ClientSecret: p.ClientSecret.Reveal(),
-			Scopes: p.Scopes, Domain: matrix.ServerName(domain), Create: p.User == config.OIDCCreate,
-			LocalpartClaim: p.LocalpartClaim, EmailClaim: p.EmailClaim,
-		})
-	}
-	return providers
 }
 
 // insideClient reaches what the operator allowed and nothing else; nil if that is nothing.
@@ -349,118 +293,6 @@ func hostedDomains(cfg *config.Config) []matrix.ServerName {
 		domains = append(domains, matrix.ServerName(d))
 	}
 	return domains
-}
-
-func (a *app) wellKnown() clientapi.WellKnownConfig {
-	cfg := a.cfg
-	w := clientapi.WellKnownConfig{
-		BaseURL: cfg.PublicBaseURL, FederationServer: cfg.Federation.WellKnownServer, SupportPage: cfg.Support.Page,
-		PolicyKeys: cfg.PolicyServer.PublicKeys, IdentityServer: cfg.IdentityServer.Announce,
-	}
-	if a.meetings.On() {
-		w.CallService = meetings.Service
-	}
-	for _, c := range cfg.Support.Contacts {
-		w.SupportContacts = append(w.SupportContacts, clientapi.SupportContact{
-			MatrixID: matrix.UserID(c.MatrixID), EmailAddress: c.Email, Role: c.Role,
-		})
-	}
-	return w
-}
-
-// profile is what a user's membership events say of the user.
-func (a *app) profile(ctx context.Context, user matrix.UserID) (roomserver.Profile, error) {
-	fields, err := a.store.ListProfiles(ctx, []matrix.UserID{user}, []string{"displayname", "avatar_url", roomserver.GuestKey})
-	if err != nil {
-		return roomserver.Profile{}, err
-	}
-	var p roomserver.Profile
-	for _, f := range fields {
-		if f.Key == roomserver.GuestKey {
-			p.Guest = f.Value
-			continue
-		}
-		var value string
-		if json.Unmarshal(f.Value, &value) != nil {
-			// A field that is not a string was not made by the endpoint that checks it, and has no place in a member event.
-			continue
-		}
-		if f.Key == "displayname" {
-			p.DisplayName = value
-		} else {
-			p.AvatarURL = value
-		}
-	}
-	return p, nil
-}
-
-// tables are the routes of what a listener is configured to serve.
-func (a *app) tables(services []config.Service) [][]httpapi.Route {
-	var tables [][]httpapi.Route
-	for _, service := range services {
-		switch service {
-		case config.ServeClient:
-			tables = append(tables, a.client.Routes(), a.sync.Routes(), a.media.Routes(), a.appservices.Routes(), a.admin.Routes(), a.contacts.Routes(), a.scim.Routes(),
-				a.outbox.Routes(), a.invitations.Routes(), a.guests.Routes(), a.branding.Routes(), a.transports.Routes, a.identity.Routes(),
-				a.meetings.Routes(),
-				a.moderation.Routes(),
-				a.phones.Routes(),
-				a.schedule.Routes(),
-				a.recording.Routes(),
-			)
-			if !slices.Contains(services, config.ServeFederation) {
-				tables = append(tables, federation.OpenIDRoutes(a.store, a.clock))
-			}
-		case config.ServeFederation:
-			tables = append(tables, federation.Routes(a.keys, a.store, a.clock), a.meetings.FederationRoutes())
-		}
-	}
-	return tables
-}
-
-// handler serves what a listener is configured to serve.
-func (a *app) handler(services []config.Service, admin http.Handler) http.Handler {
-	mux := http.NewServeMux()
-	if slices.Contains(services, config.ServeAdmin) {
-		for _, path := range []string{"/healthz", "/readyz", "/metrics"} {
-			mux.Handle(path, admin)
-		}
-	}
-	if m := a.mediaServer; m != nil && m.child != nil && slices.Contains(services, config.ServeClient) {
-		for _, path := range signallingPaths {
-			mux.Handle("GET "+path, m.signalling(a.meetings.MayConnect))
-		}
-	}
-	var limiter httpapi.Limiter
-	if a.limiter != nil {
-		limiter = a.limiter
-	}
-	api := httpapi.New(httpapi.Config{
-		Log: a.log, Clock: a.clock, Auth: a.appservices.Authenticator(a.sessions), Limiter: limiter, Metrics: a.listenerMetrics(services),
-		AppPasswords: a.contacts, IdentityTokens: a.identity, Guests: clientapi.GuestMay,
-	}, a.tables(services)...)
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		// ServeMux would answer odd paths of the API with redirects, so that it is asked for its own few only.
-		if !strings.HasPrefix(r.URL.Path, "/_matrix/") {
-			if h, pattern := mux.Handler(r); pattern != "" {
-				h.ServeHTTP(w, r)
-				return
-			}
-		}
-		api.ServeHTTP(w, r)
-	})
-}
-
-// listenerMetrics tells listeners apart that serve the same.
-func (a *app) listenerMetrics(services []config.Service) prometheus.Registerer {
-	names := make([]string, len(services))
-	for i, s := range services {
-		names[i] = string(s)
-	}
-	a.listeners++
-	return prometheus.WrapRegistererWith(prometheus.Labels{
-		"serve": strings.Join(names, "+"), "listener": fmt.Sprint(a.listeners),
-	}, a.metrics)
 }
 
 // run works until ctx ends: first those stop who write to the journal, then the journal.

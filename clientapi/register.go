@@ -74,27 +74,9 @@ func (s *Server) register(ctx context.Context, c *httpapi.Call, req *registerReq
 	if err := s.mayRegister(c, req); err != nil {
 		return nil, err
 	}
-	account := auth.NewAccount{Password: req.Password}
-	if req.Username != nil {
-		if *req.Username == "" {
-			return nil, matrix.InvalidUsername("username must not be empty")
-		}
-		account.Localpart = *req.Username
-		if _, err := s.accounts.CheckAvailable(ctx, account.Localpart, ""); err != nil {
-			return nil, err
-		}
-	}
-	device, err := req.check()
+	account, device, err := s.wanted(ctx, req)
 	if err != nil {
 		return nil, err
-	}
-	if req.Password != "" {
-		if err := s.accounts.CheckPassword(req.Password); err != nil {
-			return nil, err
-		}
-	} else if auth.Begun(req.Auth) {
-		// Clients find the flows out with an empty request; once they begin to authenticate, the request has to be complete.
-		return nil, matrix.MissingParam("password is missing")
 	}
 	stage := auth.StageDummy
 	if s.cfg.Registration.Mode == RegistrationToken {
@@ -122,6 +104,31 @@ func (s *Server) register(ctx context.Context, c *httpapi.Call, req *registerReq
 		return sessionResponse{UserID: user, HomeServer: user.Domain()}, nil
 	}
 	return s.signIn(ctx, c, user, device, &req.deviceRequest)
+}
+
+// wanted is the account that a request asks for, and the device to sign in.
+func (s *Server) wanted(ctx context.Context, req *registerRequest) (account auth.NewAccount, device matrix.DeviceID, err error) {
+	account.Password = req.Password
+	if req.Username != nil {
+		if *req.Username == "" {
+			return account, "", matrix.InvalidUsername("username must not be empty")
+		}
+		account.Localpart = *req.Username
+		if _, err := s.accounts.CheckAvailable(ctx, account.Localpart, ""); err != nil {
+			return account, "", err
+		}
+	}
+	if device, err = req.check(); err != nil {
+		return account, "", err
+	}
+	if req.Password != "" {
+		return account, device, s.accounts.CheckPassword(req.Password)
+	}
+	if auth.Begun(req.Auth) {
+		// Clients find the flows out with an empty request; once they begin to authenticate, the request has to be complete.
+		return account, "", matrix.MissingParam("password is missing")
+	}
+	return account, device, nil
 }
 
 // registrationFlows are the stages of making an account, with an address or without.

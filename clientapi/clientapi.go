@@ -137,28 +137,28 @@ type Server struct {
 	log            *slog.Logger
 }
 
-// New returns a Server; it must be made before the journal runs.
-func New(cfg Config) (*Server, error) {
+// complete says what is missing, and fills in what has a default.
+func (cfg *Config) complete() error {
 	for name, missing := range map[string]bool{
 		"Store": cfg.Store == nil, "Journal": cfg.Journal == nil, "Accounts": cfg.Accounts == nil, "Sessions": cfg.Sessions == nil,
 		"Interactive": cfg.Interactive == nil, "Clock": cfg.Clock == nil, "Log": cfg.Log == nil,
 		"PropagateProfile": cfg.PropagateProfile == nil, "LeaveRooms": cfg.LeaveRooms == nil,
 	} {
 		if missing {
-			return nil, errors.New("clientapi: Config." + name + " is missing")
+			return errors.New("clientapi: Config." + name + " is missing")
 		}
 	}
 	if cfg.DefaultRoomVersion == "" {
 		cfg.DefaultRoomVersion = event.Default
 	}
 	if _, ok := event.Lookup(cfg.DefaultRoomVersion); !ok {
-		return nil, fmt.Errorf("default_room_version: there is no room version %q", cfg.DefaultRoomVersion)
+		return fmt.Errorf("default_room_version: there is no room version %q", cfg.DefaultRoomVersion)
 	}
 	if cfg.Rand == nil {
 		cfg.Rand = rand.Reader
 	}
 	if err := cfg.Registration.check(); err != nil {
-		return nil, err
+		return err
 	}
 	if cfg.Presence == nil {
 		cfg.Presence = presence.New(presence.Config{Store: cfg.Store, Journal: cfg.Journal, Clock: cfg.Clock, Log: cfg.Log})
@@ -169,12 +169,20 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Verifier == nil {
 		key := make([]byte, 32)
 		if _, err := io.ReadFull(cfg.Rand, key); err != nil {
-			return nil, fmt.Errorf("make a key: %w", err)
+			return fmt.Errorf("make a key: %w", err)
 		}
 		var err error
 		if cfg.Verifier, err = verify.New(verify.Config{Store: cfg.Store, Clock: cfg.Clock, Key: key}); err != nil {
-			return nil, err
+			return err
 		}
+	}
+	return nil
+}
+
+// New returns a Server; it must be made before the journal runs.
+func New(cfg Config) (*Server, error) {
+	if err := cfg.complete(); err != nil {
+		return nil, err
 	}
 	deviceKeys, err := keys.New(keys.Config{Store: cfg.Store, Journal: cfg.Journal, Interactive: cfg.Interactive, Clock: cfg.Clock, Log: cfg.Log})
 	if err != nil {

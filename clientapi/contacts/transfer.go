@@ -122,10 +122,10 @@ func (p *personal) merge(ctx context.Context, cards []incoming, result *importRe
 	for _, one := range cards {
 		uids = append(uids, o.hash("uid", one.uid))
 	}
-	var created, updated, unchanged int
+	var counts importResult
 	now := p.s.now()
 	err = p.s.store.Write(ctx, func(tx *store.Tx) error {
-		created, updated, unchanged = 0, 0, 0
+		counts = importResult{}
 		b, err := tx.LockAddressBook(ctx, p.user, now)
 		if err != nil {
 			return err
@@ -134,37 +134,9 @@ func (p *personal) merge(ctx context.Context, cards []incoming, result *importRe
 		if err != nil {
 			return err
 		}
-		present := map[string]store.Contact{}
-		for _, row := range rows {
-			present[string(row.UIDHash)] = row
-		}
-		var changed []store.Contact
-		for i, one := range cards {
-			row, there := present[string(uids[i])]
-			if there {
-				if one.name, err = o.openName(row); err != nil {
-					return err
-				}
-				old, err := o.openCard(row)
-				if err != nil {
-					return err
-				}
-				if string(old) == string(one.card) {
-					unchanged++
-					continue
-				}
-				updated++
-			} else {
-				created++
-			}
-			sealed, err := o.sealObject(one.name, one.uid, one.card)
-			if err != nil {
-				return err
-			}
-			changed = append(changed, sealed)
-		}
-		if len(changed) == 0 {
-			return nil
+		changed, err := o.changes(cards, uids, rows, &counts)
+		if err != nil || len(changed) == 0 {
+			return err
 		}
 		if b, err = tx.PutContacts(ctx, b, changed, now); err != nil {
 			return err
@@ -174,8 +146,42 @@ func (p *personal) merge(ctx context.Context, cards []incoming, result *importRe
 		}
 		return nil
 	})
-	result.Created, result.Updated, result.Unchanged = result.Created+created, result.Updated+updated, result.Unchanged+unchanged
+	result.Created, result.Updated, result.Unchanged = result.Created+counts.Created, result.Updated+counts.Updated, result.Unchanged+counts.Unchanged
 	return err
+}
+
+// changes are the contacts to store for cards whose hashed UIDs are uids, where rows are those of them that are there.
+func (o *owner) changes(cards []incoming, uids [][]byte, rows []store.Contact, counts *importResult) ([]store.Contact, error) {
+	present := map[string]store.Contact{}
+	for _, row := range rows {
+		present[string(row.UIDHash)] = row
+	}
+	var changed []store.Contact
+	for i, one := range cards {
+		if row, there := present[string(uids[i])]; there {
+			var err error
+			if one.name, err = o.openName(row); err != nil {
+				return nil, err
+			}
+			old, err := o.openCard(row)
+			if err != nil {
+				return nil, err
+			}
+			if string(old) == string(one.card) {
+				counts.Unchanged++
+				continue
+			}
+			counts.Updated++
+		} else {
+			counts.Created++
+		}
+		sealed, err := o.sealObject(one.name, one.uid, one.card)
+		if err != nil {
+			return nil, err
+		}
+		changed = append(changed, sealed)
+	}
+	return changed, nil
 }
 
 // exportContacts gives all private contacts as one file, in a version of vCard that the client chooses.

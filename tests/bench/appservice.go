@@ -20,42 +20,70 @@ const (
 	appserviceRate   = 2000
 )
 
-// appserviceDelivery has an application service be away while events are sent, and measures how fast it is told of them once it is back; then
-// how long a single message takes to reach it.
-func (b *bench) appserviceDelivery() (figures []figure, err error) {
-	people, err := b.people(64)
-	if err != nil {
-		return nil, err
+// absentee is an application service that is away at first.
+type absentee struct {
+	*httptest.Server
+	away atomic.Bool
+	// told counts the messages that it was told of, last is when it was told of the last one that waits.
+	told atomic.Int64
+	last chan time.Time
+}
+
+func newAbsentee() *absentee {
+	s := &absentee{last: make(chan time.Time, 1)}
+	s.away.Store(true)
+	s.Server = httptest.NewServer(http.HandlerFunc(s.hear))
+	return s
+}
+
+func (s *absentee) hear(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil || s.away.Load() {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		return
 	}
-	var away atomic.Bool
-	var told atomic.Int64
-	last := make(chan time.Time, 1)
-	away.Store(true)
-	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		body, err := io.ReadAll(r.Body)
-		if err != nil || away.Load() {
-			w.WriteHeader(http.StatusServiceUnavailable)
-			return
+	var transaction struct {
+		Events []json.RawMessage `json:"events"`
+	}
+	if json.Unmarshal(body, &transaction) != nil {
+		w.WriteHeader(http.StatusBadRequest)
+		return
+	}
+	n := s.told.Add(int64(bytes.Count(body, []byte(`"type":"m.room.message"`))))
+	if n >= appserviceEvents {
+		select {
+		case s.last <- time.Now():
+		default:
 		}
-		var transaction struct {
-			Events []json.RawMessage `json:"events"`
+	}
+	_, _ = io.WriteString(w, "{}")
+}
+
+// back lets it be there, and returns how long it takes until it has been told of everything.
+func (s *absentee) back() (time.Duration, error) {
+	began := time.Now()
+	s.away.Store(false)
+	// The first attempt comes when the pause after the last one is over: time counts from there.
+	for s.told.Load() == 0 {
+		if time.Since(began) > 90*time.Second {
+			return 0, fmt.Errorf("the application service is told nothing")
 		}
-		if json.Unmarshal(body, &transaction) != nil {
-			w.WriteHeader(http.StatusBadRequest)
-			return
-		}
-		n := told.Add(int64(bytes.Count(body, []byte(`"type":"m.room.message"`))))
-		if n >= appserviceEvents {
-			select {
-			case last <- time.Now():
-			default:
-			}
-		}
-		_, _ = io.WriteString(w, "{}")
-	}))
-	defer web.Close()
+		time.Sleep(time.Millisecond)
+	}
+	began = time.Now()
+	select {
+	case at := <-s.last:
+		return at.Sub(began), nil
+	case <-time.After(time.Minute):
+		return 0, fmt.Errorf("the application service was told %d of %d events", s.told.Load(), appserviceEvents)
+	}
+}
+
+// registerService has the server know an application service that is interested in all rooms. unregister takes it away again: the rows that follow are
+// measured without it.
+func (b *bench) registerService(url string) (unregister func() error, err error) {
 	file := filepath.Join(b.dir, "appservice.yaml")
-	err = os.WriteFile(file, []byte(`{id: bench, url: "`+web.URL+`", as_token: as-token-of-bench, hs_token: hs-token-of-bench, sender_localpart: _bench,
+	err = os.WriteFile(file, []byte(`{id: bench, url: "`+url+`", as_token: as-token-of-bench, hs_token: hs-token-of-bench, sender_localpart: _bench,
 		namespaces: {rooms: [{exclusive: false, regex: ".*"}]}}`), 0o600)
 	if err != nil {
 		return nil, err
@@ -69,12 +97,27 @@ func (b *bench) appserviceDelivery() (figures []figure, err error) {
 	if _, err := b.server.restart(); err != nil {
 		return nil, err
 	}
-	defer func() {
-		// The rows that follow are measured without it.
-		err = errors.Join(err, b.server.configure(map[string]any{"appservices": map[string]any{"registrations": []string{}}}))
+	return func() error {
+		err := b.server.configure(map[string]any{"appservices": map[string]any{"registrations": []string{}}})
 		_, restartErr := b.server.restart()
-		err = errors.Join(err, restartErr)
-	}()
+		return errors.Join(err, restartErr)
+	}, nil
+}
+
+// appserviceDelivery has an application service be away while events are sent, and measures how fast it is told of them once it is back; then
+// how long a single message takes to reach it.
+func (b *bench) appserviceDelivery() (figures []figure, err error) {
+	people, err := b.people(64)
+	if err != nil {
+		return nil, err
+	}
+	service := newAbsentee()
+	defer service.Close()
+	unregister, err := b.registerService(service.URL)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, unregister()) }()
 	room, err := b.busyRoom()
 	if err != nil {
 		return nil, err
@@ -90,25 +133,12 @@ func (b *bench) appserviceDelivery() (figures []figure, err error) {
 	}); err != nil {
 		return nil, err
 	}
-	began := time.Now()
-	away.Store(false)
-	// The first attempt comes when the pause after the last one is over: time counts from there.
-	for told.Load() == 0 {
-		if time.Since(began) > 90*time.Second {
-			return nil, fmt.Errorf("the application service is told nothing")
-		}
-		time.Sleep(time.Millisecond)
-	}
-	began = time.Now()
-	var took time.Duration
-	select {
-	case at := <-last:
-		took = at.Sub(began)
-	case <-time.After(time.Minute):
-		return nil, fmt.Errorf("the application service was told %d of %d events", told.Load(), appserviceEvents)
+	took, err := service.back()
+	if err != nil {
+		return nil, err
 	}
 	rate := appserviceEvents / took.Seconds()
-	single, err := b.tellOne(people[0], target, &told)
+	single, err := b.tellOne(people[0], target, &service.told)
 	if err != nil {
 		return nil, err
 	}

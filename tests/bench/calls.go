@@ -55,6 +55,29 @@ func (b *bench) enter(a *account, room string) (*inCall, error) {
 	return c, err
 }
 
+// talk has everybody say something, again and again, and waits until the others have heard it: how much they have, of what they should.
+func talk(in []*inCall) (heard, want int64, err error) {
+	const rounds = 25
+	sent := 0
+	for range rounds {
+		for _, c := range in {
+			if err := c.room.LocalParticipant.PublishDataPacket(lksdk.UserData(binary.BigEndian.AppendUint64(nil, uint64(time.Now().UnixNano()))), lksdk.WithDataPublishReliable(true)); err != nil {
+				return 0, 0, err
+			}
+			sent++
+		}
+		time.Sleep(callEvery)
+	}
+	want = int64(sent * (callers - 1))
+	for deadline := time.Now().Add(10 * time.Second); heard < want && time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		heard = 0
+		for _, c := range in {
+			heard += c.heard.Load()
+		}
+	}
+	return heard, want, nil
+}
+
 // manyCalls measures calls that go on at once: how long it takes until all are in, and whether everybody hears everything in time.
 func (b *bench) manyCalls() ([]figure, error) {
 	lksdk.SetLogger(logger.GetDiscardLogger())
@@ -93,23 +116,9 @@ func (b *bench) manyCalls() ([]figure, error) {
 	}
 	all := time.Since(began)
 
-	const rounds = 25
-	sent := 0
-	for range rounds {
-		for _, c := range in {
-			if err := c.room.LocalParticipant.PublishDataPacket(lksdk.UserData(binary.BigEndian.AppendUint64(nil, uint64(time.Now().UnixNano()))), lksdk.WithDataPublishReliable(true)); err != nil {
-				return nil, err
-			}
-			sent++
-		}
-		time.Sleep(callEvery)
-	}
-	want, heard := int64(sent*(callers-1)), int64(0)
-	for deadline := time.Now().Add(10 * time.Second); heard < want && time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-		heard = 0
-		for _, c := range in {
-			heard += c.heard.Load()
-		}
+	heard, want, err := talk(in)
+	if err != nil {
+		return nil, err
 	}
 	var took []time.Duration
 	for _, c := range in {

@@ -172,6 +172,64 @@ func (b *bench) latency() ([]figure, error) {
 	}, nil
 }
 
+// audience is receivers of the same numbered messages, each by itself.
+type audience struct {
+	all    []*receiver
+	seen   [][]bool
+	counts []int
+	errs   []error
+	twice  atomic.Int64
+}
+
+func (b *bench) newAudience(people []*account, room string, messages int) (*audience, error) {
+	n := len(people)
+	a := &audience{all: make([]*receiver, n), seen: make([][]bool, n), counts: make([]int, n), errs: make([]error, n)}
+	for i := range a.all {
+		a.seen[i] = make([]bool, messages)
+		var err error
+		a.all[i], err = newReceiver(b, people[i], room, func(n int) {
+			if a.seen[i][n] {
+				a.twice.Add(1)
+				return
+			}
+			a.seen[i][n] = true
+			a.counts[i]++
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return a, nil
+}
+
+// receive lets all of them wait until they have every message.
+func (a *audience) receive(messages int, deadline time.Time) *sync.WaitGroup {
+	var receiving sync.WaitGroup
+	for i, r := range a.all {
+		receiving.Go(func() {
+			defer r.client.close()
+			for a.counts[i] < messages && time.Now().Before(deadline) {
+				if a.errs[i] = r.poll(); a.errs[i] != nil {
+					return
+				}
+			}
+		})
+	}
+	return &receiving
+}
+
+// total is how many messages they have got, and how many gaps they had to fill.
+func (a *audience) total() (messages, gaps int, err error) {
+	for i, r := range a.all {
+		if a.errs[i] != nil {
+			return 0, 0, a.errs[i]
+		}
+		messages += a.counts[i]
+		gaps += r.gaps
+	}
+	return messages, gaps, nil
+}
+
 func (b *bench) fanOut() ([]figure, error) {
 	const receivers, senders, each = 200, 8, 100
 	const messages = senders * each
@@ -183,68 +241,33 @@ func (b *bench) fanOut() ([]figure, error) {
 	if err != nil {
 		return nil, err
 	}
-	all := make([]*receiver, receivers)
-	seen := make([][messages]bool, receivers)
-	counts := make([]int, receivers)
-	var twice atomic.Int64
-	for i := range all {
-		all[i], err = newReceiver(b, people[senders+i], room, func(n int) {
-			if seen[i][n] {
-				twice.Add(1)
-				return
-			}
-			seen[i][n] = true
-			counts[i]++
-		})
-		if err != nil {
-			return nil, err
-		}
+	all, err := b.newAudience(people[senders:], room, messages)
+	if err != nil {
+		return nil, err
 	}
 	began := time.Now()
-	deadline := began.Add(time.Minute)
-	var receiving sync.WaitGroup
-	errs := make([]error, receivers)
-	for i, r := range all {
-		receiving.Go(func() {
-			defer r.client.close()
-			for counts[i] < messages && time.Now().Before(deadline) {
-				if errs[i] = r.poll(); errs[i] != nil {
-					return
-				}
-			}
-		})
-	}
+	receiving := all.receive(messages, began.Add(time.Minute))
 	target := sendTarget(room)
-	var sendErr error
-	var once sync.Once
-	var sending sync.WaitGroup
-	for s := range senders {
-		sending.Go(func() {
-			for n := range each {
-				if err := people[s].sendNumber(target, s*each+n); err != nil {
-					once.Do(func() { sendErr = err })
-					return
-				}
+	sendErr := inParallel(senders, senders, func(s int) error {
+		for n := range each {
+			if err := people[s].sendNumber(target, s*each+n); err != nil {
+				return err
 			}
-		})
-	}
-	sending.Wait()
+		}
+		return nil
+	})
 	sent := time.Since(began)
 	receiving.Wait()
 	took := time.Since(began)
 	if sendErr != nil {
 		return nil, sendErr
 	}
-	total, gaps := 0, 0
-	for i := range all {
-		if errs[i] != nil {
-			return nil, errs[i]
-		}
-		total += counts[i]
-		gaps += all[i].gaps
+	total, gaps, err := all.total()
+	if err != nil {
+		return nil, err
 	}
 	perSecond := float64(total) / took.Seconds()
-	complete := total == receivers*messages && twice.Load() == 0
+	complete := total == receivers*messages && all.twice.Load() == 0
 	return []figure{
 		{
 			what: "200 receivers, 8 senders, deliveries", measured: fmt.Sprintf("%.0f/s", perSecond),
@@ -252,9 +275,38 @@ func (b *bench) fanOut() ([]figure, error) {
 		},
 		{
 			what: "200 receivers, 8 senders, complete", measured: fmt.Sprintf("%d of %d", total, receivers*messages),
-			yardstick: fmt.Sprintf("%d twice, %d gaps filled", twice.Load(), gaps), goal: "all", met: complete,
+			yardstick: fmt.Sprintf("%d twice, %d gaps filled", all.twice.Load(), gaps), goal: "all", met: complete,
 		},
 	}, nil
+}
+
+// idlers are clients that are up to date, and ask whether there is anything new.
+type idlers struct {
+	clients []*client
+	targets []string
+}
+
+func (b *bench) newIdlers(people []*account) (*idlers, error) {
+	l := &idlers{}
+	for _, a := range people {
+		answer, err := a.ask("GET", "/_matrix/client/v3/sync?timeout=0", nil)
+		if err != nil {
+			return nil, err
+		}
+		l.clients = append(l.clients, newClient(b.server.address, a.token))
+		l.targets = append(l.targets, "/_matrix/client/v3/sync?timeout=0&since="+nextBatch(answer))
+	}
+	return l, nil
+}
+
+func (l *idlers) sync(i int) error {
+	answer, err := l.clients[i].do("GET", l.targets[i], nil)
+	if err == nil {
+		if next := nextBatch(answer); next != "" {
+			l.targets[i] = "/_matrix/client/v3/sync?timeout=0&since=" + next
+		}
+	}
+	return err
 }
 
 func (b *bench) idleSync() ([]figure, error) {
@@ -271,37 +323,25 @@ func (b *bench) idleSync() ([]figure, error) {
 		return nil, fmt.Errorf("echo: %w", err)
 	}
 	defer stop()
-	pollers, echoers := make([]*client, clients), make([]*client, clients)
-	targets := make([]string, clients)
-	for i := range clients {
-		a := people[i]
-		answer, err := a.ask("GET", "/_matrix/client/v3/sync?timeout=0", nil)
-		if err != nil {
-			return nil, err
-		}
-		pollers[i], echoers[i] = newClient(b.server.address, a.token), newClient(address, a.token)
-		targets[i] = "/_matrix/client/v3/sync?timeout=0&since=" + nextBatch(answer)
+	echoers := make([]*client, clients)
+	for i := range echoers {
+		echoers[i] = newClient(address, people[i].token)
+	}
+	idle, err := b.newIdlers(people[:clients])
+	if err != nil {
+		return nil, err
 	}
 	ping, err := json.Marshal(map[string]any{"next_batch": "s123456", "device_one_time_keys_count": map[string]any{}})
 	if err != nil {
 		return nil, err
 	}
-	sync := func(i int) error {
-		answer, err := pollers[i].do("GET", targets[i], nil)
-		if err == nil {
-			if next := nextBatch(answer); next != "" {
-				targets[i] = "/_matrix/client/v3/sync?timeout=0&since=" + next
-			}
-		}
-		return err
-	}
 	// The first requests may write presence, and tell everybody of it.
-	if _, err := rate(clients, b.slice, sync); err != nil {
+	if _, err := rate(clients, b.slice, idle.sync); err != nil {
 		return nil, err
 	}
 	var count float64
 	queries, err := b.queriesDuring(func() error {
-		perSecond, err := rate(clients, 4*time.Second, sync)
+		perSecond, err := rate(clients, 4*time.Second, idle.sync)
 		count = 4 * perSecond
 		return err
 	})
@@ -315,7 +355,7 @@ func (b *bench) idleSync() ([]figure, error) {
 				return err
 			})
 		},
-		func() (float64, error) { return rate(clients, b.slice, sync) })
+		func() (float64, error) { return rate(clients, b.slice, idle.sync) })
 	if err != nil {
 		return nil, err
 	}

@@ -34,6 +34,21 @@ func (b *bench) meetings() error {
 	if err != nil {
 		return err
 	}
+	if err := b.startLiveKit(address); err != nil {
+		return err
+	}
+	b.liveKitURL = "ws://" + address
+	err = b.server.configure(map[string]any{"meetings": map[string]any{"livekit": map[string]any{
+		"url": "http://" + address, "public_url": b.liveKitURL, "keys": []any{map[string]any{"key": liveKitKey, "secret": liveKitSecret}},
+	}}})
+	if err == nil {
+		_, err = b.server.restart()
+	}
+	return err
+}
+
+// startLiveKit starts a media server that listens on an address, and waits until it does.
+func (b *bench) startLiveKit(address string) error {
 	udp, err := freeport.Claim()
 	if err != nil {
 		return err
@@ -81,14 +96,7 @@ func (b *bench) meetings() error {
 	if err != nil {
 		return fmt.Errorf("the media server does not answer: %w; see %s", err, log.Name())
 	}
-	b.liveKitURL = "ws://" + address
-	err = b.server.configure(map[string]any{"meetings": map[string]any{"livekit": map[string]any{
-		"url": "http://" + address, "public_url": b.liveKitURL, "keys": []any{map[string]any{"key": liveKitKey, "secret": liveKitSecret}},
-	}}})
-	if err == nil {
-		_, err = b.server.restart()
-	}
-	return err
+	return nil
 }
 
 // stopMeetings ends the media server.

@@ -92,7 +92,7 @@ func (s *Server) heedSuspension(method, path string, handle httpapi.Handler) htt
 	return func(ctx context.Context, c *httpapi.Call) (any, error) {
 		if c.Requester != nil && c.Requester.Suspended {
 			if !allowed {
-				return nil, userSuspended()
+				return nil, matrix.UserSuspended()
 			}
 			if err := rule(s, ctx, c); err != nil {
 				return nil, err
@@ -102,10 +102,6 @@ func (s *Server) heedSuspension(method, path string, handle httpapi.Handler) htt
 	}
 }
 
-func userSuspended() *matrix.Error {
-	return matrix.NewError(http.StatusForbidden, matrix.ErrUserSuspended, "this account has been suspended")
-}
-
 // suspendedRedacts lets users redact their own events. A redaction that has been sent before is found by its transaction later;
 // its target is the user's own then as well.
 func (s *Server) suspendedRedacts(ctx context.Context, c *httpapi.Call) error {
@@ -113,7 +109,7 @@ func (s *Server) suspendedRedacts(ctx context.Context, c *httpapi.Call) error {
 	if t := c.Path("eventType"); t == typeRedaction {
 		target = gjson.GetBytes(c.Body, "redacts").String()
 	} else if t != "" {
-		return userSuspended()
+		return matrix.UserSuspended()
 	}
 	id, err := c.RoomID("roomId")
 	if err != nil {
@@ -121,20 +117,20 @@ func (s *Server) suspendedRedacts(ctx context.Context, c *httpapi.Call) error {
 	}
 	room, err := s.rooms.Room(ctx, id)
 	if _, refused := matrix.AsError(err); refused {
-		return userSuspended()
+		return matrix.UserSuspended()
 	}
 	if err != nil {
 		return err
 	}
 	event, err := s.store.GetEvent(ctx, room.NID, matrix.EventID(target))
 	if errors.Is(err, store.ErrNotFound) {
-		return userSuspended()
+		return matrix.UserSuspended()
 	}
 	if err != nil {
 		return fmt.Errorf("look up the event to redact: %w", err)
 	}
 	if event.Sender != c.Requester.User {
-		return userSuspended()
+		return matrix.UserSuspended()
 	}
 	return nil
 }
@@ -150,7 +146,7 @@ func (s *Server) suspendedToDevice(_ context.Context, c *httpapi.Call) error {
 		return allowed
 	})
 	if !allowed {
-		return userSuspended()
+		return matrix.UserSuspended()
 	}
 	return nil
 }

@@ -1,11 +1,9 @@
 package admin
 
 import (
-	"context"
 	"net/http"
 
 	"github.com/roomline/roomline/internal/httpapi"
-	"github.com/roomline/roomline/internal/matrix"
 	"github.com/roomline/roomline/internal/ratelimit"
 )
 
@@ -69,24 +67,11 @@ func (s *Server) Routes() []httpapi.Route {
 			limit = ratelimit.Read
 		}
 		routes = append(routes, httpapi.Route{
-			Method: e.method, Path: e.path, Auth: httpapi.AccessToken, Limit: limit, Handle: guard(e), Doc: &doc,
+			Method: e.method, Path: e.path, Auth: httpapi.AccessToken, Limit: limit, Handle: httpapi.ForThose(e.may.allow, e.handle), Doc: &doc,
 		})
 	}
 	return append(routes, httpapi.Route{
 		Method: get, Path: exportPath, Auth: httpapi.NoAuth, Limit: ratelimit.Read, Handle: s.fetchExport,
 		Doc: &httpapi.Doc{Summary: "An archive, once, for whoever has the link.", Who: "anybody with the link", ContentType: "application/zip"},
 	})
-}
-
-// guard refuses everybody who may not ask, before anything is looked up.
-func guard(e endpoint) httpapi.Handler {
-	return func(ctx context.Context, c *httpapi.Call) (any, error) {
-		if !e.may.allow(c.Requester) {
-			return nil, matrix.Forbidden("only administrators with the right role may do this")
-		}
-		if c.Requester.Suspended && e.method != get {
-			return nil, matrix.NewError(http.StatusForbidden, matrix.ErrUserSuspended, "this account has been suspended")
-		}
-		return e.handle(ctx, c)
-	}
 }

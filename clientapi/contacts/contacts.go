@@ -77,7 +77,7 @@ func forPeople(changes bool, handle httpapi.Handler) httpapi.Handler {
 		case c.Requester.Guest || c.Requester.Appservice != "":
 			return nil, matrix.Forbidden("only people have address books")
 		case changes && c.Requester.Suspended:
-			return nil, matrix.NewError(403, matrix.ErrUserSuspended, "this account has been suspended")
+			return nil, matrix.UserSuspended()
 		}
 		return handle(ctx, c)
 	}

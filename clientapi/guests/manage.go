@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"strconv"
 	"strings"
 	"time"
@@ -186,7 +185,7 @@ func (s *Server) managed(ctx context.Context, c *httpapi.Call) (store.Guest, err
 	case !may:
 		return g, matrix.Forbidden("only the inviter, who may kick the guest, and administrators may do this")
 	case c.Requester.Suspended:
-		return g, matrix.NewError(http.StatusForbidden, matrix.ErrUserSuspended, "this account has been suspended")
+		return g, matrix.UserSuspended()
 	}
 	return g, nil
 }

@@ -147,7 +147,7 @@ func (s *Server) Routes() []httpapi.Route {
 func active(handle httpapi.Handler) httpapi.Handler {
 	return func(ctx context.Context, c *httpapi.Call) (any, error) {
 		if c.Requester.Suspended {
-			return nil, matrix.NewError(http.StatusForbidden, matrix.ErrUserSuspended, "this account has been suspended")
+			return nil, matrix.UserSuspended()
 		}
 		return handle(ctx, c)
 	}

@@ -175,7 +175,7 @@ func (s *Server) ThirdPartySigned(ctx context.Context, who *httpapi.Requester, i
 	case len(req.Token) > limits.StateKey:
 		return noThirdPartyInvite()
 	}
-	if err := mayAsk(who); err != nil {
+	if err := who.MayAct(); err != nil {
 		return err
 	}
 	inviter, err := s.cfg.Store.GetUser(ctx, sender)

@@ -50,7 +50,7 @@ func (s *Server) Withdraw(ctx context.Context, who *httpapi.Requester, id string
 	if err != nil {
 		return err
 	}
-	if err := mayAsk(who); err != nil {
+	if err := who.MayAct(); err != nil {
 		return err
 	}
 	if !mine {
@@ -165,7 +165,7 @@ func (s *Server) Resend(ctx context.Context, who *httpapi.Requester, id string) 
 	if err != nil {
 		return Invited{}, err
 	}
-	if err := mayAsk(who); err != nil {
+	if err := who.MayAct(); err != nil {
 		return Invited{}, err
 	}
 	if !mine {

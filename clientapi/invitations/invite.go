@@ -9,7 +9,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"strings"
 
@@ -130,7 +129,7 @@ func (s *Server) count(ctx context.Context, who *httpapi.Requester) error {
 
 // prepare refuses who can't invite anybody, and what can't be right.
 func (s *Server) prepare(ctx context.Context, who *httpapi.Requester, n *Request) error {
-	if err := mayAsk(who); err != nil {
+	if err := who.MayAct(); err != nil {
 		return err
 	}
 	if s.cfg.BaseURL == "" {
@@ -141,17 +140,6 @@ func (s *Server) prepare(ctx context.Context, who *httpapi.Requester, n *Request
 		return fmt.Errorf("look up the organisation: %w", err)
 	}
 	return n.check(o.DefaultRegion)
-}
-
-// mayAsk keeps guests and suspended accounts from what has to do with invitations.
-func mayAsk(who *httpapi.Requester) error {
-	if who.Guest {
-		return matrix.Forbidden("guests may not do this")
-	}
-	if who.Suspended {
-		return matrix.NewError(http.StatusForbidden, matrix.ErrUserSuspended, "this account has been suspended")
-	}
-	return nil
 }
 
 // invite does what prepare has found right.

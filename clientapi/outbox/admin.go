@@ -22,15 +22,7 @@ func (s *Server) adminRoutes() []httpapi.Route {
 		doc.Who = who
 		routes = append(routes, httpapi.Route{
 			Method: method, Path: path, Auth: httpapi.AccessToken, Limit: limit, Doc: &doc,
-			Handle: func(ctx context.Context, c *httpapi.Call) (any, error) {
-				if !may(c.Requester) {
-					return nil, matrix.Forbidden("only administrators with the right role may do this")
-				}
-				if c.Requester.Suspended && method != http.MethodGet {
-					return nil, matrix.NewError(http.StatusForbidden, matrix.ErrUserSuspended, "this account has been suspended")
-				}
-				return handle(ctx, c)
-			},
+			Handle: httpapi.ForThose(may, handle),
 		})
 	}
 	owner := func(r *httpapi.Requester) bool { return r.Admin }

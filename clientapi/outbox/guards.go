@@ -41,7 +41,7 @@ func (s *Server) checkSender(ctx context.Context, tx *store.Tx, d *Draft) error 
 	case user.Guest:
 		return matrix.NewError(403, matrix.ErrGuestAccessForbidden, "guests can't invite people from outside")
 	case user.Suspended:
-		return matrix.NewError(403, matrix.ErrUserSuspended, "this account has been suspended")
+		return matrix.UserSuspended()
 	case user.Locked, user.Deactivated(), user.OrganisationID != d.Organisation:
 		return matrix.Forbidden("only members of the organisation invite people from outside")
 	}

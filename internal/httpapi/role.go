@@ -43,6 +43,17 @@ func (r *Requester) May(grant string) bool {
 	return r.Appservice != "" && slices.Contains(r.Grants, grant)
 }
 
+// MayAct keeps guests and suspended accounts from what changes something.
+func (r *Requester) MayAct() error {
+	if r.Guest {
+		return matrix.Forbidden("guests may not do this")
+	}
+	if r.Suspended {
+		return matrix.UserSuspended()
+	}
+	return nil
+}
+
 // Actor is what the audit log calls the requester.
 func (r *Requester) Actor() string {
 	if r.Appservice != "" {
@@ -59,7 +70,20 @@ func ForManagers(handle Handler) Handler {
 			return nil, matrix.Forbidden("only administrators with the right role may do this")
 		}
 		if r.Suspended && !reads {
-			return nil, matrix.NewError(http.StatusForbidden, matrix.ErrUserSuspended, "this account has been suspended")
+			return nil, matrix.UserSuspended()
+		}
+		return handle(ctx, c)
+	}
+}
+
+// ForThose keeps out who may not, before anything is looked up. Suspended accounts only read.
+func ForThose(may func(*Requester) bool, handle Handler) Handler {
+	return func(ctx context.Context, c *Call) (any, error) {
+		if !may(c.Requester) {
+			return nil, matrix.Forbidden("only administrators with the right role may do this")
+		}
+		if reads := c.Request.Method == http.MethodGet || c.Request.Method == http.MethodHead; c.Requester.Suspended && !reads {
+			return nil, matrix.UserSuspended()
 		}
 		return handle(ctx, c)
 	}

@@ -153,6 +153,11 @@ func RoomInUse(format string, a ...any) *Error {
 	return NewError(http.StatusBadRequest, ErrRoomInUse, format, a...)
 }
 
+// UserSuspended: a suspended account may not do this (403).
+func UserSuspended() *Error {
+	return NewError(http.StatusForbidden, ErrUserSuspended, "this account has been suspended")
+}
+
 // UserDeactivated: the account has been closed (403).
 func UserDeactivated(format string, a ...any) *Error {
 	return NewError(http.StatusForbidden, ErrUserDeactivated, format, a...)

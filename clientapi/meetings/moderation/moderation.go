@@ -18,7 +18,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 
 	"github.com/matrix-org/gomatrixserverlib/spec"
 
@@ -127,11 +126,8 @@ func (s *Server) enter(ctx context.Context, c *httpapi.Call) (*hall, error) {
 
 // lead is enter for a moderator.
 func (s *Server) lead(ctx context.Context, c *httpapi.Call) (*hall, error) {
-	if c.Requester.Guest {
-		return nil, matrix.Forbidden("guests may not do this")
-	}
-	if c.Requester.Suspended {
-		return nil, matrix.NewError(http.StatusForbidden, matrix.ErrUserSuspended, "this account has been suspended")
+	if err := c.Requester.MayAct(); err != nil {
+		return nil, err
 	}
 	h, err := s.enter(ctx, c)
 	if err != nil {

@@ -23,15 +23,7 @@ func (s *Server) adminRoutes() []httpapi.Route {
 		doc.Who = who
 		routes = append(routes, httpapi.Route{
 			Method: method, Path: path, Auth: httpapi.AccessToken, Limit: limit, Doc: &doc,
-			Handle: func(ctx context.Context, c *httpapi.Call) (any, error) {
-				if !may(c.Requester) {
-					return nil, matrix.Forbidden("only administrators with the right role may do this")
-				}
-				if c.Requester.Suspended && method != http.MethodGet {
-					return nil, matrix.NewError(http.StatusForbidden, matrix.ErrUserSuspended, "this account has been suspended")
-				}
-				return handle(ctx, c)
-			},
+			Handle: httpapi.ForThose(may, handle),
 		})
 	}
 	add(http.MethodGet, own+"/calls", ratelimit.Read, "owner, auditor", (*httpapi.Requester).Audits, s.listCalls, httpapi.Doc{

@@ -106,7 +106,7 @@ func (s *Server) callFor(ctx context.Context, who *caller, id matrix.RoomID, req
 		return nil, noGuests()
 	}
 	if who.Suspended {
-		return nil, matrix.NewError(http.StatusForbidden, matrix.ErrUserSuspended, "this account has been suspended")
+		return nil, matrix.UserSuspended()
 	}
 	room, err := s.roomWith(ctx, who.User, id, true)
 	if err != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 
 	"github.com/matrix-org/gomatrixserverlib/spec"
 
@@ -55,11 +54,8 @@ func (s *Server) enter(ctx context.Context, c *httpapi.Call) (room roomserver.In
 
 // govern is enter for somebody who may have the meeting recorded.
 func (s *Server) govern(ctx context.Context, c *httpapi.Call) (roomserver.Info, actor, Policy, error) {
-	if c.Requester.Guest {
-		return roomserver.Info{}, actor{}, Policy{}, matrix.Forbidden("guests may not do this")
-	}
-	if c.Requester.Suspended {
-		return roomserver.Info{}, actor{}, Policy{}, matrix.NewError(http.StatusForbidden, matrix.ErrUserSuspended, "this account has been suspended")
+	if err := c.Requester.MayAct(); err != nil {
+		return roomserver.Info{}, actor{}, Policy{}, err
 	}
 	room, a, err := s.enter(ctx, c)
 	if err != nil {

@@ -82,7 +82,7 @@ func (s *Server) managed(ctx context.Context, who *httpapi.Requester, id string)
 	if err != nil {
 		return m, 0, err
 	}
-	if err := mayAsk(who); err != nil {
+	if err := who.MayAct(); err != nil {
 		return m, 0, err
 	}
 	if level, err = s.levelOf(ctx, who.User, &m); err != nil {

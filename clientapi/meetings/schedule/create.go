@@ -6,7 +6,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"time"
 
@@ -21,7 +20,7 @@ import (
 
 // mayArrange returns the policy, and refuses who may arrange no meetings.
 func (s *Server) mayArrange(ctx context.Context, who *httpapi.Requester) (Policy, error) {
-	if err := mayAsk(who); err != nil {
+	if err := who.MayAct(); err != nil {
 		return Policy{}, err
 	}
 	p, err := PolicyOf(ctx, s.cfg.Store, who.Org)
@@ -29,17 +28,6 @@ func (s *Server) mayArrange(ctx context.Context, who *httpapi.Requester) (Policy
 		return p, err
 	}
 	return p, p.admits(who)
-}
-
-// mayAsk keeps guests and suspended accounts from what changes something.
-func mayAsk(who *httpapi.Requester) error {
-	if who.Guest {
-		return matrix.Forbidden("guests may not do this")
-	}
-	if who.Suspended {
-		return matrix.NewError(http.StatusForbidden, matrix.ErrUserSuspended, "this account has been suspended")
-	}
-	return nil
 }
 
 // Create arranges a meeting in the name of the requester. It is what every way to arrange one calls.

@@ -55,15 +55,7 @@ func TestFileGoesWithItsMessage(t *testing.T) {
 func TestWhoMayDeleteWhat(t *testing.T) {
 	t.Parallel()
 	d, _ := start(t, folder, nil)
-	owner, member := d.User(t, "owner"), d.User(t, "member")
-	room := owner.MustCreateRoom(t, map[string]any{"preset": "private_chat"})
-	owner.MustInvite(t, room, member)
-	member.MustJoin(t, room)
-	voice := func(uri string) map[string]any {
-		m := message("m.audio", uri)
-		m["org.matrix.msc3245.voice"] = map[string]any{}
-		return m
-	}
+	owner, member, room := together(t, d)
 	for i, tc := range []struct {
 		what    string
 		content map[string]any
@@ -74,7 +66,7 @@ func TestWhoMayDeleteWhat(t *testing.T) {
 		{"image", message("m.image", member.MustUpload(t, "image/png", "", []byte("2"))), "m.room.message", true},
 		{"video", message("m.video", member.MustUpload(t, "video/mp4", "", []byte("3"))), "m.room.message", true},
 		{"audio", message("m.audio", member.MustUpload(t, "audio/ogg", "", []byte("4"))), "m.room.message", true},
-		{"voice", voice(member.MustUpload(t, "audio/ogg", "", []byte("5"))), "m.room.message", false},
+		{"voice", voiceMessage(member.MustUpload(t, "audio/ogg", "", []byte("5"))), "m.room.message", false},
 		{"text", map[string]any{"msgtype": "m.text", "body": "hello"}, "m.room.message", false},
 		{"sticker", message("m.sticker", member.MustUpload(t, "image/png", "", []byte("6"))), "m.sticker", true},
 		{"encrypted", map[string]any{"algorithm": "m.megolm.v1.aes-sha2", "ciphertext": "x"}, "m.room.encrypted", false},

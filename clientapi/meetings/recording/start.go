@@ -33,7 +33,7 @@ type startResponse struct {
 	State string `json:"state"`
 }
 
-// Start asks those who are in the call whether they agree, and has it recorded when they have.
+// start asks those who are in the call whether they agree, and has it recorded when they have.
 func (s *Server) start(ctx context.Context, c *httpapi.Call, req *startRequest) (any, error) {
 	room, a, p, err := s.govern(ctx, c)
 	if err != nil {

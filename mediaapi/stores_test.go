@@ -21,9 +21,9 @@ type storage interface {
 	keys(t testing.TB) []string
 }
 
-// mustHave waits until there are exactly n objects.
 type bucket struct{ storage }
 
+// mustHave waits until there are exactly n objects.
 func (b bucket) mustHave(t testing.TB, n int) {
 	t.Helper()
 	var keys []string

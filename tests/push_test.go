@@ -164,9 +164,6 @@ func TestWhatGatewaysAreTold(t *testing.T) {
 	g.waitFor("ids", rejected)
 }
 
-// TestPushesAreTriedAgain has a gateway that fails beside one that works, and processes that end in between. Nothing is lost, and what was
-// told is told again only if a process is killed before it could note it.
-// A gateway that takes requests and never answers holds up none but its own.
 // What looks at the journal for pushes is held up, so that pushers are set while older events have not been looked at.
 func TestPushersAreToldOfNothingFromBefore(t *testing.T) {
 	t.Parallel()
@@ -259,6 +256,7 @@ func TestWhoMayNotReadIsNotPushed(t *testing.T) {
 	g.waitFor("dana", waiting)
 }
 
+// A gateway that takes requests and never answers holds up none but its own.
 func TestHangingGatewayHoldsUpNobodyElse(t *testing.T) {
 	t.Parallel()
 	dep := hstest.Start(t, hstest.Options{})
@@ -289,6 +287,8 @@ func TestPlainGatewaysAreInsideOnly(t *testing.T) {
 		pusher("k", "http://127.0.0.1/_matrix/push/v1/notify", nil))
 }
 
+// TestPushesAreTriedAgain has a gateway that fails beside one that works, and processes that end in between. Nothing is lost, and what was
+// told is told again only if a process is killed before it could note it.
 func TestPushesAreTriedAgain(t *testing.T) {
 	t.Parallel()
 	for name, end := range map[string]func(dep *hstest.Deployment, t testing.TB, process int){

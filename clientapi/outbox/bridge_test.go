@@ -83,7 +83,7 @@ func (l *life) Send(ctx context.Context, m *message.Message, sending func(string
 	return telephony.Handed{Reference: fmt.Sprint("net-", m.ID)}, nil
 }
 
-// RoundTrip makes of requests of a dead bridge nothing.
+// through makes nothing of requests of a dead bridge, and loses answers.
 func (l *life) through(next http.RoundTripper) http.RoundTripper {
 	return roundTripper(func(r *http.Request) (*http.Response, error) {
 		if l.dead.Load() {

@@ -1,16 +1,11 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"image"
-	"image/color"
-	"image/jpeg"
 	"io"
-	"math"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -18,7 +13,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/kovidgoyal/imaging"
 	"github.com/minio/minio-go/v7"
 )
 
@@ -324,199 +318,4 @@ func (b *bench) uploadMemory() ([]figure, error) {
 		what: "memory, 32 uploads of 100 MiB", measured: fmt.Sprintf("%.1f MiB more at the peak", float64(grown)/(1<<20)),
 		yardstick: fmt.Sprintf("%.1f MiB idle", float64(idle)/(1<<20)), goal: "≤ 100 MiB", met: grown <= 100<<20,
 	}}, b.clear(&all)
-}
-
-// thumbnails are compared with decoding and scaling the same pictures, and nothing else.
-func (b *bench) thumbnails() ([]figure, error) {
-	const pictures = 6
-	if _, err := b.objects(); err != nil {
-		return nil, err
-	}
-	people, err := b.people(1)
-	if err != nil {
-		return nil, err
-	}
-	photo, err := photograph()
-	if err != nil {
-		return nil, err
-	}
-	var all uploaded
-	var yard, got time.Duration
-	for i := range pictures {
-		// A comment of its own makes each one another file.
-		one := append([]byte{0xff, 0xd8, 0xff, 0xfe, 0, 3, byte(i)}, photo[2:]...)
-		answer, err := people[0].client.upload(uploadTarget, bytes.NewReader(one), int64(len(one)))
-		if err != nil {
-			return nil, err
-		}
-		all.add(people[0], field(answer, "content_uri"))
-		y, err := timed(func() error {
-			decoded, err := jpeg.Decode(bytes.NewReader(one))
-			if err == nil {
-				imaging.Resize(decoded, 800, 600, imaging.Box)
-			}
-			return err
-		})
-		if err != nil {
-			return nil, err
-		}
-		g, err := timed(func() error {
-			_, err := people[0].client.download("/_matrix/client/v1/media/thumbnail/" + all.uris[people[0]][i] + "?width=800&height=600&method=scale")
-			return err
-		})
-		if err != nil {
-			return nil, err
-		}
-		if i > 0 { // the first one warms up
-			yard, got = yard+y/(pictures-1), got+g/(pictures-1)
-		}
-	}
-	const goal = 1.3
-	ratio := got.Seconds() / yard.Seconds()
-	return []figure{{
-		what: "thumbnail of 12 megapixels, first time", measured: short(got), yardstick: short(yard) + " decoding and scaling",
-		ratio: fmt.Sprintf("%.2f", ratio), goal: fmt.Sprintf("≤ %.1f", goal), met: ratio <= goal,
-	}}, b.clear(&all)
-}
-
-func timed(f func() error) (time.Duration, error) {
-	began := time.Now()
-	err := f()
-	return time.Since(began), err
-}
-
-// photograph is a JPEG of 12 megapixels with some noise.
-func photograph() ([]byte, error) {
-	img := image.NewRGBA(image.Rect(0, 0, 4000, 3000))
-	random := rand.New(rand.NewPCG(1, 2))
-	for y := range 3000 {
-		for x := range 4000 {
-			noise := float64(random.IntN(24))
-			wave := func(phase float64) uint8 { return uint8(100 + 80*math.Sin(phase) + noise) }
-			img.SetRGBA(x, y, color.RGBA{wave(float64(x) / 90), wave(float64(y) / 70), wave(float64(x+y) / 130), 255})
-		}
-	}
-	var out bytes.Buffer
-	err := jpeg.Encode(&out, img, &jpeg.Options{Quality: 90})
-	return out.Bytes(), err
-}
-
-// deletions sends many files in messages, redacts all, and counts what is left in the bucket.
-func (b *bench) deletions() ([]figure, error) {
-	const total, size, senders = 10_000, 1000, 16
-	store, err := b.objects()
-	if err != nil {
-		return nil, err
-	}
-	people, err := b.people(senders)
-	if err != nil {
-		return nil, err
-	}
-	room, err := b.roomOf(people, "files")
-	if err != nil {
-		return nil, err
-	}
-	alone, err := store.removeRate(size, 2000)
-	if err != nil {
-		return nil, err
-	}
-	events := make([]string, total)
-	began := time.Now()
-	err = inParallel(senders, senders, func(sender int) error {
-		return people[sender].sendFiles(room, events[sender*total/senders:(sender+1)*total/senders], size)
-	})
-	if err != nil {
-		return nil, err
-	}
-	sent := time.Since(began)
-	objects, err := store.list()
-	if err != nil {
-		return nil, err
-	}
-	if len(objects) != total {
-		return nil, fmt.Errorf("%d objects for %d files", len(objects), total)
-	}
-	began = time.Now()
-	err = inParallel(senders, senders, func(sender int) error {
-		return people[sender].redactAll(room, events[sender*total/senders:(sender+1)*total/senders])
-	})
-	if err != nil {
-		return nil, err
-	}
-	redacted := time.Since(began)
-	left, err := store.awaitEmpty(2 * time.Minute)
-	if err != nil {
-		return nil, err
-	}
-	took := time.Since(began)
-	receipts, err := b.awaitReceipts(events)
-	return []figure{
-		{
-			what: "10,000 files deleted", measured: fmt.Sprintf("%d objects left", left),
-			yardstick: fmt.Sprintf("uploaded and sent in %s", short(sent)), goal: "0", met: left == 0,
-		},
-		{
-			what: "… after the last redaction", measured: short(took - redacted), yardstick: fmt.Sprintf("redacted in %s", short(redacted)),
-			goal: "≤ 1 min", met: took-redacted <= time.Minute,
-		},
-		{
-			what: "… a second, from the first redaction", measured: fmt.Sprintf("%.0f/s", total/took.Seconds()),
-			yardstick: fmt.Sprintf("%.0f/s minio-go directly", alone), ratio: fmt.Sprintf("%.2f", total/took.Seconds()/alone), met: true,
-		},
-		{
-			what: "… receipts signed", measured: fmt.Sprint(receipts), goal: fmt.Sprint(total), met: receipts == total,
-		},
-	}, err
-}
-
-// removeRate is how many objects a second the store removes by itself.
-func (s *objectStore) removeRate(size int64, n int) (float64, error) {
-	if err := inParallel(16, n, func(i int) error { return s.put(fmt.Sprintf("direct/%d", i), size) }); err != nil {
-		return 0, err
-	}
-	objects, err := s.list()
-	if err != nil {
-		return 0, err
-	}
-	took, err := timed(func() error { return s.remove(objects) })
-	return float64(n) / took.Seconds(), err
-}
-
-// sendFiles fills events with those of messages that carry a file each.
-func (a *account) sendFiles(room string, events []string, size int64) error {
-	for i := range events {
-		answer, err := a.client.upload(uploadTarget, newFile(size), size)
-		if err != nil {
-			return err
-		}
-		a.txn++
-		body := fmt.Appendf(nil, `{"msgtype":"m.file","body":"a file","url":"%s"}`, field(answer, "content_uri"))
-		answer, err = a.client.do("PUT", fmt.Sprintf("%sb%d", sendTarget(room), a.txn), body)
-		if err != nil {
-			return err
-		}
-		events[i] = field(answer, "event_id")
-	}
-	return nil
-}
-
-func (a *account) redactAll(room string, events []string) error {
-	for _, event := range events {
-		a.txn++
-		target := strings.TrimSuffix(sendTarget(room), "send/m.room.message/") + fmt.Sprintf("redact/%s/b%d", event, a.txn)
-		if _, err := a.client.do("PUT", target, []byte(`{}`)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// awaitReceipts counts the signed receipts of deletions that came with events, and waits some seconds for those that are missing.
-func (b *bench) awaitReceipts(events []string) (n int, err error) {
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(100 * time.Millisecond) {
-		err := b.data.QueryRow(`SELECT count(*) FROM media_deletions WHERE receipt IS NOT NULL AND event_id <> ''`).Scan(&n)
-		if err != nil || n >= len(events) || time.Now().After(deadline) {
-			return n, err
-		}
-	}
 }

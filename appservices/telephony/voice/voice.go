@@ -9,9 +9,10 @@
 //     sum of the others, never itself.
 //   - Nothing links C.
 //
-// The files: trunk.go and register.go are what a provider is to us, signalling.go the requests of SIP, leg.go one call, incoming.go and outgoing.go how it
-// begins, legaudio.go its audio, and flow.go what its person hears and presses; sdp.go, media.go, srtp.go and digits.go are the packets to and from the phone; meeting.go, mixer.go and
-// jitter.go those to and from LiveKit; anteroom.go and opus.go phones that LiveKit SIP brings; announcer.go and words.go what is said.
+// The files: trunk.go and register.go are what a provider is to us, signalling.go the requests of SIP, leg.go one call, incoming.go and outgoing.go
+// how it begins, and legaudio.go its audio; flow.go is what its person hears and presses, entry.go up to the door of the meeting and stay.go
+// behind it; sdp.go, media.go, srtp.go and digits.go are the packets to and from the phone; meeting.go, mixer.go and jitter.go those to and
+// from LiveKit; anteroom.go and opus.go phones that LiveKit SIP brings; announcer.go and words.go what is said.
 //
 // Start reading at Bridge.
 package voice

@@ -261,6 +261,7 @@ func fill(t testing.TB, db *sql.DB, root, her, bob *hstest.User) (room string) {
 		`INSERT INTO phone_profile_links VALUES ('\x01', $1, '` + herName + `', 4000000000000)`,
 		`INSERT INTO address_books (user_id, created_ts) VALUES ($1, 0) ON CONFLICT DO NOTHING`,
 		`INSERT INTO contacts VALUES ($1, '\x01', '\x01', '\x01', '\x01', 1, 0)`,
+		`INSERT INTO person_keys_due VALUES ($1)`,
 		`INSERT INTO directory_changes (user_id) VALUES ($1)`,
 		`INSERT INTO directory_entries VALUES ($1, 1, 'x', -1) ON CONFLICT DO NOTHING`,
 		`INSERT INTO appservice_users VALUES ($1, 'x')`,

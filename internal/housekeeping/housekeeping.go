@@ -95,6 +95,9 @@ func Tasks(s *store.Store) []Task {
 		{"messages to devices that are gone", func(ctx context.Context, _ time.Time, limit int) (int64, error) {
 			return s.DeleteOrphanedToDevice(ctx, limit)
 		}},
+		{"what people are found by, after an upgrade", func(ctx context.Context, _ time.Time, limit int) (int64, error) {
+			return s.PutDuePersonKeys(ctx, limit)
+		}},
 	}
 }
 

@@ -178,6 +178,7 @@ var Inventory = []Personal{
 		Export: `SELECT given_name, family_name, title, department, employee_number, manager FROM person_fields WHERE user_id = $1`,
 	},
 	{Table: "person_keys", Erase: `DELETE FROM person_keys WHERE user_id = $1`, NotExported: "the words of profile and addresses, which are exported"},
+	{Table: "person_keys_due", Erase: `DELETE FROM person_keys_due WHERE user_id = $1`, NotExported: "who waits for the words of profile and addresses"},
 	impersonal("mixed_rooms"),
 	{Table: "space_walks", Erase: `DELETE FROM space_walks WHERE user_id = $1`, NotExported: "where a client has come in a list, for minutes"},
 	{

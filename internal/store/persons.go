@@ -107,26 +107,75 @@ func (p Person) Card() people.Card {
 	return c
 }
 
-// putPersonKeys makes an account be found by what is known of it. It is called by whatever changes something of that, in the same transaction.
-func (tx *Tx) putPersonKeys(ctx context.Context, user matrix.UserID) error {
-	p, err := tx.GetPerson(ctx, user)
+// putPersonKeys makes accounts be found by what is known of them. It is called by whatever changes something of that, in the same transaction.
+//
+// Why the lock: of two who change something at once, neither would see what the other has changed.
+func (tx *Tx) putPersonKeys(ctx context.Context, users ...matrix.UserID) error {
+	_, err := tx.exec(ctx, `SELECT FROM users WHERE user_id = ANY ($1) ORDER BY user_id FOR NO KEY UPDATE`, stringArray(users))
 	if err != nil {
-		return fmt.Errorf("read what %s is found by: %w", user, err)
+		return err
 	}
+	rows, err := tx.query(ctx, personSelect+`WHERE u.user_id = ANY ($1)`, stringArray(users))
+	persons, err := scanAll(rows, err, func(rows *sql.Rows) (Person, error) { return scanPerson(rows.Scan) })
+	if err != nil {
+		return fmt.Errorf("read what people are found by: %w", err)
+	}
+	var owners, keys []string
 	var kinds []int16
-	var keys []string
-	if user.Localpart() != matrix.ServerNoticesLocalpart {
+	for _, p := range persons {
+		if p.UserID.Localpart() == matrix.ServerNoticesLocalpart {
+			continue
+		}
 		for _, k := range people.Keys(p.Card(), "") {
-			kinds, keys = append(kinds, int16(k.Kind)), append(keys, k.Text)
+			owners, kinds, keys = append(owners, string(p.UserID)), append(kinds, int16(k.Kind)), append(keys, k.Text)
 		}
 	}
 	_, err = tx.exec(ctx, `
-		WITH now AS (
-			SELECT x.kind, x.key FROM unnest($2::smallint[], $3::text[]) AS x (kind, key)
+		WITH now AS MATERIALIZED (
+			SELECT x.user_id, x.kind, x.key FROM unnest($2::text[], $3::smallint[], $4::text[]) AS x (user_id, kind, key)
 		), gone AS (
-			DELETE FROM person_keys k WHERE user_id = $1 AND NOT EXISTS (SELECT FROM now WHERE now.kind = k.kind AND now.key = k.key)
+			DELETE FROM person_keys k WHERE user_id = ANY ($1) AND NOT EXISTS (
+				SELECT FROM now WHERE now.user_id = k.user_id AND now.kind = k.kind AND now.key = k.key)
 		)
-		INSERT INTO person_keys (user_id, kind, key, organisation_id) SELECT $1, kind, key, $4 FROM now ON CONFLICT DO NOTHING`,
-		string(user), pq.Array(kinds), pq.Array(nonNil(keys)), p.OrganisationID)
+		INSERT INTO person_keys (user_id, kind, key, organisation_id)
+		SELECT now.user_id, now.kind, now.key, users.organisation_id FROM now JOIN users USING (user_id) ON CONFLICT DO NOTHING`,
+		stringArray(users), pq.Array(nonNil(owners)), pq.Array(kinds), pq.Array(nonNil(keys)))
+	return err
+}
+
+// personsAtOnce is how many accounts are given keys in one transaction.
+const personsAtOnce = 100
+
+// PutDuePersonKeys makes the keys anew of accounts that wait for it, at most limit, and says how many it has looked at.
+func (s *Store) PutDuePersonKeys(ctx context.Context, limit int) (n int64, err error) {
+	for n < int64(limit) {
+		var users []matrix.UserID
+		err := s.Write(ctx, func(tx *Tx) error {
+			rows, err := tx.query(ctx, `SELECT user_id FROM person_keys_due ORDER BY user_id LIMIT $1`, min(personsAtOnce, limit-int(n)))
+			if users, err = scanAll(rows, err, scanUserID); err != nil || len(users) == 0 {
+				return err
+			}
+			return tx.putDuePersonKeys(ctx, users)
+		})
+		if err != nil || len(users) == 0 {
+			return n, err
+		}
+		n += int64(len(users))
+	}
+	return n, nil
+}
+
+func (tx *Tx) putDuePersonKeys(ctx context.Context, users []matrix.UserID) error {
+	rows, err := tx.query(ctx, `
+		SELECT user_id FROM users WHERE user_id = ANY ($1) AND deactivated_ts IS NULL AND NOT guest ORDER BY user_id FOR NO KEY UPDATE`,
+		stringArray(users))
+	open, err := scanAll(rows, err, scanUserID)
+	if err != nil {
+		return err
+	}
+	if err := tx.putPersonKeys(ctx, open...); err != nil {
+		return err
+	}
+	_, err = tx.exec(ctx, `DELETE FROM person_keys_due WHERE user_id = ANY ($1)`, stringArray(users))
 	return err
 }

@@ -1415,6 +1415,12 @@ CREATE TABLE person_keys (
 );
 CREATE INDEX person_keys_found ON person_keys (organisation_id, kind, key, user_id);
 
+-- Accounts whose person_keys have still to be made anew by the rules of internal/people, which SQL does not know: a migration puts in all of
+-- them, and housekeeping takes them out.
+CREATE TABLE person_keys_due (
+    user_id  text COLLATE "C" PRIMARY KEY
+);
+
 -- Rooms in which users of more than one organisation are or were: the only ones through which a user can know somebody of
 -- another organisation.
 CREATE TABLE mixed_rooms (

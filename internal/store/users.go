@@ -131,6 +131,7 @@ func (tx *Tx) PutUserDeactivated(ctx context.Context, user matrix.UserID, erase 
 		`DELETE FROM user_threepids WHERE user_id = $1`,
 		`DELETE FROM profiles WHERE user_id = $1`,
 		`DELETE FROM person_keys WHERE user_id = $1`,
+		`DELETE FROM person_keys_due WHERE user_id = $1`,
 		`DELETE FROM person_fields WHERE user_id = $1`,
 		`DELETE FROM uia_sessions WHERE user_id = $1`,
 		`DELETE FROM login_tokens WHERE user_id = $1`,

@@ -137,3 +137,27 @@ func TestOpenMigratesOnce(t *testing.T) {
 	}
 	wg.Wait()
 }
+
+// TestMigrationsTakeAsLongAsTheyTake: what reads a large table takes longer than a statement of a request may.
+func TestMigrationsTakeAsLongAsTheyTake(t *testing.T) {
+	t.Parallel()
+	dsn := load(t, "testdata/schema-1.sql")
+	exec(t, dsn, `
+		CREATE TABLE patience (timeout interval);
+		CREATE FUNCTION note_patience() RETURNS event_trigger LANGUAGE plpgsql AS $$
+		BEGIN
+			INSERT INTO patience VALUES (current_setting('statement_timeout')::interval);
+		END
+		$$;
+		CREATE EVENT TRIGGER patience ON ddl_command_start EXECUTE FUNCTION note_patience()`)
+	s, err := store.Open(t.Context(), with(t, dsn, "statement_timeout", "20000"), unsafe)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+	var n, short int
+	row := storetest.DB(t, dsn).QueryRow(`SELECT count(*), count(*) FILTER (WHERE timeout < interval '1 hour') FROM patience`)
+	if err := row.Scan(&n, &short); err != nil || n == 0 || short > 0 {
+		t.Errorf("%d of %d statements have less than an hour, or %v", short, n, err)
+	}
+}

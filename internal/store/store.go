@@ -148,7 +148,30 @@ func (s *Store) checkSettings(ctx context.Context, opts Options) error {
 	return nil
 }
 
-func (s *Store) migrations() (*goose.Provider, error) {
+// migrationPatience is how long a statement of a migration may take: some read whole tables.
+const migrationPatience = 24 * time.Hour
+
+// migrations are run on connections of their own, which have the patience for it.
+func (s *Store) migrations() (*sql.DB, *goose.Provider, error) {
+	dsn, err := withParameter(s.dsn, "statement_timeout", fmt.Sprint(migrationPatience.Milliseconds()))
+	if err != nil {
+		return nil, nil, err
+	}
+	connector, err := pq.NewConnector(dsn)
+	if err != nil {
+		return nil, nil, err
+	}
+	connector.Dialer(dialer{patience: migrationPatience})
+	db := sql.OpenDB(connector)
+	provider, err := newProvider(db)
+	if err != nil {
+		db.Close()
+		return nil, nil, err
+	}
+	return db, provider, nil
+}
+
+func newProvider(db *sql.DB) (*goose.Provider, error) {
 	files, err := fs.Sub(migrationFiles, "migrations")
 	if err != nil {
 		return nil, err
@@ -157,14 +180,15 @@ func (s *Store) migrations() (*goose.Provider, error) {
 	if err != nil {
 		return nil, err
 	}
-	return goose.NewProvider(goose.DialectPostgres, s.db, files, goose.WithSessionLocker(locker))
+	return goose.NewProvider(goose.DialectPostgres, db, files, goose.WithSessionLocker(locker))
 }
 
 func (s *Store) migrate(ctx context.Context) error {
-	provider, err := s.migrations()
+	db, provider, err := s.migrations()
 	if err != nil {
 		return fmt.Errorf("read migrations: %w", err)
 	}
+	defer db.Close()
 	// The common start finds a finished schema, and need not wait for the lock of the migrations.
 	var current sql.NullInt64
 	err = s.queryRow(ctx, `SELECT max(version_id) FROM goose_db_version WHERE is_applied`).Scan(&current)

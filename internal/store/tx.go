@@ -233,3 +233,18 @@ func withParameters(dsn string) (string, error) {
 	u.RawQuery = q.Encode()
 	return u.String(), nil
 }
+
+// withParameter sets a parameter of a connection string that withParameters has made.
+func withParameter(dsn, name, value string) (string, error) {
+	if !strings.HasPrefix(dsn, "postgres://") && !strings.HasPrefix(dsn, "postgresql://") {
+		return dsn + " " + name + "=" + value, nil // the last one counts
+	}
+	u, err := url.Parse(dsn)
+	if err != nil {
+		return "", errors.New("not a valid postgres:// URL")
+	}
+	q := u.Query()
+	q.Set(name, value)
+	u.RawQuery = q.Encode()
+	return u.String(), nil
+}

@@ -82,9 +82,9 @@ func (s *Server) orderChecks(ctx context.Context, whom store.RTCWhom) error {
 	return nil
 }
 
-// OrderEnd has a call ended for all.
+// OrderEnd has a call ended for all. Nobody comes back into it, whatever happens to the SFU meanwhile: another call needs other tokens.
 func (s *Server) OrderEnd(ctx context.Context, alias string) error {
-	if err := s.cfg.Store.InsertRTCOrder(ctx, alias, "", store.RTCEnd, s.now()); err != nil {
+	if err := s.cfg.Store.PutRTCCallOver(ctx, alias, s.now()); err != nil {
 		return fmt.Errorf("order the end of a call: %w", err)
 	}
 	s.hurry()
@@ -212,7 +212,7 @@ func (s *Server) check(ctx context.Context, alias, identity string) error {
 		if errors.Is(err, store.ErrNotFound) {
 			return s.cfg.SFU.Remove(ctx, alias, identity) // nobody was given a token for this
 		}
-		if err != nil {
+		if err != nil || p.Revoked { // whoever comes back is put out (came)
 			return err
 		}
 		rights, err := s.rightsIn(ctx, p)
@@ -238,6 +238,9 @@ func (s *Server) check(ctx context.Context, alias, identity string) error {
 
 // rightsIn is Entitled for somebody of a room of the SFU.
 func (s *Server) rightsIn(ctx context.Context, p store.RTCParticipant) (sfu.Rights, error) {
+	if p.Revoked {
+		return sfu.Rights{}, matrix.Forbidden("the call has ended")
+	}
 	room, err := s.cfg.Store.GetRTCRoom(ctx, p.Alias)
 	if err != nil {
 		return sfu.Rights{}, err

@@ -215,13 +215,13 @@ func (w *watcher) endUsedUp(ctx context.Context) error {
 	}
 	warned := make(map[string]matrix.Timestamp)
 	for _, c := range calls {
-		switch {
-		case c.EndsTS <= now && w.warned[c.Alias] != -c.EndsTS:
+		if c.EndsTS <= now {
 			if err := w.OrderEnd(ctx, c.Alias); err != nil {
 				return err
 			}
-			warned[c.Alias] = -c.EndsTS // ordered: it takes a moment until the SFU has said that nobody is there
-		case c.EndsTS > now && w.warned[c.Alias] != c.EndsTS:
+			continue
+		}
+		if w.warned[c.Alias] != c.EndsTS {
 			payload, err := json.Marshal(map[string]any{"type": "ending", "ends_ts": c.EndsTS})
 			if err == nil {
 				err = w.cfg.SFU.SendData(ctx, c.Alias, StateType, payload)
@@ -229,10 +229,8 @@ func (w *watcher) endUsedUp(ctx context.Context) error {
 			if err != nil {
 				w.cfg.Log.Warn("a call was not told that it will end", "error", err)
 			}
-			warned[c.Alias] = c.EndsTS
-		default:
-			warned[c.Alias] = w.warned[c.Alias]
 		}
+		warned[c.Alias] = c.EndsTS
 	}
 	w.warned = warned
 	return nil

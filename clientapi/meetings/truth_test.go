@@ -293,6 +293,66 @@ func TestAnOrderMeansTheCallThatWasOn(t *testing.T) {
 	})
 }
 
+// TestAnEndHoldsAcrossAMediaServer kills LiveKit between its telling which call is on and the end of that call. Those who were there have tokens that
+// still hold, and come back by themselves where there is a room; it would be the next call.
+func TestAnEndHoldsAcrossAMediaServer(t *testing.T) {
+	t.Parallel()
+	dep, lk := meeting(t, 2)
+	alice, bob, carol := dep.User(t, "alice"), dep.User(t, "bob"), dep.User(t, "carol")
+	room := alice.MustCreateRoom(t, map[string]any{"preset": "public_chat"})
+	bob.MustJoin(t, room)
+	carol.MustJoin(t, room)
+	a, b := caller.Enter(t, dep, alice, room), caller.Enter(t, dep, bob, room)
+	old := refreshed(t, lk, tokenOf(t, dep, bob, room))
+	eventually(t, "not all are there", promised, func() bool { return total(t, dep) == 2 })
+
+	const gate = 4711
+	set(t, dep, `CREATE FUNCTION wait_at_gate() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_advisory_xact_lock(4711); RETURN NEW; END $$`)
+	set(t, dep, `CREATE TRIGGER gate BEFORE UPDATE OF sid ON rtc_orders FOR EACH ROW EXECUTE FUNCTION wait_at_gate()`)
+	db := storetest.DB(t, dep.DSN)
+	keeper, err := db.Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer keeper.Close()
+	if _, err := keeper.ExecContext(t.Context(), `SELECT pg_advisory_lock($1)`, gate); err != nil {
+		t.Fatal(err)
+	}
+	count := func(query string) (n int) {
+		if err := db.QueryRow(query).Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	alice.MustDo(t, http.MethodPost, "/_roomline/client/v1/rooms/"+url.PathEscape(room)+"/meeting/end", nil)
+	eventually(t, "LiveKit was not asked which call is on", promised, func() bool {
+		return count(`SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 4711 AND NOT granted
+			AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`) > 0
+	})
+	lk.Kill9(t)
+	if _, err := keeper.ExecContext(t.Context(), `SELECT pg_advisory_unlock($1)`, gate); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the order does not say which call it means", promised, func() bool {
+		return count(`SELECT count(*) FROM rtc_orders WHERE action = 'end' AND sid <> ''`) > 0
+	})
+	lk.Restart(t)
+	eventually(t, "the order is not carried out", promised, func() bool { return count(`SELECT count(*) FROM rtc_orders`) == 0 })
+
+	c := caller.Enter(t, dep, carol, room)
+	mustStayOut(t, lk, a, alice)
+	mustStayOut(t, lk, b, bob)
+	mustNotStay(t, lk, old)
+	eventually(t, "others than carol are there", promised, func() bool { return total(t, dep) == 1 && present(t, dep, carol) == 1 })
+	select {
+	case reason := <-c.Gone:
+		t.Fatalf("carol is put out of another call: %s", reason)
+	default:
+	}
+	caller.Enter(t, dep, bob, room)
+	eventually(t, "bob does not get into the next call", promised, func() bool { return total(t, dep) == 2 && inSFU(t, lk, bob) })
+}
+
 // listener is between LiveKit and the server.
 type listener struct {
 	*httptest.Server

@@ -114,7 +114,7 @@ func (o once) in(ctx context.Context, tx *store.Tx, now matrix.Timestamp) error 
 
 // came notes that somebody's media is there, and has it looked at whether it may be: the token may be an old one, or one that LiveKit gave
 // to somebody whom it had let in before; those hold for ten minutes. Who counts as there is not put out because the meeting was locked meanwhile;
-// so whoever comes after a time away is looked at before that.
+// so whoever comes after a time away is looked at before that, and so is whoever was in a call that was ended.
 func (s *Server) came(ctx context.Context, stay store.RTCStay, roomSID string, seen bool, o once) error {
 	p, err := s.cfg.Store.GetRTCParticipant(ctx, stay.Alias, stay.Identity)
 	known := !errors.Is(err, store.ErrNotFound)
@@ -122,7 +122,7 @@ func (s *Server) came(ctx context.Context, stay store.RTCStay, roomSID string, s
 		return fmt.Errorf("look up who has come: %w", err)
 	}
 	action, now := store.RTCCheck, s.now()
-	if known && isNewcomer(p, now) {
+	if known && (p.Revoked || isNewcomer(p, now)) {
 		if _, err := s.rightsIn(ctx, p); err != nil {
 			if e, refused := matrix.AsError(err); !refused || e.Status >= 500 {
 				return err
@@ -143,6 +143,12 @@ func (s *Server) came(ctx context.Context, stay store.RTCStay, roomSID string, s
 		rooms, err := tx.LockRTCRooms(ctx, []string{stay.Alias})
 		if err != nil || len(rooms) == 0 {
 			return err // a room of somebody else
+		}
+		if p.Revoked {
+			// The room goes with all who are in it, and tells them so. Who is there after that is found by the sweep.
+			if ending, err := tx.IsRTCEnding(ctx, stay.Alias); err != nil || ending {
+				return err
+			}
 		}
 		if known && action == store.RTCCheck {
 			changed, err := tx.PutRTCCame(ctx, stay, seen, now)

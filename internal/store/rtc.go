@@ -37,6 +37,8 @@ type RTCParticipant struct {
 	// JoinedTS and LeftTS are 0 where that has not happened. SID is what the SFU calls this stay.
 	JoinedTS, LeftTS matrix.Timestamp
 	SID              string
+	// Revoked says that the last token lets in no more: the call was ended after it was given.
+	Revoked bool
 	// DelayID is the delayed event that ends the membership, empty for none; RestartTS is when it has to be restarted.
 	DelayID   string
 	RestartTS matrix.Timestamp
@@ -54,12 +56,12 @@ func scanRTCRoom(scan func(...any) error) (RTCRoom, error) {
 }
 
 const rtcParticipantColumns = `p.alias, p.identity, p.user_id, p.device_id, p.member_id, p.rights, p.token_expires_ts,
-	coalesce(p.joined_ts, 0), coalesce(p.left_ts, 0), p.sid, coalesce(p.delay_id, ''), coalesce(p.restart_ts, 0)`
+	coalesce(p.joined_ts, 0), coalesce(p.left_ts, 0), p.sid, coalesce(p.delay_id, ''), coalesce(p.restart_ts, 0), p.revoked`
 
 func scanRTCParticipant(scan func(...any) error) (RTCParticipant, error) {
 	var p RTCParticipant
 	err := scan(&p.Alias, &p.Identity, &p.UserID, &p.DeviceID, &p.MemberID, &p.Rights, &p.TokenExpiresTS,
-		&p.JoinedTS, &p.LeftTS, &p.SID, &p.DelayID, &p.RestartTS)
+		&p.JoinedTS, &p.LeftTS, &p.SID, &p.DelayID, &p.RestartTS, &p.Revoked)
 	return p, err
 }
 
@@ -221,7 +223,7 @@ func (tx *Tx) PutRTCParticipants(ctx context.Context, list []RTCParticipant) err
 		ON CONFLICT (alias, identity) DO UPDATE SET
 			rights = CASE WHEN rtc_participants.joined_ts IS NOT NULL AND rtc_participants.left_ts IS NULL THEN rtc_participants.rights
 				ELSE excluded.rights END,
-			token_expires_ts = excluded.token_expires_ts,
+			token_expires_ts = excluded.token_expires_ts, revoked = false,
 			joined_ts = CASE WHEN rtc_participants.left_ts IS NULL THEN rtc_participants.joined_ts END, left_ts = NULL, ended_ts = NULL`,
 		pq.Array(columns[0]), pq.Array(columns[1]), pq.Array(columns[2]), pq.Array(columns[3]), pq.Array(columns[4]), pq.Array(columns[5]),
 		pq.Array(expires))

@@ -92,18 +92,34 @@ func insertRTCChecks(ctx context.Context, q querier, w RTCWhom, now matrix.Times
 		pq.Array(w.MemberRooms), stringArray(w.Members), pq.Array(w.Rooms), stringArray(w.Users), pq.Array(w.Organisations), int64(now))
 }
 
-// InsertRTCOrder orders something: of the call that is on when the SFU is asked first, or of the person's stay in it.
-func (s *Store) InsertRTCOrder(ctx context.Context, alias, identity string, action RTCAction, now matrix.Timestamp) error {
-	return insertRTCOrder(ctx, s, RTCStay{Alias: alias, Identity: identity}, action, now)
+// PutRTCCallOver ends a call: it orders the SFU to end the one that is on when it is asked first. Why tokens are revoked as well: the SFU may begin
+// anew before it has obeyed, and then knows nothing of the call but the tokens that people come back with.
+func (s *Store) PutRTCCallOver(ctx context.Context, alias string, now matrix.Timestamp) error {
+	return s.Write(ctx, func(tx *Tx) error {
+		// The room is locked: tokens are given before, or after.
+		if _, err := tx.exec(ctx, `UPDATE rtc_rooms SET started_ts = NULL, ends_ts = NULL WHERE alias = $1`, alias); err != nil {
+			return err
+		}
+		_, err := tx.exec(ctx, `
+			UPDATE rtc_participants SET revoked = true, rights = '', token_expires_ts = least(token_expires_ts, $2) WHERE alias = $1`,
+			alias, int64(now))
+		if err != nil {
+			return err
+		}
+		return tx.InsertRTCStayOrder(ctx, RTCStay{Alias: alias}, RTCEnd, now)
+	})
+}
+
+// IsRTCEnding reports whether the SFU has still to be told that a call ends.
+func (tx *Tx) IsRTCEnding(ctx context.Context, alias string) (bool, error) {
+	var ending bool
+	err := tx.queryRow(ctx, `SELECT EXISTS (SELECT FROM rtc_orders WHERE alias = $1 AND action = 'end')`, alias).Scan(&ending)
+	return ending, err
 }
 
 // InsertRTCStayOrder orders something about a stay, and no other one of the same person.
 func (tx *Tx) InsertRTCStayOrder(ctx context.Context, stay RTCStay, action RTCAction, now matrix.Timestamp) error {
-	return insertRTCOrder(ctx, tx, stay, action, now)
-}
-
-func insertRTCOrder(ctx context.Context, q querier, stay RTCStay, action RTCAction, now matrix.Timestamp) error {
-	_, err := q.exec(ctx, `
+	_, err := tx.exec(ctx, `
 		INSERT INTO rtc_orders (alias, identity, sid, action, next_ts, created_ts) VALUES ($1, $2, $3, $4, $5, $5)`+onceMore,
 		stay.Alias, stay.Identity, stay.SID, string(action), int64(now))
 	return err

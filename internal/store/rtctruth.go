@@ -40,13 +40,14 @@ type RTCStay struct {
 	JoinedTS matrix.Timestamp
 }
 
-// PutRTCCame notes that somebody's media has come. It reports false when that changes nothing: the stay is over already, or a later one is known.
-// seen says that the SFU has just listed the stay, so that it can't be over. With which rights it came is not known: its token may be an old one.
+// PutRTCCame notes that somebody's media has come. It reports false when that changes nothing: the stay is over already, a later one is known, or
+// the call was ended meanwhile. seen says that the SFU has just listed the stay, so that it can't be over. With which rights it came is not known:
+// its token may be an old one.
 func (tx *Tx) PutRTCCame(ctx context.Context, stay RTCStay, seen bool, now matrix.Timestamp) (bool, error) {
 	n, err := tx.exec(ctx, `
 		UPDATE rtc_participants SET joined_ts = $4, left_ts = NULL, ended_ts = NULL, sid = $3, rights = '{}',
 			restart_ts = CASE WHEN delay_id IS NOT NULL THEN $6::bigint END
-		WHERE alias = $1 AND identity = $2 AND (
+		WHERE alias = $1 AND identity = $2 AND NOT revoked AND (
 			sid <> $3 AND (joined_ts IS NULL OR joined_ts <= $4)
 			OR $5 AND sid = $3 AND (joined_ts IS NULL OR left_ts IS NOT NULL))`,
 		stay.Alias, stay.Identity, stay.SID, int64(stay.JoinedTS), seen, int64(now))
@@ -153,6 +154,7 @@ func (s *Store) GetRTCPulse(ctx context.Context, now matrix.Timestamp, grace, wa
 			EXISTS (SELECT FROM rtc_participants WHERE delay_id IS NOT NULL AND restart_ts <= $1),
 			EXISTS (SELECT FROM rtc_rooms WHERE started_ts IS NOT NULL AND ends_ts <= $1 + $3::bigint),
 			EXISTS (SELECT FROM rtc_rooms WHERE started_ts IS NOT NULL)
+				OR EXISTS (SELECT FROM rtc_participants WHERE joined_ts IS NOT NULL AND left_ts IS NULL)
 				OR EXISTS (SELECT FROM rtc_participants WHERE (joined_ts IS NULL OR left_ts IS NOT NULL) AND token_expires_ts > $1 - $4::bigint)`,
 		int64(now), grace.Milliseconds(), warning.Milliseconds(), way.Milliseconds()).Scan(&p.Orders, &p.Due, &p.Restarts, &p.Ending, &p.On)
 	return p, err

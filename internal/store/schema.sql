@@ -2239,6 +2239,8 @@ CREATE TABLE rtc_participants (
     restart_ts       bigint,
     -- When it was seen to that the call membership has ended with the media, or because the media never came; null while that is to come.
     ended_ts         bigint,
+    -- The call was ended since the last token was given: it lets in no more, although the SFU, which may have begun anew, still takes it.
+    revoked          boolean NOT NULL DEFAULT false,
     PRIMARY KEY (alias, identity)
 );
 CREATE INDEX rtc_participants_user ON rtc_participants (user_id, device_id);

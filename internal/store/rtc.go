@@ -129,26 +129,31 @@ type RTCFacts struct {
 	HeldRights []byte
 }
 
+const (
+	getRTCFacts  = `SELECT * FROM rtc_facts($1, $2, $3, $4, $5, $6, $7)`
+	takeRTCFacts = `SELECT * FROM rtc_take($1, $2, $3, $4, $5, $6, $7)`
+)
+
 // GetRTCFacts returns what is known for each of the questions, but for places, which are not counted.
 func (s *Store) GetRTCFacts(ctx context.Context, questions []RTCQuestion, now matrix.Timestamp) ([]RTCFacts, error) {
-	return rtcFacts(ctx, s, `SELECT * FROM rtc_facts($1, $2, $3, $4, $5, $6, $7)`, questions, 0, now)
+	return rtcFacts(ctx, s.getRTCFacts, questions, 0, now)
 }
 
 // TakeRTCFacts returns what is known for each of the questions, and keeps everybody else from giving places in these rooms of the SFU until the
 // transaction ends. Places are counted to no more than most.
 func (tx *Tx) TakeRTCFacts(ctx context.Context, questions []RTCQuestion, most int, now matrix.Timestamp) ([]RTCFacts, error) {
-	return rtcFacts(ctx, tx, `SELECT * FROM rtc_take($1, $2, $3, $4, $5, $6, $7)`, questions, most, now)
+	return rtcFacts(ctx, tx.tx.StmtContext(ctx, tx.store.takeRTCFacts), questions, most, now)
 }
 
-func rtcFacts(ctx context.Context, q querier, statement string, questions []RTCQuestion, most int, now matrix.Timestamp) ([]RTCFacts, error) {
+func rtcFacts(ctx context.Context, statement *sql.Stmt, questions []RTCQuestion, most int, now matrix.Timestamp) ([]RTCFacts, error) {
 	columns := make([][]string, 5)
 	for _, one := range questions {
 		for i, v := range []string{string(one.Room), string(one.User), string(one.Device), one.Alias, one.Identity} {
 			columns[i] = append(columns[i], v)
 		}
 	}
-	rows, err := q.query(ctx, statement,
-		pq.Array(columns[0]), pq.Array(columns[1]), pq.Array(columns[2]), pq.Array(columns[3]), pq.Array(columns[4]), int64(now), int64(most))
+	rows, err := ask(ctx, statement,
+		textArray(columns[0]), textArray(columns[1]), textArray(columns[2]), textArray(columns[3]), textArray(columns[4]), int64(now), int64(most))
 	return scanAll(rows, err, func(rows *sql.Rows) (RTCFacts, error) {
 		var f RTCFacts
 		err := rows.Scan(&f.RoomNID, &f.OrganisationID, &f.RoomVersion, &f.Membership, &f.Known, &f.Machine, &f.Guest, &f.Suspended,
@@ -204,6 +209,18 @@ func (tx *Tx) CountCallsOf(ctx context.Context, org int64, now matrix.Timestamp)
 	return n, err
 }
 
+const putRTCParticipants = `
+	INSERT INTO rtc_participants (alias, identity, user_id, device_id, member_id, rights, token_expires_ts)
+	SELECT alias, identity, user_id, device_id, member_id, convert_to(rights, 'UTF8'), expires
+	FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bigint[])
+		AS new (alias, identity, user_id, device_id, member_id, rights, expires)
+	ORDER BY alias, identity
+	ON CONFLICT (alias, identity) DO UPDATE SET
+		rights = CASE WHEN rtc_participants.joined_ts IS NOT NULL AND rtc_participants.left_ts IS NULL THEN rtc_participants.rights
+			ELSE excluded.rights END,
+		token_expires_ts = excluded.token_expires_ts, revoked = false,
+		joined_ts = CASE WHEN rtc_participants.left_ts IS NULL THEN rtc_participants.joined_ts END, left_ts = NULL, ended_ts = NULL`
+
 // PutRTCParticipants notes who was given a token. Who had one before keeps what is known of the stay, unless it has ended.
 func (tx *Tx) PutRTCParticipants(ctx context.Context, list []RTCParticipant) error {
 	columns := make([][]string, 6)
@@ -214,18 +231,7 @@ func (tx *Tx) PutRTCParticipants(ctx context.Context, list []RTCParticipant) err
 		}
 		expires[i] = int64(p.TokenExpiresTS)
 	}
-	_, err := tx.exec(ctx, `
-		INSERT INTO rtc_participants (alias, identity, user_id, device_id, member_id, rights, token_expires_ts)
-		SELECT alias, identity, user_id, device_id, member_id, convert_to(rights, 'UTF8'), expires
-		FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bigint[])
-			AS new (alias, identity, user_id, device_id, member_id, rights, expires)
-		ORDER BY alias, identity
-		ON CONFLICT (alias, identity) DO UPDATE SET
-			rights = CASE WHEN rtc_participants.joined_ts IS NOT NULL AND rtc_participants.left_ts IS NULL THEN rtc_participants.rights
-				ELSE excluded.rights END,
-			token_expires_ts = excluded.token_expires_ts, revoked = false,
-			joined_ts = CASE WHEN rtc_participants.left_ts IS NULL THEN rtc_participants.joined_ts END, left_ts = NULL, ended_ts = NULL`,
-		pq.Array(columns[0]), pq.Array(columns[1]), pq.Array(columns[2]), pq.Array(columns[3]), pq.Array(columns[4]), pq.Array(columns[5]),
-		pq.Array(expires))
-	return err
+	_, err := tx.tx.StmtContext(ctx, tx.store.putRTCParticipants).ExecContext(ctx, textArray(columns[0]), textArray(columns[1]), textArray(columns[2]),
+		textArray(columns[3]), textArray(columns[4]), textArray(columns[5]), int8Array(expires))
+	return wrap(err)
 }

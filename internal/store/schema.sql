@@ -2269,7 +2269,9 @@ CREATE INDEX rtc_orders_next ON rtc_orders (next_ts);
 CREATE UNIQUE INDEX rtc_orders_once ON rtc_orders (alias, identity, action) WHERE attempts = 0;
 
 -- What is known of the device of a user and the calls of a room, for each of the questions. A function, because planning this takes ten times as
--- long as answering it.
+-- long as answering it: it is planned once for each connection. The planner itself would plan it anew every time, because it takes a plan for as many
+-- questions as there are for a little better. Everything is looked up by keys: a plan that was made while a table was small must not read all of it
+-- later.
 -- Places are counted to no more than most: in a call of thousands that would take longer than all else.
 CREATE FUNCTION rtc_facts(room_ids text[], user_ids text[], device_ids text[], aliases text[], identities text[], now_ts bigint, most bigint) RETURNS TABLE (
     room_nid bigint, organisation_id bigint, room_version text, membership text,
@@ -2277,7 +2279,7 @@ CREATE FUNCTION rtc_facts(room_ids text[], user_ids text[], device_ids text[], a
     guest_role text, guest_expires_ts bigint, guest_ended_ts bigint, signed_in boolean,
     create_position bigint, levels_position bigint, meeting_position bigint, in_call boolean,
     started boolean, ends_ts bigint, holds boolean, places bigint, held_until bigint, held_rights bytea, there boolean
-) LANGUAGE plpgsql STABLE AS $$
+) LANGUAGE plpgsql STABLE SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
 BEGIN
     RETURN QUERY
     SELECT coalesce(r.room_nid, 0), coalesce(r.organisation_id, 0), coalesce(r.room_version, ''), coalesce(m.membership, ''),
@@ -2324,7 +2326,7 @@ CREATE FUNCTION rtc_take(room_ids text[], user_ids text[], device_ids text[], al
     guest_role text, guest_expires_ts bigint, guest_ended_ts bigint, signed_in boolean,
     create_position bigint, levels_position bigint, meeting_position bigint, in_call boolean,
     started boolean, ends_ts bigint, holds boolean, places bigint, held_until bigint, held_rights bytea, there boolean
-) LANGUAGE plpgsql AS $$
+) LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
 BEGIN
     PERFORM FROM rtc_rooms c WHERE c.alias = ANY (aliases) ORDER BY c.alias FOR NO KEY UPDATE;
     RETURN QUERY SELECT * FROM rtc_facts(room_ids, user_ids, device_ids, aliases, identities, now_ts, most);

@@ -52,6 +52,7 @@ type Store struct {
 	leases leases
 	// The statements that are asked most are planned once for each connection: that takes longer than answering them.
 	getMedia, listEvents, listEventsBack, listVisibility *sql.Stmt
+	getRTCFacts, takeRTCFacts, putRTCParticipants        *sql.Stmt
 }
 
 // Options of a Store. The zero value is right for production.
@@ -102,6 +103,7 @@ func (s *Store) prepare(ctx context.Context, opts Options) error {
 	}
 	for statement, query := range map[**sql.Stmt]string{
 		&s.getMedia: getMedia, &s.listEvents: listEvents, &s.listEventsBack: listEventsBack, &s.listVisibility: listVisibility,
+		&s.getRTCFacts: getRTCFacts, &s.takeRTCFacts: takeRTCFacts, &s.putRTCParticipants: putRTCParticipants,
 	} {
 		var err error
 		if *statement, err = s.db.PrepareContext(ctx, query); err != nil {

@@ -18,6 +18,8 @@ import (
 // Tx is a transaction.
 type Tx struct {
 	tx *sql.Tx
+	// store has the statements that are planned once.
+	store *Store
 }
 
 // querier is what a Store and a Tx have in common, so that a statement is written once for both.
@@ -140,7 +142,7 @@ func (s *Store) run(ctx context.Context, opts *sql.TxOptions, f func(tx *Tx) err
 	if err != nil {
 		return wrap(err)
 	}
-	if err := f(&Tx{tx: tx}); err != nil {
+	if err := f(&Tx{tx: tx, store: s}); err != nil {
 		if rollback := tx.Rollback(); rollback != nil && !errors.Is(rollback, sql.ErrTxDone) {
 			return errors.Join(err, wrap(rollback))
 		}

@@ -15,8 +15,9 @@ QUICK = -vet=off -ldflags=-w
 # more of a PostgreSQL than one has.
 ATONCE ?= $(shell n=$$((2 * $$(nproc))); echo $$((n < 8 ? n : 8)))
 # The packages that take longest begin first, so that nobody waits for one of them at the end.
-LONGEST = $(addprefix ./,mediaapi clientapi clientapi/meetings mediaapi/blob clientapi/meetings/schedule clientapi/sync clientapi/guests tests/tenancy \
-          clientapi/admin appservices/telephony/bot appservices/telephony/voice clientapi/outbox clientapi/meetings/phones)
+LONGEST = $(addprefix ./,mediaapi clientapi clientapi/meetings mediaapi/blob clientapi/sync tests/tenancy clientapi/guests clientapi/meetings/phones \
+          appservices/telephony/mail cmd/roomline clientapi/meetings/schedule clientapi/admin appservices/telephony/bot appservices/telephony/sms \
+          internal/journal appservices/telephony/voice clientapi/invitations clientapi/meetings/moderation clientapi/meetings/recording)
 # The clients of others that tests run, and what runs them.
 NODE_MODULES = $(patsubst %,tests/%/node_modules,jssdk hydrogen bridge smsc guest meetings)
 # A client library that tests use encrypts in Go, and not in C, with this tag.
@@ -56,10 +57,15 @@ run: postgresql build ## build and start a server to try out; its data is in ./d
 	bin/roomline serve --dev
 
 .PHONY: test
-test: check bin-test page-test chromium clamav slapd vdirsyncer sipp bin/minio bin/versitygw bin/mailpit $(NODE_MODULES) ## everything that has to hold: check, then all tests
+test: postgresql ## everything that has to hold: check, then all tests
+	@$(MAKE) --no-print-directory installed & installing=$$!; $(MAKE) --no-print-directory page check bin-test page-test; checked=$$?; wait $$installing && exit $$checked
 	$(WITHPOSTGRES) $(GO) test -p $(ATONCE) -timeout 15m -parallel 4 $(QUICK) $(TAGS) $(TESTFLAGS) $(LONGEST) $$($(GO) list ./... | grep -v '/tests$$\|/tests/meetings$$')
 	# Clients of others wait for what they expect as long as they see fit, which is too short beside other tests.
 	$(WITHPOSTGRES) $(GO) test -p 1 -timeout 20m -parallel 4 $(QUICK) $(TAGS) $(TESTFLAGS) ./tests ./tests/meetings
+
+# What test fetches while check computes.
+.PHONY: installed
+installed: chromium clamav slapd vdirsyncer sipp bin/minio bin/versitygw bin/mailpit $(NODE_MODULES)
 
 .PHONY: check
 check: ## gofmt, go vet, staticcheck, import directions, references to the specification

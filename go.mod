@@ -2,6 +2,9 @@ module github.com/roomline/roomline
 
 go 1.26.0
 
+// What npm fetches: nothing in Go, and it comes while the go tool looks for packages.
+ignore node_modules
+
 require (
 	github.com/arran4/golang-ical v0.3.5
 	github.com/coreos/go-oidc/v3 v3.21.0

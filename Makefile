@@ -59,9 +59,11 @@ run: postgresql build ## build and start a server to try out; its data is in ./d
 .PHONY: test
 test: postgresql ## everything that has to hold: check, then all tests
 	@$(MAKE) --no-print-directory installed & installing=$$!; $(MAKE) --no-print-directory page check bin-test page-test; checked=$$?; wait $$installing && exit $$checked
-	$(WITHPOSTGRES) $(GO) test -p $(ATONCE) -timeout 15m -parallel 4 $(QUICK) $(TAGS) $(TESTFLAGS) $(LONGEST) $$($(GO) list ./... | grep -v '/tests$$\|/tests/meetings$$')
-	# Clients of others wait for what they expect as long as they see fit, which is too short beside other tests.
-	$(WITHPOSTGRES) $(GO) test -p 1 -timeout 20m -parallel 4 $(QUICK) $(TAGS) $(TESTFLAGS) ./tests ./tests/meetings
+	$(WITHPOSTGRES) $(GO) test -p $(ATONCE) -timeout 15m -parallel 4 $(QUICK) $(TAGS) $(TESTFLAGS) $(LONGEST) $$($(GO) list ./... | grep -v '/tests$$\|/tests/guest$$\|/tests/meetings$$')
+	# Clients of others wait for what they expect as long as they see fit, which is too short beside all other tests; so do pictures and sound, most of all
+	# those of ./tests/meetings.
+	$(WITHPOSTGRES) $(GO) test -p 2 -timeout 20m -parallel 4 $(QUICK) $(TAGS) $(TESTFLAGS) ./tests ./tests/guest
+	$(WITHPOSTGRES) $(GO) test -p 1 -timeout 20m -parallel 4 $(QUICK) $(TAGS) $(TESTFLAGS) ./tests/meetings
 
 # What test fetches while check computes.
 .PHONY: installed
@@ -94,7 +96,7 @@ endurance: bin-test ## the faults of make test many times over: at least 50 kill
 
 # The race detector wants C, so that what runs under it is not quite what is shipped: LiveKit takes a library in C for its sound.
 # Of ./tests it is what several processes do at once: others' clients and browsers wait as long as they see fit, which is too short beside it.
-RACE       ?= $$($(GO) list ./... | grep -v '/internal/archtest\|/tests$$\|/tests/meetings$$')
+RACE       ?= $$($(GO) list ./... | grep -v '/internal/archtest\|/tests$$\|/tests/guest$$\|/tests/meetings$$')
 RACE_TESTS ?= $(if $(filter file,$(origin RACE)),Parallel|Processes|NoToken|Delivery|Killed|Kills|Ghosts|Database|Commits|Delayed|Push|Gateway|Unread|Service|View|Link|RateLimits,^$$)
 # They weigh memory, of which the detector takes its own.
 RACE_SKIP  ?= TestEndlessAnswersAreCutOff|TestSEC75BodiesAreNotBuffered

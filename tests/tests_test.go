@@ -4,7 +4,7 @@
 //	*_crypto_test.go                  the same, encrypted
 //	carddav_test.go                   a program for address books keeps a folder and the server the same
 //	hydrogen_test.go                  two people use a whole web client in a browser
-//	web_test.go                       all that needs a browser, one after the other
+//	web_test.go                       all that needs a browser, one after the other; more in the folders guest and meetings
 //	kill_test.go, database_test.go    processes and the database die under load, an auditor compares (package auditor)
 //	calls_test.go                     clients that are in calls die, too
 //	order_test.go                     several processes write at once: one order, one state, one event a transaction

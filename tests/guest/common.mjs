@@ -1,6 +1,6 @@
 // What the tests of the guest page have in common: a browser whose pages are watched, the server's API, pictures, and axe.
 //
-// guest_page_test.go starts the server and says in the environment where it is (ROOMLINE_URL), who there is (ROOMLINE_ACCOUNTS, as JSON), where
+// page_test.go starts the server and says in the environment where it is (ROOMLINE_URL), who there is (ROOMLINE_ACCOUNTS, as JSON), where
 // mails arrive (MAIL_URL, Mailpit's API), where to ask for what no client can do (CONTROL_URL), which browser to use (CHROMIUM) and where to keep
 // pictures of what people see (SCREENSHOTS, a folder, if they are wanted).
 

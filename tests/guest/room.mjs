@@ -1,4 +1,4 @@
-// A guest and members use a room of the page in a real browser. guest_room_test.go starts the server and runs this; the environment
+// A guest and members use a room of the page in a real browser. room_test.go starts the server and runs this; the environment
 // says where (ROOMLINE_URL), who (ROOMLINE_ACCOUNTS, as JSON) and where to keep pictures of what people see (SCREENSHOTS, a folder, if they are wanted).
 
 import assert from "node:assert/strict";

@@ -1,0 +1,16 @@
+package guest
+
+import (
+	"testing"
+
+	"github.com/roomline/roomline/internal/hstest"
+)
+
+// room runs room.mjs, which says what is tested.
+func room(t *testing.T) {
+	hstest.NodeModules(t, ".", "playwright-core")
+	dep := hstest.Start(t, hstest.Options{Configure: func(_ int, config map[string]any) {
+		config["public_base_url"] = "https://chat.example.org" // what links begin with; the page is opened at the process itself
+	}})
+	hstest.RunScript(t, ".", "room.mjs", nil, []string{"ROOMLINE_URL=" + dep.BaseURL(0), hstest.AccountsOf(t, dep, "alice", "bob")})
+}

@@ -67,7 +67,7 @@ test("somebody starts the page again", async () => {
 
 test("five people see each other", async () => {
     await Promise.all(others.slice(0, 3).map(async (one) => { pages[one.user] = await elementCall(browser, site.url, one, room); }));
-    for (const page of Object.values(pages)) await sees(page, 5, 3 * patience);
+    await Promise.all(Object.values(pages).map((page) => sees(page, 5, 3 * patience)));
     await picture(pages.alice, "element-call-five");
     await everybodySends(5);
 });

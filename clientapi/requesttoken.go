@@ -22,7 +22,7 @@ type requestTokenRequest struct {
 	ClientSecret string `json:"client_secret"`
 	SendAttempt  *int64 `json:"send_attempt"`
 	NextLink     string `json:"next_link"`
-	IDServer     string `json:"id_server"`
+	// id_server is ignored, because the addresses are validated here.
 }
 
 type requestEmailTokenRequest struct {
@@ -81,9 +81,6 @@ func (r *requestTokenRequest) check() error {
 
 // validation sends the code.
 func (s *Server) validation(ctx context.Context, c *httpapi.Call, to addressee, r verify.Request) (any, error) {
-	if err := s.checkIDServer(c.Requester, to.IDServer); err != nil {
-		return nil, err
-	}
 	r.Medium, r.Address, r.ClientSecret, r.SendAttempt, r.NextLink = to.medium, to.address, to.ClientSecret, *to.SendAttempt, to.NextLink
 	r.Language, r.Host = verify.Language(c.Request.Header.Get("Accept-Language")), s.verifier.Host()
 	if r.Asker == "" {

@@ -65,7 +65,9 @@ func TestAnAddressIsAddedWithACodeAndThePassword(t *testing.T) {
 
 	// As clients do: without a token, and with another process each time.
 	d.Secret("a-client-secret-0", "a client's secret")
-	asked := nobody(d).MustDo(t, http.MethodPost, requestToken("account/3pid", "email"), wants("Alice@Example.com", "a-client-secret-0"))
+	elsewhere := wants("Alice@Example.com", "a-client-secret-0")
+	elsewhere["id_server"], elsewhere["id_access_token"] = "elsewhere.test", "x" // which is ignored
+	asked := nobody(d).MustDo(t, http.MethodPost, requestToken("account/3pid", "email"), elsewhere)
 	sid := asked.Get("sid").String()
 	if asked.Get("submit_url").String() != d.BaseURL(0)+submitToken {
 		t.Errorf("submit_url is %s", asked.Get("submit_url"))

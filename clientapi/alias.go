@@ -87,7 +87,7 @@ type aliasRequest struct {
 }
 
 // setRoomAlias gives a room another alias. Only a member may, and only an alias of a domain of the own organisation; an alias that exists is
-// never moved to another room.
+// never moved to another room. An application service need not be in the room, as its namespace is its own.
 //
 // Spec: client-server v1.19 §room-aliases, PUT /_matrix/client/v3/directory/room/{roomAlias}
 func (s *Server) setRoomAlias(ctx context.Context, c *httpapi.Call, req *aliasRequest) (any, error) {
@@ -108,7 +108,7 @@ func (s *Server) setRoomAlias(ctx context.Context, c *httpapi.Call, req *aliasRe
 	if err := s.checkAliasNamespace(c.Requester, alias); err != nil {
 		return nil, err
 	}
-	if err := s.mustBeJoined(ctx, id, c.Requester.User); err != nil {
+	if err := s.mayNameRoom(ctx, c.Requester, id); err != nil {
 		return nil, err
 	}
 	room, err := s.rooms.Room(ctx, id)
@@ -131,6 +131,14 @@ func (s *Server) setRoomAlias(ctx context.Context, c *httpapi.Call, req *aliasRe
 		return nil, matrix.NewError(http.StatusConflict, matrix.ErrUnknown, "room alias %s already exists", alias)
 	}
 	return empty{}, nil
+}
+
+// mayNameRoom refuses who may give a room no alias.
+func (s *Server) mayNameRoom(ctx context.Context, who *httpapi.Requester, id matrix.RoomID) error {
+	if who.Appservice != "" {
+		return s.approach(ctx, who, id)
+	}
+	return s.mustBeJoined(ctx, id, who.User)
 }
 
 // checkAliasDomain refuses aliases of domains that are not the requester's organisation's.

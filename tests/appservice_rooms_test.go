@@ -201,6 +201,14 @@ func TestApplicationServicesKeepAliases(t *testing.T) {
 	dep.as(0, asToken, "POST", hstest.Path("createRoom"), map[string]any{"room_alias_name": "other"}, 400, "M_EXCLUSIVE")
 	dep.as(1, asToken, "POST", hstest.Path("createRoom"), map[string]any{"room_alias_name": "_irc_b"}, 200, "")
 	alice.MustDo(t, "PUT", path("other"), target)
+	// Rooms of the organisation get aliases of the application service whether it is in them or not.
+	private := map[string]any{"room_id": alice.MustCreateRoom(t, nil)}
+	dep.User(t, "bob").MustFail(t, 403, "M_FORBIDDEN", "PUT", path("another"), private)
+	dep.as(0, asToken, "PUT", path("_irc_private"), private, 200, "")
+	if got := alice.MustDo(t, "GET", path("_irc_private"), nil).Get("room_id").String(); got != private["room_id"] {
+		t.Errorf("the alias leads to %s", got)
+	}
+	dep.as(0, asToken, "PUT", path("_irc_none"), map[string]any{"room_id": "!none:hs.test"}, 404, "M_NOT_FOUND")
 	// A namespace that is not exclusive is everybody's; but the application service may tidy up in it.
 	alice.MustDo(t, "PUT", path("xmpp_a"), target)
 	alice.MustDo(t, "PUT", path("xmpp_b"), target)

@@ -45,7 +45,8 @@ func (s *Server) getRoomEvents(ctx context.Context, c *httpapi.Call) (any, error
 		return nil, err
 	}
 	dst := r.appendEvents([]byte(`{"chunk":`), p.events, related)
-	if p.more {
+	// Forwards, who is in the room goes on from there when more has been sent.
+	if p.more || len(p.events) > 0 && q.direction == forwards && q.to == store.CurrentState && r.upTo == store.CurrentState {
 		dst = fmt.Appendf(dst, `,"end":%q`, p.end())
 	}
 	dst = fmt.Appendf(dst, `,"start":%q`, q.start(p))

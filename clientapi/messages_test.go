@@ -107,6 +107,34 @@ func TestPagesStopAtTo(t *testing.T) {
 	}
 }
 
+// TestPagesForwardsGoOnWhereMoreIsSent: the end of what there is now is a place to go on from later, but not for who has left.
+func TestPagesForwardsGoOnWhereMoreIsSent(t *testing.T) {
+	t.Parallel()
+	p := newDeployment(t).process()
+	alice, bob := p.client("alice"), p.client("bob")
+	id := alice.create(object{"preset": "public_chat"})
+	bob.join(id)
+	from := alice.messages(id, "dir=b&limit=1").text("start")
+	last := alice.say(id, "one")
+	page := bob.messages(id, "dir=f&from="+from)
+	end := page.text("end")
+	if got := ids(page.list("chunk")); !slices.Equal(got, []string{last}) || end == "" {
+		t.Fatalf("the last page: %v, end %q", got, end)
+	}
+	if empty := bob.messages(id, "dir=f&from="+end); len(empty.list("chunk")) != 0 || empty["end"] != nil {
+		t.Errorf("after the last page: %v", empty)
+	}
+	more := alice.say(id, "two")
+	if got := ids(bob.messages(id, "dir=f&from="+end).list("chunk")); !slices.Equal(got, []string{more}) {
+		t.Errorf("what was sent later: %v; want %s", got, more)
+	}
+	bob.leave(id)
+	alice.say(id, "three")
+	if page := bob.messages(id, "dir=f&from="+end); !slices.Contains(ids(page.list("chunk")), more) || page["end"] != nil {
+		t.Errorf("who has left: %v", page)
+	}
+}
+
 func TestLazyMembersComeWithTheirEvents(t *testing.T) {
 	t.Parallel()
 	p := newDeployment(t).process()

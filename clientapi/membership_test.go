@@ -80,8 +80,9 @@ func TestMembershipsFollowTheRules(t *testing.T) {
 			step(bob, 200, "", "forget", nil)
 			bob.refused(403, "M_FORBIDDEN", "GET", r+"/messages?dir=b", nil)
 			alice.ok("PUT", r+"/state/m.room.member/"+esc(bob.user), object{"membership": "invite"})
-			event := bob.ok("PUT", r+"/state/m.room.member/"+esc(bob.user), object{"membership": "join", "org.example": "kept"}).text("event_id")
-			if got := bob.event(id, event); got.text("state_key") != bob.user || got.inner("content").text("org.example") != "kept" {
+			event := bob.ok("PUT", r+"/state/m.room.member/"+esc(bob.user), object{"membership": "join", "org.example": "kept", "displayname": "Bobby"}).text("event_id")
+			if got := bob.event(id, event); got.text("state_key") != bob.user || got.inner("content").text("org.example") != "kept" ||
+				got.inner("content").text("displayname") != "Bobby" {
 				t.Errorf("join by state: %v", got)
 			}
 			bob.set(id, "m.room.member", bob.user, object{"membership": "join", "displayname": "Robert"})

@@ -130,8 +130,8 @@ func cleanMember(content []byte) ([]byte, error) {
 }
 
 // setMembership sends a member event that the client wrote itself. A join goes the way of POST /join: what may be joined, and
-// who vouches for it, is not the client's to say, and name and avatar are those of the profile. Whoever is in the room already may
-// give themselves another name there.
+// who vouches for it, is not the client's to say. Name and avatar may be others than those of the profile, as for whoever is in the room
+// already.
 func (s *Server) setMembership(ctx context.Context, c *httpapi.Call, room roomserver.Info, e roomserver.NewEvent) (any, error) {
 	m, err := checkMemberContent(e.Content, *e.StateKey)
 	if err != nil {
@@ -151,7 +151,7 @@ func (s *Server) setMembership(ctx context.Context, c *httpapi.Call, room roomse
 			if err := s.mayEnter(ctx, c.Requester, room.ID); err != nil {
 				return nil, sameForUnknown(err)
 			}
-			return s.joinByState(ctx, room, e, m.Reason)
+			return s.joinByState(ctx, room, e, m.Reason, !c.Requester.Guest)
 		}
 		if c.Requester.Guest {
 			// A guest has one name, and it says that it is a guest's.
@@ -177,10 +177,10 @@ func (s *Server) setMembership(ctx context.Context, c *httpapi.Call, room roomse
 }
 
 // joinByState joins and names the event that did it.
-func (s *Server) joinByState(ctx context.Context, room roomserver.Info, e roomserver.NewEvent, reason string) (any, error) {
+func (s *Server) joinByState(ctx context.Context, room roomserver.Info, e roomserver.NewEvent, reason string, ownName bool) (any, error) {
 	user := e.Sender
 	err := s.rooms.Join(ctx, roomserver.Membership{
-		Room: room.ID, Sender: user, Target: user, Reason: reason, Extra: e.Content, Timestamp: e.Timestamp,
+		Room: room.ID, Sender: user, Target: user, Reason: reason, Extra: e.Content, OwnName: ownName, Timestamp: e.Timestamp,
 	})
 	if err != nil {
 		return nil, err

@@ -27,6 +27,8 @@ type Membership struct {
 	IsDirect bool
 	// Extra are further keys of the content, as the client gave them: an object or nil.
 	Extra []byte
+	// OwnName takes name and avatar from Extra, where it has them, and not from the profile.
+	OwnName bool
 	// Timestamp is zero for now.
 	Timestamp matrix.Timestamp
 }
@@ -34,9 +36,14 @@ type Membership struct {
 // memberContent is the content of m.room.member.
 func (s *Server) memberContent(ctx context.Context, m Membership, membership string, withProfile bool) (map[string]any, error) {
 	content := map[string]any{}
+	var own Profile
 	if len(m.Extra) > 0 {
 		if err := json.Unmarshal(m.Extra, &content); err != nil {
 			return nil, matrix.BadJSON("the body must be an object")
+		}
+		if m.OwnName {
+			own.DisplayName, _ = content["displayname"].(string)
+			own.AvatarURL, _ = content["avatar_url"].(string)
 		}
 		for _, ours := range []string{"third_party_signed", "third_party_invite", authorisedViaKey, "displayname", "avatar_url", "reason", GuestKey} {
 			delete(content, ours)
@@ -56,6 +63,7 @@ func (s *Server) memberContent(ctx context.Context, m Membership, membership str
 		}
 		p.into(content)
 	}
+	own.into(content)
 	return content, nil
 }
 

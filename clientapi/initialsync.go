@@ -30,7 +30,7 @@ type roomInfo struct {
 //
 // Spec: client-server v1.19 §syncing, GET /_matrix/client/v3/initialSync
 func (s *Server) initialSync(ctx context.Context, c *httpapi.Call) (any, error) {
-	limit, err := c.QueryInt("limit", limits.PageDefault, 1, limits.TimelineMax)
+	limit, err := c.QueryInt("limit", limits.PageDefault, 0, limits.TimelineMax)
 	if err != nil {
 		return nil, err
 	}
@@ -73,7 +73,7 @@ func (s *Server) initialSync(ctx context.Context, c *httpapi.Call) (any, error) 
 //
 // Spec: client-server v1.19 §getting-events-for-a-room, GET /_matrix/client/v3/rooms/{roomId}/initialSync
 func (s *Server) roomInitialSync(ctx context.Context, c *httpapi.Call) (any, error) {
-	limit, err := c.QueryInt("limit", limits.PageDefault, 1, limits.TimelineMax)
+	limit, err := c.QueryInt("limit", limits.PageDefault, 0, limits.TimelineMax)
 	if err != nil {
 		return nil, err
 	}

@@ -41,6 +41,11 @@ func TestOldFormsOfSyncTellWhatMayBeSeen(t *testing.T) {
 	if got := ids(have[id].inner("messages").list("chunk")); len(got) != 5 || got[4] != said || len(have[id].list("state")) < 6 {
 		t.Errorf("the room: %v", have[id])
 	}
+	for _, r := range rooms(bob.ok("GET", "/initialSync?limit=0", nil)) {
+		if r["invite"] == nil && (len(r.inner("messages").list("chunk")) != 0 || r.inner("messages").text("end") == "") {
+			t.Errorf("no messages are wanted: %v", r["messages"])
+		}
+	}
 	archived := rooms(bob.ok("GET", "/initialSync?archived=true", nil))[left]
 	if got := ids(archived.inner("messages").list("chunk")); !slices.Contains(got, lastSeen) || slices.Contains(got, after) || archived.text("membership") != "leave" {
 		t.Errorf("a room that was left: %v", archived)

@@ -108,7 +108,7 @@ func TestOnlyThoseInOnesRoomsAreFoundWhereStrangersRegister(t *testing.T) {
 		find(c)
 	}
 	// A room makes people known to each other, and a published one makes them known to all.
-	shared := alice.create(object{"preset": "public_chat"})
+	shared := alice.create(object{"preset": "private_chat", "invite": []string{bob.user}})
 	bob.join(shared)
 	find(alice, bob.user)
 	find(bob, alice.user)
@@ -118,7 +118,14 @@ func TestOnlyThoseInOnesRoomsAreFoundWhereStrangersRegister(t *testing.T) {
 	find(carol, host.user)
 	find(alice, bob.user, host.user)
 	find(host)
+	// One that anybody may join or read does, too.
 	host.ok("PUT", "/directory/list/room/"+esc(published), object{"visibility": "private"})
+	find(carol, host.user)
+	host.set(published, "m.room.join_rules", "", object{"join_rule": "invite"})
+	find(carol)
+	host.set(published, "m.room.history_visibility", "", object{"history_visibility": "world_readable"})
+	find(carol, host.user)
+	host.set(published, "m.room.history_visibility", "", object{"history_visibility": "shared"})
 	find(carol)
 	bob.leave(shared)
 	find(alice)

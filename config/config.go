@@ -63,7 +63,7 @@ type Config struct {
 	PublicProfiles bool `yaml:"public_profiles"`
 
 	// UserDirectory is whom a search for people finds of one's own organisation: "organisation" is everybody, "rooms" those with whom one
-	// shares a room and those in published rooms, as on a server where anybody may register.
+	// shares a room and those in rooms that are published or that anybody may join or read, as on a server where anybody may register.
 	UserDirectory string `yaml:"user_directory"`
 
 	// Accounts is what holds for the accounts of organisations that have not decided otherwise in their policy "accounts".

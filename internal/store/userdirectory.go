@@ -20,7 +20,7 @@ type PeopleQuery struct {
 	// Links are what linked organisations give: whoever is not shown by e-mail is not found by it.
 	Links []OrganisationSharing
 	Query people.Query
-	// MetOf, if not 0, leaves out those of the own organisation with whom By shares no room and who are in no published one. So many of those
+	// MetOf, if not 0, leaves out those of the own organisation with whom By shares no room and who are in none that is open. So many of those
 	// who are found otherwise are looked at.
 	MetOf int
 	Limit int
@@ -132,13 +132,20 @@ const (
 				SELECT FROM unnest($2::smallint[], $3::smallint[], $4::text[], $5::text[]) AS a (term, kind, low, high)
 				JOIN person_keys x ON x.user_id = w.user_id AND x.kind = a.kind AND x.key >= a.low AND x.key < a.high
 				WHERE a.term = t.term AND d.allowed >> a.kind & 1 = 1))`
-	// met says whether $1 shares a room with user w.user_id, or might find the user in a published one.
+	// met says whether $1 shares a room with user w.user_id, or might find the user in a room of the organisation that anybody may join or read.
 	met = `EXISTS (
 			SELECT FROM memberships theirs WHERE theirs.user_id = w.user_id AND theirs.membership = 'join' AND (
 				EXISTS (SELECT FROM memberships mine WHERE mine.user_id = $1 AND mine.room_nid = theirs.room_nid AND mine.membership = 'join')
 				OR EXISTS (
 					SELECT FROM published_rooms p JOIN users me ON me.user_id = $1 AND me.organisation_id = p.organisation_id
-					WHERE p.room_nid = theirs.room_nid AND p.listed AND p.public)))`
+					WHERE p.room_nid = theirs.room_nid AND p.listed AND p.public)
+				OR EXISTS (
+					SELECT FROM rooms r JOIN users me ON me.user_id = $1 AND me.organisation_id = r.organisation_id
+					JOIN (VALUES ('m.room.join_rules', 'join_rule', '"public"'), ('m.room.history_visibility', 'history_visibility', '"world_readable"'))
+						AS open (type, key, value) ON true
+					JOIN room_state s ON s.room_nid = r.room_nid AND s.type = open.type AND s.state_key = '' AND s.until = 9223372036854775807
+					JOIN events e ON e.position = s.event_position
+					WHERE r.room_nid = theirs.room_nid AND (convert_from(e.json, 'UTF8')::json -> 'content' -> open.key)::text = open.value)))`
 	// firstKey looks at a person once, whatever the number of keys in the range.
 	firstKey = `NOT EXISTS (SELECT FROM person_keys y WHERE y.user_id = w.user_id AND y.kind = d.kind AND y.key >= d.low AND y.key < w.key)`
 )

@@ -149,6 +149,9 @@ type deactivateResponse struct {
 
 // deactivateAccount closes the requester's account for good.
 //
+// Differs: with erase, what the requester has written is redacted for everybody or for nobody, as the organisation's policy says, and not for
+// those alone who join a room later.
+//
 // Spec: client-server v1.19 §account-deactivation, POST /_matrix/client/v3/account/deactivate
 func (s *Server) deactivateAccount(ctx context.Context, c *httpapi.Call, req *deactivateRequest) (any, error) {
 	if err := s.mayDeactivate(ctx, c); err != nil {
@@ -162,9 +165,16 @@ func (s *Server) deactivateAccount(ctx context.Context, c *httpapi.Call, req *de
 	if err := s.cfg.LeaveRooms(ctx, c.Requester.User); err != nil {
 		return nil, fmt.Errorf("leave rooms: %w", err)
 	}
-	if err := s.accounts.Deactivate(ctx, c.Requester.User, req.Erase); err != nil {
+	if err := s.closeOwn(ctx, c, req.Erase); err != nil {
 		return nil, err
 	}
 	// The account's addresses are gone with it, so that nobody finds it by them.
 	return deactivateResponse{IDServerUnbindResult: "success"}, nil
+}
+
+func (s *Server) closeOwn(ctx context.Context, c *httpapi.Call, erase bool) error {
+	if erase && s.cfg.DeleteOwn != nil {
+		return s.cfg.DeleteOwn(ctx, c)
+	}
+	return s.accounts.Deactivate(ctx, c.Requester.User, erase)
 }

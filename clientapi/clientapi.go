@@ -103,13 +103,16 @@ type Config struct {
 	Invitations *invitations.Server
 	// MayDeactivate reports whether an organisation lets people close their own accounts; nil if none does.
 	MayDeactivate func(ctx context.Context, org int64) (bool, error)
+	// DeleteOwn closes the requester's account and erases what was the requester's; if nil, it is only noted that this was asked for.
+	DeleteOwn func(ctx context.Context, c *httpapi.Call) error
 	// Verifier sends codes to addresses; one that sends none if nil. MayChangeThreePIDs reports whether somebody of an organisation may add
 	// and remove addresses; nil if nobody may.
 	Verifier           *verify.Verifier
 	MayChangeThreePIDs func(ctx context.Context, org int64, user matrix.UserID) (bool, error)
 	// PublicProfiles lets anybody look up profiles, without an access token.
 	PublicProfiles bool
-	// DirectoryOfRooms lets the user directory have of the own organisation only those whom one shares a room with, or who are in published ones.
+	// DirectoryOfRooms lets the user directory have of the own organisation only those whom one shares a room with, or who are in rooms that are published
+	// or that anybody of it may join or read.
 	DirectoryOfRooms bool
 }
 

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/roomline/roomline/internal/httpapi"
 	"github.com/roomline/roomline/internal/matrix"
 	"github.com/roomline/roomline/internal/store"
 	"github.com/roomline/roomline/internal/strictjson"
@@ -95,6 +96,15 @@ func (s *Server) Delete(ctx context.Context, a Actor, user matrix.UserID) error 
 
 // DeleteAs is Delete with another decision than the policy's.
 func (s *Server) DeleteAs(ctx context.Context, a Actor, user matrix.UserID, d Deletion) error {
+	return s.delete(ctx, a, user, d, false)
+}
+
+// DeleteOwn is Delete for whoever closes the own account. Of a legal hold nothing is said: what it keeps is erased when it is lifted.
+func (s *Server) DeleteOwn(ctx context.Context, c *httpapi.Call) error {
+	return s.delete(ctx, ActorOf(c), c.Requester.User, Deletion{}, true)
+}
+
+func (s *Server) delete(ctx context.Context, a Actor, user matrix.UserID, d Deletion, own bool) error {
 	p, err := s.policy(ctx, a.Org)
 	if err != nil {
 		return err
@@ -105,11 +115,11 @@ func (s *Server) DeleteAs(ctx context.Context, a Actor, user matrix.UserID, d De
 		if u.OrganisationID != a.Org || u.Deactivated() && u.Erased {
 			return store.ErrNotFound
 		}
-		if err := a.mayClose(u); err != nil {
+		if err := a.mayClose(u); err != nil && !own {
 			return err
 		}
-		// What the server does by itself waits until the hold is lifted; people are told.
-		if held, err := tx.IsHeld(ctx, user); err != nil || held && a.Name != "server" {
+		// What the server does by itself waits until the hold is lifted; administrators are told.
+		if held, err := tx.IsHeld(ctx, user); err != nil || held && a.Name != "server" && !own {
 			if err == nil {
 				err = Held("the account")
 			}

@@ -33,7 +33,7 @@ func (a *app) newClient() (err error) {
 		Limiter:    a.limiter, MaxDelay: a.cfg.DelayedEvents.MaxDelay, MaxScheduled: a.cfg.DelayedEvents.MaxScheduled,
 		WellKnown: a.wellKnown(), ServerNotices: clientapi.ServerNoticesConfig(a.cfg.ServerNotices), PublicProfiles: a.cfg.PublicProfiles,
 		DirectoryOfRooms: a.cfg.UserDirectory == config.DirectoryRooms,
-		PrivateContacts:  a.contacts.Find, MayDeactivate: a.people.MayDeactivate, Invitations: a.invitations,
+		PrivateContacts:  a.contacts.Find, MayDeactivate: a.people.MayDeactivate, DeleteOwn: a.people.DeleteOwn, Invitations: a.invitations,
 		Verifier: a.verifier, MayChangeThreePIDs: a.people.MayChangeThreePIDs, DefaultRoomVersion: a.cfg.DefaultRoomVersion,
 	})
 	return err

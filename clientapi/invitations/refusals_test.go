@@ -189,6 +189,7 @@ func TestWhoMayNotInviteToTheRoomMayNotInviteOutsiders(t *testing.T) {
 	if r := invite(bob, t, own, "email", "carl@example.com"); r.ErrCode() != "M_USER_SUSPENDED" {
 		t.Errorf("by somebody who is suspended: %s", r)
 	}
+	bob.MustFail(t, http.StatusForbidden, "M_USER_SUSPENDED", http.MethodPost, client+"rooms/"+own+"/invitations", map[string]any{})
 	if list := b.messages(t); len(list) != 0 {
 		t.Errorf("refused requests have sent %v", list)
 	}

@@ -10,6 +10,7 @@
 //	order_test.go                     several processes write at once: one order, one state, one event a transaction
 //	input_test.go                     malformed requests to every endpoint
 //	newcomer_test.go                  the first steps of the README
+//	upgrade_test.go                   a database of the first release
 //	bench/                            how fast it is (make bench)
 //
 // ROOMLINE_ENDURANCE=1 makes the faults many (make endurance).

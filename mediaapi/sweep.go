@@ -66,6 +66,9 @@ func (s *Server) sweepUnder(ctx context.Context, lease *store.Lease) {
 // sweep carries out what was decided: media whose last link went is deleted, bytes that nobody needs are removed, and what was deleted is
 // receipted. Each step may be repeated after a crash.
 func (s *Server) sweep(ctx context.Context) error {
+	if some, err := s.cfg.Store.HasMediaToSweep(ctx); err != nil || !some {
+		return err
+	}
 	for {
 		n, err := s.cfg.Store.DeleteUnlinkedMedia(ctx, s.now(), sweepBatch, unlinkRules)
 		if err != nil {

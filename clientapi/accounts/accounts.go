@@ -22,6 +22,7 @@ import (
 	"github.com/roomline/roomline/internal/journal"
 	"github.com/roomline/roomline/internal/matrix"
 	"github.com/roomline/roomline/internal/store"
+	"github.com/roomline/roomline/internal/wake"
 	"github.com/roomline/roomline/roomserver"
 )
 
@@ -46,8 +47,8 @@ type Config struct {
 // Server works on accounts. It is safe for concurrent use.
 type Server struct {
 	cfg Config
-	// woken says that there is something to work on.
-	woken chan struct{}
+	// work rings when there is something to work on.
+	work wake.Bell
 }
 
 // New returns a Server.
@@ -55,12 +56,13 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Store == nil || cfg.Journal == nil || cfg.Accounts == nil || cfg.Rooms == nil || cfg.Clock == nil || cfg.Log == nil || cfg.StorePicture == nil || cfg.OpenMedia == nil {
 		return nil, errors.New("accounts: a field of Config is missing")
 	}
-	return &Server{cfg: cfg, woken: make(chan struct{}, workers)}, nil
+	return &Server{cfg: cfg}, nil
 }
 
 // Run does what takes long, until ctx ends.
 func (s *Server) Run(ctx context.Context) error {
 	var parts sync.WaitGroup
+	parts.Go(func() { s.look(ctx) })
 	parts.Go(func() { s.runGroups(ctx) })
 	parts.Go(func() { s.runErasures(ctx) })
 	parts.Go(func() { s.runRoomDeletions(ctx) })
@@ -69,16 +71,3 @@ func (s *Server) Run(ctx context.Context) error {
 }
 
 func (s *Server) now() matrix.Timestamp { return matrix.TimestampOf(s.cfg.Clock.Now()) }
-
-// workers is how many loops wait for work.
-const workers = 3
-
-// wake tells this process's workers that there is work; those of other processes look by themselves.
-func (s *Server) wake() {
-	for range workers {
-		select {
-		case s.woken <- struct{}{}:
-		default:
-		}
-	}
-}

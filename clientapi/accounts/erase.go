@@ -133,7 +133,7 @@ func (s *Server) delete(ctx context.Context, a Actor, user matrix.UserID, d Dele
 	if err != nil {
 		return fmt.Errorf("delete account %s: %w", user, err)
 	}
-	s.wake()
+	s.work.Ring()
 	return nil
 }
 
@@ -173,7 +173,7 @@ func (s *Server) await(ctx context.Context, done func() (bool, error)) error {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-time.After(lookAgain / 10):
+		case <-time.After(askAgain):
 		}
 	}
 }
@@ -183,7 +183,7 @@ const eraseLease = 15 * time.Second
 
 // runErasures carries erasures out.
 func (s *Server) runErasures(ctx context.Context) {
-	s.work(ctx, "erase an account", func(ctx context.Context) error {
+	s.workOff(ctx, "erase an account", func(ctx context.Context) error {
 		e, err := s.cfg.Store.ClaimErasure(ctx, eraseLease)
 		if err != nil {
 			return err
@@ -258,9 +258,10 @@ func (s *Server) eraseInRooms(ctx context.Context, e store.Erasure) error {
 	}
 }
 
-// work calls do again and again while there is something to do: do returns store.ErrNotFound when there is nothing.
-func (s *Server) work(ctx context.Context, what string, do func(context.Context) error) {
+// workOff calls do again and again while there is something to do: do returns store.ErrNotFound when there is nothing.
+func (s *Server) workOff(ctx context.Context, what string, do func(context.Context) error) {
 	for ctx.Err() == nil {
+		news := s.work.Next()
 		err := do(ctx)
 		if err == nil {
 			continue
@@ -269,9 +270,29 @@ func (s *Server) work(ctx context.Context, what string, do func(context.Context)
 			// The lease keeps it from being tried again at once.
 			s.cfg.Log.Warn(what, "err", err)
 		}
-		wake.PauseUntil(ctx, s.woken, lookAgain)
+		select {
+		case <-news:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// look finds, for all who work it off, what another process has left, and what failed.
+func (s *Server) look(ctx context.Context) {
+	for ctx.Err() == nil {
+		some, err := s.cfg.Store.HasAccountWork(ctx)
+		if some {
+			s.work.Ring()
+		}
+		if err != nil && ctx.Err() == nil && !store.IsUnavailable(err) {
+			s.cfg.Log.Warn("look for accounts to work on", "err", err)
+		}
+		wake.Pause(ctx, lookAgain)
 	}
 }
 
 // lookAgain is how often a process looks for work that another one has left.
-const lookAgain = time.Second
+const lookAgain = 2 * time.Second
+
+// askAgain is how often somebody who waits asks whether it is done.
+const askAgain = 100 * time.Millisecond

@@ -56,7 +56,7 @@ func (s *Server) CreateGroup(ctx context.Context, a Actor, g store.ScimGroup, us
 	if err != nil {
 		return g, fmt.Errorf("make a group: %w", err)
 	}
-	s.wake()
+	s.work.Ring()
 	return g, nil
 }
 
@@ -97,7 +97,7 @@ func (s *Server) UpdateGroup(
 	if err != nil {
 		return fmt.Errorf("change a group: %w", err)
 	}
-	s.wake()
+	s.work.Ring()
 	return nil
 }
 
@@ -129,13 +129,13 @@ func (s *Server) DeleteGroup(ctx context.Context, a Actor, id string) error {
 	if err != nil {
 		return fmt.Errorf("delete a group: %w", err)
 	}
-	s.wake()
+	s.work.Ring()
 	return nil
 }
 
 // runGroups makes rooms follow their groups.
 func (s *Server) runGroups(ctx context.Context) {
-	s.work(ctx, "make a room follow its group", func(ctx context.Context) error {
+	s.workOff(ctx, "make a room follow its group", func(ctx context.Context) error {
 		g, err := s.cfg.Store.ClaimScimGroup(ctx, groupLease)
 		if err != nil {
 			return err

@@ -70,7 +70,7 @@ func (s *Server) DeleteRoom(ctx context.Context, a Actor, room matrix.RoomID, d 
 	if err != nil {
 		return "", fmt.Errorf("delete room %s: %w", room, err)
 	}
-	s.wake()
+	s.work.Ring()
 	return row.ID, nil
 }
 
@@ -100,7 +100,7 @@ const roomLease = 15 * time.Second
 
 // runRoomDeletions removes rooms.
 func (s *Server) runRoomDeletions(ctx context.Context) {
-	s.work(ctx, "delete a room", func(ctx context.Context) error {
+	s.workOff(ctx, "delete a room", func(ctx context.Context) error {
 		d, err := s.cfg.Store.ClaimRoomDeletion(ctx, roomLease)
 		if err != nil {
 			return err

@@ -30,10 +30,12 @@ const (
 // Run sends events when their time has come, until ctx ends.
 func (s *Server) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
-		sent, err := s.sendDue(ctx)
-		pause := failurePause
-		if err == nil {
-			pause, err = s.untilNext(ctx, sent)
+		pause, err := s.untilNext(ctx)
+		if err == nil && pause == 0 {
+			var sent int
+			if sent, err = s.sendDue(ctx); sent == 0 {
+				pause = busyPause
+			}
 		}
 		if err != nil && ctx.Err() == nil {
 			pause = failurePause
@@ -47,14 +49,10 @@ func (s *Server) Run(ctx context.Context) error {
 }
 
 // untilNext is how long there is nothing to do.
-func (s *Server) untilNext(ctx context.Context, sent int) (time.Duration, error) {
+func (s *Server) untilNext(ctx context.Context) (time.Duration, error) {
 	// Whoever schedules something from here on wakes the sleep that follows.
 	s.sleepsUntil.Store(time.Now().Add(pollInterval).UnixNano())
-	next, err := s.cfg.Store.NextDelayedEvent(ctx, pollInterval)
-	if err == nil && next == 0 && sent == 0 {
-		next = busyPause
-	}
-	return next, err
+	return s.cfg.Store.NextDelayedEvent(ctx, pollInterval)
 }
 
 func (s *Server) sleep(ctx context.Context, d time.Duration) {

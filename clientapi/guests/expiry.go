@@ -26,8 +26,10 @@ import (
 
 const (
 	leaseName = "guests"
-	// lookAgain is how often a process tries to become the one that ends guests, and that one looks who is due whom nobody has told it of.
-	lookAgain = time.Second
+	// leaseRetry is how often a process tries to become the one that ends guests, lookAgain how often that one looks who is due whom nobody has
+	// told it of.
+	leaseRetry = time.Second
+	lookAgain  = 2 * time.Second
 	// sweepEvery is how often all guests are looked at, for what the journal did not say.
 	sweepEvery = 15 * time.Second
 	// entering is how long a guest may take from redeeming to the room.
@@ -119,7 +121,7 @@ func (s *Server) Run(ctx context.Context) error {
 		}
 		// Who has the lease has heard the same.
 		s.take()
-		wake.Pause(ctx, lookAgain)
+		wake.Pause(ctx, leaseRetry)
 	}
 	return nil
 }
@@ -142,21 +144,13 @@ func (s *Server) work(ctx context.Context, lease *store.Lease) error {
 			}
 			swept = time.Now()
 		}
-		more, err := s.endDue(ctx, failed)
-		if err != nil {
-			return err
-		}
-		if more {
-			continue
-		}
-		now := s.now()
-		next, err := s.cfg.Store.GetNextGuestExpiry(ctx, now)
+		next, err := s.endDue(ctx, failed)
 		if err != nil {
 			return err
 		}
 		wait := lookAgain
 		if next != 0 {
-			wait = min(wait, time.Duration(next-now+1)*time.Millisecond)
+			wait = min(wait, time.Duration(next-s.now()+1)*time.Millisecond)
 		}
 		wake.PauseUntil(ctx, s.woken, wait)
 		if err := lease.Check(ctx); err != nil {
@@ -257,16 +251,24 @@ func (s *Server) takeOut(ctx context.Context) error {
 	return nil
 }
 
-// endDue finishes the guests whose time is over; more says that there are others.
-func (s *Server) endDue(ctx context.Context, failed map[matrix.UserID]time.Time) (more bool, err error) {
+// endDue finishes the guests whose time is over, and says when the next one's is, 0 for never.
+func (s *Server) endDue(ctx context.Context, failed map[matrix.UserID]time.Time) (next matrix.Timestamp, err error) {
 	for user, until := range failed {
 		if time.Now().After(until) {
 			delete(failed, user)
 		}
 	}
-	due, err := s.cfg.Store.ListDueGuests(ctx, s.now(), slices.Collect(maps.Keys(failed)), atOnce)
+	now := s.now()
+	some, next, err := s.cfg.Store.GetGuestExpiry(ctx, now, slices.Collect(maps.Keys(failed)))
 	if err != nil {
-		return false, fmt.Errorf("look for guests whose time is over: %w", err)
+		return 0, fmt.Errorf("look whether a guest's time is over: %w", err)
+	}
+	if !some {
+		return next, nil
+	}
+	due, err := s.cfg.Store.ListDueGuests(ctx, now, slices.Collect(maps.Keys(failed)), atOnce)
+	if err != nil {
+		return 0, fmt.Errorf("look for guests whose time is over: %w", err)
 	}
 	var mu sync.Mutex
 	var all sync.WaitGroup
@@ -284,7 +286,10 @@ func (s *Server) endDue(ctx context.Context, failed map[matrix.UserID]time.Time)
 		})
 	}
 	all.Wait()
-	return len(due) == atOnce, ctx.Err()
+	if len(due) == atOnce {
+		next = now // there may be others
+	}
+	return next, ctx.Err()
 }
 
 // end ends a guest now. When it returns no process lets the guest do anything; what fails after that is done by the worker.

@@ -20,7 +20,7 @@ const (
 	// follower is the name under which one process does what is here.
 	follower = "invitations"
 	// lookEvery is how often it looks for what has expired and for new addresses, sweepEvery for what another process has left undone.
-	lookEvery  = time.Second
+	lookEvery  = 2 * time.Second
 	sweepEvery = time.Minute
 	// usedUp is for how long the third-party invite of an invitation stays after its last use: who used it is about to be let in.
 	usedUp = time.Minute
@@ -70,8 +70,12 @@ func (s *Server) work(ctx context.Context) {
 	defer tick.Stop()
 	var swept time.Time
 	for {
-		s.logged(ctx, "end invitations that have expired", s.expire(ctx))
-		s.logged(ctx, "look at new addresses of accounts", s.newAddresses(ctx))
+		some, err := s.cfg.Store.HasInvitationWork(ctx, s.now())
+		s.logged(ctx, "look for work", err)
+		if some {
+			s.logged(ctx, "end invitations that have expired", s.expire(ctx))
+			s.logged(ctx, "look at new addresses of accounts", s.newAddresses(ctx))
+		}
 		if time.Since(swept) > sweepEvery {
 			swept = time.Now()
 			s.logged(ctx, "tell rooms of invitations that have ended", s.sweep(ctx))

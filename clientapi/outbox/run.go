@@ -67,6 +67,9 @@ func (s *Server) sweep(ctx context.Context) {
 
 // tell tells invitations how far their messages have come. A process that dies meanwhile leaves it to another one.
 func (s *Server) tell(ctx context.Context) error {
+	if some, err := s.cfg.Store.HasUntold(ctx); err != nil || !some {
+		return err
+	}
 	for {
 		told := 0
 		err := s.cfg.Store.Write(ctx, func(tx *store.Tx) error {

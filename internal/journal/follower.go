@@ -3,7 +3,6 @@ package journal
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"time"
 
@@ -36,7 +35,6 @@ type Follower struct {
 
 const (
 	leaseRetry      = 2 * time.Second
-	leaseCheck      = 2 * time.Second
 	savePatience    = 10 * time.Second
 	followerPause   = time.Second
 	defaultFollowed = 2000
@@ -67,7 +65,13 @@ func (j *Journal) Follow(ctx context.Context, f Follower) {
 func (j *Journal) followUnder(ctx context.Context, lease *store.Lease, f Follower) error {
 	ctx, lose := context.WithCancelCause(ctx)
 	var watch sync.WaitGroup
-	watch.Go(func() { watchLease(ctx, lease, lose) })
+	watch.Go(func() {
+		select {
+		case <-lease.Lost():
+			lose(store.ErrLeaseLost)
+		case <-ctx.Done():
+		}
+	})
 	if f.While != nil {
 		watch.Go(func() { f.While(ctx) })
 	}
@@ -78,16 +82,6 @@ func (j *Journal) followUnder(ctx context.Context, lease *store.Lease, f Followe
 		return lost
 	}
 	return err
-}
-
-// watchLease calls lose when the lease is gone.
-func watchLease(ctx context.Context, lease *store.Lease, lose context.CancelCauseFunc) {
-	for ctx.Err() == nil {
-		if err := lease.Check(ctx); err != nil && ctx.Err() == nil {
-			lose(fmt.Errorf("lease lost: %w", err))
-		}
-		wake.Pause(ctx, leaseCheck)
-	}
 }
 
 func (j *Journal) work(ctx context.Context, lease *store.Lease, f Follower) error {

@@ -55,7 +55,7 @@ type Config struct {
 	// ServerName and ProcessID name this process among those of the deployment.
 	ServerName string
 	ProcessID  string
-	// PollInterval is how often the database is asked for others' commits even without a notification: 500 ms if zero.
+	// PollInterval is how often the database is asked for others' commits even without a notification: 1 s if zero.
 	PollInterval time.Duration
 	// FreshFor is how long a memory of the database may be trusted without having heard from it: 3 s if zero. Longer in tests only.
 	FreshFor time.Duration
@@ -89,7 +89,7 @@ type Journal struct {
 // New returns a Journal that begins at the database's present position. Run has to be called for it to work.
 func New(ctx context.Context, cfg Config) (*Journal, error) {
 	if cfg.PollInterval == 0 {
-		cfg.PollInterval = 500 * time.Millisecond
+		cfg.PollInterval = time.Second
 	}
 	if cfg.FreshFor == 0 {
 		cfg.FreshFor = 3 * time.Second

@@ -171,20 +171,17 @@ func (s *Store) ListRoomDeletions(ctx context.Context, org int64, id string, roo
 	return scanAll(rows, err, func(rows *sql.Rows) (RoomDeletion, error) { return scanRoomDeletion(rows.Scan) })
 }
 
+// roomDeletionDue is the condition that a deletion is not done, of a room that is not held, and that nobody is at it.
+const roomDeletionDue = `d.done_ts IS NULL AND d.leased_until < now()
+	AND NOT EXISTS (SELECT FROM legal_holds h JOIN rooms r USING (room_nid) WHERE r.room_id = d.room_id)`
+
 // ClaimRoomDeletion returns a deletion that is not done, of a room that is not held, and keeps others from it for a while; or ErrNotFound.
 func (s *Store) ClaimRoomDeletion(ctx context.Context, lease time.Duration) (RoomDeletion, error) {
-	var d RoomDeletion
-	err := s.Write(ctx, func(tx *Tx) (err error) {
-		d, err = scanRoomDeletion(tx.queryRow(ctx, `
-			UPDATE room_deletions SET leased_until = now() + $1 * interval '1 millisecond'
-			WHERE delete_id = (
-				SELECT delete_id FROM room_deletions d WHERE done_ts IS NULL AND leased_until < now()
-					AND NOT EXISTS (SELECT FROM legal_holds h JOIN rooms r USING (room_nid) WHERE r.room_id = d.room_id)
-				ORDER BY leased_until LIMIT 1 FOR UPDATE SKIP LOCKED)
-			RETURNING `+roomDeletionColumns, lease.Milliseconds()).Scan)
-		return err
-	})
-	return d, err
+	return scanOnce(ctx, s, scanRoomDeletion, `
+		UPDATE room_deletions SET leased_until = now() + $1 * interval '1 millisecond'
+		WHERE delete_id = (
+			SELECT delete_id FROM room_deletions d WHERE `+roomDeletionDue+` ORDER BY leased_until LIMIT 1 FOR UPDATE SKIP LOCKED)
+		RETURNING `+roomDeletionColumns, lease.Milliseconds())
 }
 
 // PutRoomDeletion notes how far a deletion has come, and keeps the lease; with a DoneTS it is done.

@@ -14,52 +14,91 @@ import (
 // leases are those that this process holds, as advisory locks of one session. Why one for all: a session that only holds a lock is a
 // connection that nobody else can use. Why beside the pool: the server would stand still when there are as many leases as connections.
 type leases struct {
-	db   *sql.DB
-	mu   sync.Mutex // the connection does one thing at a time
-	conn *sql.Conn  // nil before the first lease, and when the connection was lost
+	db      *sql.DB
+	mu      sync.Mutex // the connection does one thing at a time
+	session *session   // nil before the first lease, and when the connection was lost
+}
+
+// session is a connection and the leases that it holds.
+type session struct {
+	conn *sql.Conn
 	held map[string]*Lease
+	// answered is when the database last did something on the connection. lost is closed when the connection is given up.
+	answered time.Time
+	lost     chan struct{}
 }
 
 // Lease is the right to be the only process that does a named piece of work, for as long as the process's session lives.
 type Lease struct {
-	name string
-	of   *leases
+	name    string
+	of      *leases
+	session *session
 }
 
-// errLeaseLost says that the session was lost.
-var errLeaseLost = &unavailable{errors.New("the session that held the lease was lost")}
+// ErrLeaseLost says that the session was lost.
+var ErrLeaseLost error = &unavailable{errors.New("the session that held the lease was lost")}
 
 // TryLease takes the lease called name; ok is false while somebody holds it, in this process or in another one.
 func (s *Store) TryLease(ctx context.Context, name string) (lease *Lease, ok bool, err error) {
 	l := &s.leases
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.held[name] != nil {
-		return nil, false, nil
-	}
-	if l.conn == nil {
-		if l.conn, err = l.db.Conn(ctx); err != nil {
+	if l.session == nil {
+		conn, err := l.db.Conn(ctx)
+		if err != nil {
 			return nil, false, wrap(err)
 		}
-		l.held = make(map[string]*Lease)
+		l.session = &session{conn: conn, held: make(map[string]*Lease), lost: make(chan struct{})}
+		go l.watch(l.session)
 	}
-	err = l.run(ctx, func(ctx context.Context) error {
-		return l.conn.QueryRowContext(ctx, `SELECT pg_try_advisory_lock($1)`, leaseKey(name)).Scan(&ok)
+	if l.session.held[name] != nil {
+		return nil, false, nil
+	}
+	lease = &Lease{name: name, of: l, session: l.session}
+	err = l.run(ctx, func(ctx context.Context, conn *sql.Conn) error {
+		return conn.QueryRowContext(ctx, `SELECT pg_try_advisory_lock($1)`, leaseKey(name)).Scan(&ok)
 	})
 	if err != nil || !ok {
 		return nil, false, err
 	}
-	lease = &Lease{name: name, of: l}
-	l.held[name] = lease
+	lease.session.held[name] = lease
 	return lease, true, nil
 }
 
-// leasePatience bounds what is done on the leases' connection: they all wait for it.
-const leasePatience = 10 * time.Second
+const (
+	// leasePatience bounds what is done on the leases' connection: they all wait for it.
+	leasePatience = 10 * time.Second
+	// leaseCheck is how often the session is asked whether it lives.
+	leaseCheck = 2 * time.Second
+)
+
+// watch asks for all who hold leases of a session, until it is given up.
+func (l *leases) watch(s *session) {
+	tick := time.NewTicker(leaseCheck)
+	defer tick.Stop()
+	for {
+		select {
+		case <-s.lost:
+			return
+		case <-tick.C:
+		}
+		l.mu.Lock()
+		if l.session == s {
+			// If it fails, the session is given up, and who has a lease of it is told.
+			_ = l.run(context.Background(), isThere)
+		}
+		l.mu.Unlock()
+	}
+}
+
+func isThere(ctx context.Context, conn *sql.Conn) error {
+	_, err := conn.ExecContext(ctx, `SELECT 1`)
+	return err
+}
 
 // run does something on the connection, and gives the connection up with all leases if it fails. It is not cancelled with ctx, which would
 // close the connection that others' leases need, but ends at ctx's deadline.
-func (l *leases) run(ctx context.Context, f func(context.Context) error) error {
+func (l *leases) run(ctx context.Context, f func(context.Context, *sql.Conn) error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -69,21 +108,25 @@ func (l *leases) run(ctx context.Context, f func(context.Context) error) error {
 	}
 	bounded, cancel := context.WithDeadline(context.WithoutCancel(ctx), until)
 	defer cancel()
-	err := f(bounded)
+	err := f(bounded, l.session.conn)
 	if err != nil {
 		l.lose()
+		return wrap(err)
 	}
-	return wrap(err)
+	l.session.answered = time.Now()
+	return nil
 }
 
 // lose ends the session. The database frees its locks.
 func (l *leases) lose() {
-	if l.conn != nil {
-		// A connection that still held a lock must not be used again.
-		l.conn.Raw(func(any) error { return driver.ErrBadConn })
-		l.conn.Close()
+	if l.session == nil {
+		return
 	}
-	l.conn, l.held = nil, nil
+	// A connection that still held a lock must not be used again.
+	l.session.conn.Raw(func(any) error { return driver.ErrBadConn })
+	l.session.conn.Close()
+	close(l.session.lost)
+	l.session = nil
 }
 
 func (l *leases) close() error {
@@ -104,11 +147,13 @@ func leaseKey(name string) int64 {
 func (l *Lease) run(ctx context.Context, f func(context.Context, *sql.Conn) error) error {
 	l.of.mu.Lock()
 	defer l.of.mu.Unlock()
-	if l.of.held[l.name] != l {
-		return errLeaseLost
+	if !l.stands() {
+		return ErrLeaseLost
 	}
-	return l.of.run(ctx, func(ctx context.Context) error { return f(ctx, l.of.conn) })
+	return l.of.run(ctx, f)
 }
+
+func (l *Lease) stands() bool { return l.of.session == l.session && l.session.held[l.name] == l }
 
 // Release gives the lease to whoever wants it next.
 func (l *Lease) Release() {
@@ -116,18 +161,28 @@ func (l *Lease) Release() {
 	defer cancel()
 	// If it fails, the session is given up, and the lease with it.
 	_ = l.run(ctx, func(ctx context.Context, conn *sql.Conn) error {
-		delete(l.of.held, l.name)
+		delete(l.session.held, l.name)
 		_, err := conn.ExecContext(ctx, `SELECT pg_advisory_unlock($1)`, leaseKey(l.name))
 		return err
 	})
 }
 
-// Check fails when the session is gone, and the lease with it.
+// Lost is closed when the session is known to be gone, and the lease with it: leaseCheck after it went at the latest.
+func (l *Lease) Lost() <-chan struct{} { return l.session.lost }
+
+// Check fails when the lease is lost. What the session said a moment ago is believed; a process that was stopped for longer asks.
 func (l *Lease) Check(ctx context.Context) error {
-	return l.run(ctx, func(ctx context.Context, conn *sql.Conn) error {
-		_, err := conn.ExecContext(ctx, `SELECT 1`)
-		return err
-	})
+	l.of.mu.Lock()
+	defer l.of.mu.Unlock()
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case !l.stands():
+		return ErrLeaseLost
+	case time.Since(l.session.answered) < 2*leaseCheck:
+		return nil
+	}
+	return l.of.run(ctx, isThere)
 }
 
 // Position returns how far the follower has come; a new follower begins at start.

@@ -210,11 +210,13 @@ func (s *Store) ListDueGuests(ctx context.Context, now matrix.Timestamp, without
 	return scanAll(rows, err, scanGuestRow)
 }
 
-// GetNextGuestExpiry returns when the next guest's time is over after a moment, 0 if there is none.
-func (s *Store) GetNextGuestExpiry(ctx context.Context, after matrix.Timestamp) (matrix.Timestamp, error) {
-	var next matrix.Timestamp
-	err := s.queryRow(ctx, `SELECT coalesce(min(expires_ts), 0) FROM guests WHERE ended_ts IS NULL AND expires_ts > $1`, int64(after)).Scan(&next)
-	return next, err
+// GetGuestExpiry reports whether some guest's time is over (ListDueGuests), and when it is the next one's, 0 if there is none.
+func (s *Store) GetGuestExpiry(ctx context.Context, now matrix.Timestamp, without []matrix.UserID) (due bool, next matrix.Timestamp, err error) {
+	err = s.queryRow(ctx, `
+		SELECT EXISTS (SELECT FROM guests WHERE ended_ts IS NULL AND expires_ts <= $1 AND user_id <> ALL ($2)),
+		       (SELECT coalesce(min(expires_ts), 0) FROM guests WHERE ended_ts IS NULL AND expires_ts > $1)`,
+		int64(now), stringArray(without)).Scan(&due, &next)
+	return due, next, err
 }
 
 // LostGuest is a guest who has nothing to stand on any more, and why.

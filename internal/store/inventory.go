@@ -336,19 +336,24 @@ func (s *Store) GetErasure(ctx context.Context, org int64, user matrix.UserID) (
 	return scanErasure(s.queryRow(ctx, `SELECT `+erasureColumns+` FROM erasures WHERE organisation_id = $1 AND user_id = $2`, org, string(user)).Scan)
 }
 
+// HasAccountWork reports whether there is something for ClaimErasure, ClaimScimGroup or ClaimRoomDeletion.
+func (s *Store) HasAccountWork(ctx context.Context) (some bool, err error) {
+	err = s.queryRow(ctx, `
+		SELECT EXISTS (SELECT FROM erasures e WHERE `+erasureDue+`) OR EXISTS (SELECT FROM scim_groups WHERE `+scimGroupDue+`)
+			OR EXISTS (SELECT FROM room_deletions d WHERE `+roomDeletionDue+`)`).Scan(&some)
+	return some, err
+}
+
+// erasureDue is the condition that an erasure is not done, of somebody who is not held, and that nobody is at it.
+var erasureDue = `e.done_ts IS NULL AND e.leased_until < now() AND NOT ` + fmt.Sprintf(heldUser, "e.user_id")
+
 // ClaimErasure returns an erasure that is not done and of somebody who is not held, and keeps others from it for a while; or ErrNotFound.
 func (s *Store) ClaimErasure(ctx context.Context, lease time.Duration) (Erasure, error) {
-	var e Erasure
-	err := s.Write(ctx, func(tx *Tx) (err error) {
-		e, err = scanErasure(tx.queryRow(ctx, `
-			UPDATE erasures SET leased_until = now() + $1 * interval '1 millisecond'
-			WHERE user_id = (
-				SELECT user_id FROM erasures WHERE done_ts IS NULL AND leased_until < now() AND NOT `+fmt.Sprintf(heldUser, "erasures.user_id")+`
-				ORDER BY leased_until LIMIT 1 FOR UPDATE SKIP LOCKED)
-			RETURNING `+erasureColumns, lease.Milliseconds()).Scan)
-		return err
-	})
-	return e, err
+	return scanOnce(ctx, s, scanErasure, `
+		UPDATE erasures SET leased_until = now() + $1 * interval '1 millisecond'
+		WHERE user_id = (
+			SELECT user_id FROM erasures e WHERE `+erasureDue+` ORDER BY leased_until LIMIT 1 FOR UPDATE SKIP LOCKED)
+		RETURNING `+erasureColumns, lease.Milliseconds())
 }
 
 // PutErasureRoom notes how far an erasure has come, and keeps the lease.

@@ -190,6 +190,13 @@ func (tx *Tx) RenewInvitation(ctx context.Context, id string, secretHash []byte,
 	return list[0], true, nil
 }
 
+// HasInvitationWork reports whether there is something for ListExpiredInvitations or ListNewThreePIDs.
+func (s *Store) HasInvitationWork(ctx context.Context, now matrix.Timestamp) (some bool, err error) {
+	err = s.queryRow(ctx, `
+		SELECT EXISTS (SELECT FROM invitations WHERE ended_ts IS NULL AND expires_ts <= $1) OR EXISTS (SELECT FROM new_threepids)`, int64(now)).Scan(&some)
+	return some, err
+}
+
 // ListExpiredInvitations returns invitations whose time is over and whose room has not been told so, in the order of their ends, at most limit.
 func (s *Store) ListExpiredInvitations(ctx context.Context, now matrix.Timestamp, limit int) ([]Invitation, error) {
 	rows, err := s.query(ctx, invitationSelect+`

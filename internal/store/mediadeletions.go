@@ -203,6 +203,15 @@ type unlinkedMedia struct {
 // erased says that the account of its uploader was erased.
 func (u *unlinkedMedia) erased() bool { return u.eventID == "" && u.redactedBy != "" }
 
+// HasMediaToSweep reports whether there is work for DeleteUnlinkedMedia, ListGoneObjects or ListUnsignedDeletions: one question where those
+// are three.
+func (s *Store) HasMediaToSweep(ctx context.Context) (some bool, err error) {
+	err = s.queryRow(ctx, `
+		SELECT EXISTS (SELECT FROM media_unlinked) OR EXISTS (SELECT FROM media_objects WHERE state = $1)
+			OR EXISTS (SELECT FROM media_deletions d WHERE `+unsigned+`)`, objectGone).Scan(&some)
+	return some, err
+}
+
 // DeleteUnlinkedMedia deletes media whose last link went, and says how much it has looked at; at most limit.
 func (s *Store) DeleteUnlinkedMedia(ctx context.Context, now matrix.Timestamp, limit int, rules UnlinkRules) (n int, err error) {
 	rows, err := s.query(ctx, `
@@ -429,12 +438,14 @@ func scanDeletion(rows *sql.Rows) (Deletion, error) {
 	return d, err
 }
 
+// unsigned is the condition that a deletion has no receipt, and that its bytes are gone.
+const unsigned = `d.receipt IS NULL AND NOT EXISTS (SELECT FROM media_objects o WHERE o.object_key = ANY (d.objects))`
+
 // ListUnsignedDeletions returns deletions without a receipt whose objects are all removed, the oldest first; at most limit.
 func (s *Store) ListUnsignedDeletions(ctx context.Context, limit int) ([]Deletion, error) {
 	rows, err := s.query(ctx, `
 		SELECT `+deletionColumns+` FROM media_deletions d
-		WHERE receipt IS NULL AND NOT EXISTS (SELECT FROM media_objects o WHERE o.object_key = ANY (d.objects))
-		ORDER BY deletion_id LIMIT $1`, limit)
+		WHERE `+unsigned+` ORDER BY deletion_id LIMIT $1`, limit)
 	return scanAll(rows, err, scanDeletion)
 }
 

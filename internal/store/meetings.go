@@ -111,22 +111,12 @@ func (tx *Tx) PutMeeting(ctx context.Context, m Meeting) error {
 }
 
 // ClaimMeeting returns a meeting about which something is to be done, and keeps others from it until another moment; or ErrNotFound.
-func (s *Store) ClaimMeeting(ctx context.Context, now, until matrix.Timestamp) (m Meeting, err error) {
-	err = s.Write(ctx, func(tx *Tx) error {
-		m, err = scanMeeting(tx.queryRow(ctx, `
-			UPDATE meetings m SET due_ts = $2 FROM rooms r
-			WHERE r.room_nid = m.room_nid AND m.meeting_id = (
-				SELECT meeting_id FROM meetings WHERE due_ts <= $1 ORDER BY due_ts LIMIT 1 FOR UPDATE SKIP LOCKED)
-			RETURNING `+meetingColumns, int64(now), int64(until)).Scan)
-		return err
-	})
-	return m, err
-}
-
-// GetNextDueMeeting is when something is to be done next, 0 for never.
-func (s *Store) GetNextDueMeeting(ctx context.Context) (ts matrix.Timestamp, err error) {
-	err = s.queryRow(ctx, `SELECT coalesce(min(due_ts), 0) FROM meetings WHERE due_ts IS NOT NULL`).Scan(&ts)
-	return ts, err
+func (s *Store) ClaimMeeting(ctx context.Context, now, until matrix.Timestamp) (Meeting, error) {
+	return scanOnce(ctx, s, scanMeeting, `
+		UPDATE meetings m SET due_ts = $2 FROM rooms r
+		WHERE r.room_nid = m.room_nid AND m.meeting_id = (
+			SELECT meeting_id FROM meetings WHERE due_ts <= $1 ORDER BY due_ts LIMIT 1 FOR UPDATE SKIP LOCKED)
+		RETURNING `+meetingColumns, int64(now), int64(until))
 }
 
 // DeletePastMeetings removes meetings that began in a room for want of another, and were over before ts, at most limit. Those that were arranged stay.

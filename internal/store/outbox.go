@@ -288,13 +288,21 @@ func (s *Store) HasOutboxDue(ctx context.Context, media []string, now matrix.Tim
 	return due, err
 }
 
+// untold is the condition that a message about an invitation has come further than the invitation was told.
+const untold = `invitation_id IS NOT NULL AND state IN ('sent', 'delivered', 'failed') AND told <> state`
+
+// HasUntold reports whether there is something for LockUntold.
+func (s *Store) HasUntold(ctx context.Context) (some bool, err error) {
+	err = s.queryRow(ctx, `SELECT EXISTS (SELECT FROM outbox WHERE `+untold+`)`).Scan(&some)
+	return some, err
+}
+
 // LockUntold locks messages about invitations that have come further than the invitation was told, at most limit, the oldest first. Others
 // pass over them.
 func (tx *Tx) LockUntold(ctx context.Context, limit int) ([]OutboxMessage, error) {
 	rows, err := tx.query(ctx, `
 		SELECT `+outboxColumns+` FROM outbox
-		WHERE invitation_id IS NOT NULL AND state IN ('sent', 'delivered', 'failed') AND told <> state
-		ORDER BY message_id LIMIT $1 FOR UPDATE SKIP LOCKED`, limit)
+		WHERE `+untold+` ORDER BY message_id LIMIT $1 FOR UPDATE SKIP LOCKED`, limit)
 	return scanAll(rows, err, scanOutbox)
 }
 

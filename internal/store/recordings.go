@@ -79,10 +79,19 @@ func (s *Store) ListRecordingsOn(ctx context.Context, limit int) ([]Recording, e
 	return scanAll(rows, err, scanRecording)
 }
 
+// HasRecordings reports whether some are on, or ended at or after a moment.
+func (s *Store) HasRecordings(ctx context.Context, since matrix.Timestamp) (some bool, err error) {
+	err = s.queryRow(ctx, `SELECT EXISTS (SELECT FROM recordings c WHERE `+recordingIsOn+`) OR EXISTS (SELECT FROM recordings c WHERE `+recordingHasEnded+`)`,
+		int64(since)).Scan(&some)
+	return some, err
+}
+
+// recordingHasEnded is the condition that a recording ended at or after $1, in a room that is there.
+const recordingHasEnded = `c.room_nid IS NOT NULL AND c.state IN ('stopped', 'failed') AND c.ended_ts >= $1`
+
 // ListRecordingsEnded returns those that ended at or after a moment, at most limit.
 func (s *Store) ListRecordingsEnded(ctx context.Context, since matrix.Timestamp, limit int) ([]Recording, error) {
-	rows, err := s.query(ctx, recordingSelect+`WHERE c.room_nid IS NOT NULL AND c.state IN ('stopped', 'failed') AND c.ended_ts >= $1
-		ORDER BY c.ended_ts LIMIT $2`, int64(since), limit)
+	rows, err := s.query(ctx, recordingSelect+`WHERE `+recordingHasEnded+` ORDER BY c.ended_ts LIMIT $2`, int64(since), limit)
 	return scanAll(rows, err, scanRecording)
 }
 

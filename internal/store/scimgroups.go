@@ -156,18 +156,16 @@ func (tx *Tx) PutScimMembers(ctx context.Context, g ScimGroup, users []matrix.Us
 	return nil, err
 }
 
+// scimGroupDue is the condition that a group's room is still to be told, and that nobody is at it.
+const scimGroupDue = `pending AND leased_until < now()`
+
 // ClaimScimGroup returns a group whose room is still to be told, and keeps others from it for a while; or ErrNotFound.
 func (s *Store) ClaimScimGroup(ctx context.Context, lease time.Duration) (ScimGroup, error) {
-	var g ScimGroup
-	err := s.Write(ctx, func(tx *Tx) (err error) {
-		g, err = scanScimGroup(tx.queryRow(ctx, `
-			UPDATE scim_groups g SET leased_until = now() + $1 * interval '1 millisecond'
-			WHERE group_id = (
-				SELECT group_id FROM scim_groups WHERE pending AND leased_until < now() ORDER BY leased_until LIMIT 1 FOR UPDATE SKIP LOCKED)
-			RETURNING `+scimGroupColumns, lease.Milliseconds()).Scan)
-		return err
-	})
-	return g, err
+	return scanOnce(ctx, s, scanScimGroup, `
+		UPDATE scim_groups g SET leased_until = now() + $1 * interval '1 millisecond'
+		WHERE group_id = (
+			SELECT group_id FROM scim_groups WHERE `+scimGroupDue+` ORDER BY leased_until LIMIT 1 FOR UPDATE SKIP LOCKED)
+		RETURNING `+scimGroupColumns, lease.Milliseconds())
 }
 
 // PutScimGroupRoom notes which room stands for a group.

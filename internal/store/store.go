@@ -9,7 +9,7 @@
 // another one, and nobody knows whether only the answer was lost. So a lone statement (exec, query and queryRow of a Store) has to
 // come to the same when it runs twice, with its result: ON CONFLICT DO NOTHING, an UPDATE to a value, a DELETE whose count nobody
 // asks for. What says whether it was this call that did something, what counts up, and what would be there twice uses
-// execOnce or Write. In a transaction nothing is sent again; the caller is told that the database was not available.
+// execOnce, scanOnce or Write. In a transaction nothing is sent again; the caller is told that the database was not available.
 //
 // Positions are given out by the clock row inside the transaction that stores what they stand for. No other code may take
 // one, and nothing that a client can learn through sync is stored without one.

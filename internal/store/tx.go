@@ -56,6 +56,17 @@ func (s *Store) execOnce(ctx context.Context, query string, args ...any) (n int6
 	return n, err
 }
 
+// scanOnce scans the row of a lone statement that must not run twice. It is one round trip where execOnce takes three, for what is done again and again
+// by the server itself: a connection of the pool that has died since it was last used is an error here.
+func scanOnce[T any](ctx context.Context, s *Store, scan func(scan func(...any) error) (T, error), query string, args ...any) (result T, err error) {
+	conn, err := s.db.Conn(ctx)
+	if err != nil {
+		return result, wrap(err)
+	}
+	defer conn.Close()
+	return scan(row{conn.QueryRowContext(ctx, query, args...)}.Scan)
+}
+
 func (s *Store) query(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
 	rows, err := s.db.QueryContext(ctx, query, args...)
 	return rows, wrap(err)

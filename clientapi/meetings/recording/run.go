@@ -64,6 +64,15 @@ func (s *Server) work(ctx context.Context, lease *store.Lease) error {
 
 // lookAfter does for recordings that are on, and for those that have just ended, what nobody has done who should have.
 func (s *Server) lookAfter(ctx context.Context, since map[string]time.Time) error {
+	ending := s.now().Add(-limits.RecordingIdle)
+	some, err := s.cfg.Store.HasRecordings(ctx, ending)
+	if err != nil {
+		return fmt.Errorf("look for recordings: %w", err)
+	}
+	if !some {
+		clear(since)
+		return nil
+	}
 	list, err := s.cfg.Store.ListRecordingsOn(ctx, limits.RecordingBatch)
 	if err != nil {
 		return fmt.Errorf("list recordings: %w", err)
@@ -76,7 +85,7 @@ func (s *Server) lookAfter(ctx context.Context, since map[string]time.Time) erro
 	if len(list) == 0 {
 		clear(since)
 	}
-	ended, err := s.cfg.Store.ListRecordingsEnded(ctx, s.now().Add(-limits.RecordingIdle), limits.RecordingBatch)
+	ended, err := s.cfg.Store.ListRecordingsEnded(ctx, ending, limits.RecordingBatch)
 	if err != nil {
 		return fmt.Errorf("list recordings that have ended: %w", err)
 	}

@@ -18,8 +18,10 @@ import (
 
 const (
 	leaseName = "meetings"
+	// leaseRetry is how often a process tries to become the one that does it.
+	leaseRetry = time.Second
 	// lookEvery is how often it looks what is due, sweepEvery how often it looks for meetings whose organiser has gone.
-	lookEvery  = time.Second
+	lookEvery  = 2 * time.Second
 	sweepEvery = 15 * time.Second
 	atOnce     = 100
 )
@@ -34,7 +36,7 @@ func (s *Server) Run(ctx context.Context) error {
 			lease.Release()
 		}
 		s.logged(ctx, "carry out meetings", err)
-		wake.Pause(ctx, lookEvery)
+		wake.Pause(ctx, leaseRetry)
 	}
 	return nil
 }

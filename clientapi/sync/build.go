@@ -2,6 +2,7 @@ package sync
 
 import (
 	"context"
+	stdsync "sync"
 
 	"golang.org/x/sync/errgroup"
 
@@ -34,6 +35,8 @@ type build struct {
 
 	rooms   []*room
 	invites []*invitation
+	// members are the member events that are loaded lazily, by the rooms' numbers.
+	members map[int64][]*store.Event
 
 	// unread are the counts of the joined rooms. recount: the user's rules changed, so that all rooms' are told.
 	unread      map[int64]Unread
@@ -59,7 +62,7 @@ func (b *build) first() bool { return b.since < 0 }
 
 // run returns the answer, or nil if there is nothing in it and nobody wants an empty one.
 func (b *build) run() (any, error) {
-	err := inOrder(b.gather, b.chooseRooms, b.loadRooms, b.loadMembers, b.loadPresence, b.loadEncryption, b.loadToDevice)
+	err := inOrder(b.gather, b.chooseRooms, b.loadRooms, b.addMembers, b.loadPresence, b.loadEncryption, b.loadToDevice)
 	if err != nil {
 		return nil, err
 	}
@@ -81,14 +84,28 @@ func (b *build) run() (any, error) {
 // loadRooms reads what is to be told of the rooms. Who knows nothing yet is told of all rooms, which is a lot of reading: what does
 // not depend on the timelines is read beside them.
 func (b *build) loadRooms() error {
-	rooms := []func() error{b.loadTimelines, b.loadState, b.loadSticky}
 	beside := []func() error{b.loadSummaries, b.loadEphemeral, b.loadAccountData, b.loadInvites}
 	if !b.first() {
-		return inOrder(append(rooms, beside...)...)
+		return inOrder(append(append([]func() error{b.loadTimelines, b.loadState, b.loadSticky}, beside...), b.loadMembers)...)
 	}
 	var g errgroup.Group
-	g.Go(func() error { return inOrder(rooms...) })
-	g.Go(func() error { return inOrder(beside...) })
+	var timelines stdsync.WaitGroup
+	timelines.Add(1)
+	g.Go(func() error {
+		err := b.loadTimelines()
+		timelines.Done()
+		if err != nil {
+			return err
+		}
+		return inOrder(b.loadState, b.loadSticky)
+	})
+	g.Go(func() error {
+		if err := inOrder(beside...); err != nil {
+			return err
+		}
+		timelines.Wait()
+		return b.loadMembers()
+	})
 	return g.Wait()
 }
 

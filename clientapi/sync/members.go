@@ -10,7 +10,7 @@ import (
 	"github.com/roomline/roomline/internal/store"
 )
 
-// loadMembers adds the member events that a lazy-loading client needs: those of the timeline's senders, of the heroes, and the
+// loadMembers finds the member events that a lazy-loading client needs: those of the timeline's senders, of the heroes, and the
 // user's own with a whole state. What the client has been sent before is left out.
 //
 // Changes of members within the window are in the state already: only what did not change is loaded lazily.
@@ -20,13 +20,9 @@ func (b *build) loadMembers() error {
 	if !b.lazy() || !b.wantsMembers() {
 		return nil
 	}
+	b.members = make(map[int64][]*store.Event)
 	rooms := make(map[int64]*room)
 	var missing []store.KeyAt
-	defer func() {
-		for _, rm := range b.rooms {
-			sortEvents(rm.state)
-		}
-	}()
 	for _, rm := range b.rooms {
 		if rm.stranger {
 			continue
@@ -66,17 +62,32 @@ func (b *build) loadMembers() error {
 
 func (b *build) addMember(rm *room, e *store.Event) {
 	if b.r.filter.Room.State.Match(e) {
-		rm.state = append(rm.state, e)
+		b.members[rm.nid] = append(b.members[rm.nid], e)
 	}
+}
+
+// addMembers tells the members that were found with the rest of the state.
+func (b *build) addMembers() error {
+	if b.members == nil {
+		return nil
+	}
+	for _, rm := range b.rooms {
+		rm.state = append(rm.state, b.members[rm.nid]...)
+		sortEvents(rm.state)
+	}
+	return nil
 }
 
 // neededMembers are the users whose member events the answer needs and does not have.
 func (b *build) neededMembers(rm *room) []matrix.UserID {
 	var need []matrix.UserID
 	seen := make(map[matrix.UserID]struct{})
-	for _, e := range rm.state {
-		if e.Type == typeMember {
-			seen[matrix.UserID(*e.StateKey)] = struct{}{}
+	// The state that is told who knows nothing has no members, and is being loaded now.
+	if !b.first() {
+		for _, e := range rm.state {
+			if e.Type == typeMember {
+				seen[matrix.UserID(*e.StateKey)] = struct{}{}
+			}
 		}
 	}
 	known := b.knownMembers(rm)

@@ -12,6 +12,8 @@ const (
 	peerGone = 6 * time.Second
 	// longestAnswer is how long a server that is there may take to answer: a little more than statement_timeout.
 	longestAnswer = 75 * time.Second
+	// receivedAtOnce is how much is read from the network at once.
+	receivedAtOnce = 32 << 10
 )
 
 // dialer makes connections that end when the server is gone without a word, or does not answer for patience.
@@ -51,6 +53,8 @@ func (d dialer) DialContext(ctx context.Context, network, address string) (net.C
 type boundedConn struct {
 	net.Conn
 	patience time.Duration
+	// unread is what has been received and not been read. The driver reads a few kilobytes at a time, and a large result comes quicker than that.
+	unread, space []byte
 	// waits: the kernel knows the patience.
 	waits bool
 	// dialling: the driver has set a deadline of its own, for the time until the server lets us in.
@@ -63,6 +67,23 @@ func (c *boundedConn) SetDeadline(t time.Time) error {
 }
 
 func (c *boundedConn) Read(p []byte) (int, error) {
+	if len(c.unread) == 0 {
+		if c.space == nil {
+			c.space = make([]byte, receivedAtOnce)
+		}
+		n, err := c.receive(c.space)
+		if n == 0 {
+			return 0, err
+		}
+		// An error comes again with the next read.
+		c.unread = c.space[:n]
+	}
+	n := copy(p, c.unread)
+	c.unread = c.unread[n:]
+	return n, nil
+}
+
+func (c *boundedConn) receive(p []byte) (int, error) {
 	if !c.dialling && !c.waits {
 		if err := c.Conn.SetReadDeadline(time.Now().Add(c.patience)); err != nil {
 			return 0, err

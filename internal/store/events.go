@@ -40,16 +40,25 @@ const eventColumns = `events.position, events.room_nid, rooms.room_id, events.ev
 func scanEvent(rows *sql.Rows) (Event, error) { return scanEventAfter(rows) }
 
 // scanEventAfter reads an event behind other columns.
-func scanEventAfter(rows *sql.Rows, first ...any) (Event, error) {
+func scanEventAfter(rows *sql.Rows, first ...any) (Event, error) { return eventScanner(first...)(rows) }
+
+// eventScanner returns a function that reads events behind other columns. It reads all rows into the same places: new ones for each of thousands
+// are a good part of the work.
+func eventScanner(first ...any) func(*sql.Rows) (Event, error) {
 	var e Event
 	var key sql.NullString
 	// Plain types, which database/sql fills without reflection.
-	err := rows.Scan(append(first, &e.Position, &e.RoomNID, (*string)(&e.RoomID), (*string)(&e.EventID), &e.Type, &key, (*string)(&e.Sender),
-		(*int64)(&e.OriginServerTS), &e.Depth, (*string)(&e.RedactedBy), (*string)(&e.TxnDevice), &e.TxnID, &e.JSON)...)
-	if key.Valid {
-		e.StateKey = &key.String
+	columns := append(first, &e.Position, &e.RoomNID, (*string)(&e.RoomID), (*string)(&e.EventID), &e.Type, &key, (*string)(&e.Sender),
+		(*int64)(&e.OriginServerTS), &e.Depth, (*string)(&e.RedactedBy), (*string)(&e.TxnDevice), &e.TxnID, &e.JSON)
+	return func(rows *sql.Rows) (Event, error) {
+		err := rows.Scan(columns...)
+		e.StateKey = nil
+		if key.Valid {
+			stateKey := key.String
+			e.StateKey = &stateKey
+		}
+		return e, err
 	}
-	return e, err
 }
 
 func one[T any](list []T, err error) (T, error) {
@@ -132,12 +141,13 @@ func listPage(ctx context.Context, statement *sql.Stmt, room, after, upTo int64,
 	}
 	defer rows.Close()
 	events = make([]Event, 0, min(limit, pageRows))
+	var childless bool
+	scan := eventScanner(&childless)
 	for size := 0; rows.Next(); {
 		if size >= limits.PageBytes {
 			return events, true, nil
 		}
-		var childless bool
-		e, err := scanEventAfter(rows, &childless)
+		e, err := scan(rows)
 		if err != nil {
 			return nil, false, wrap(err)
 		}

@@ -50,9 +50,11 @@ type Store struct {
 	db     *sql.DB
 	dsn    string
 	leases leases
-	// The statements that are asked most are planned once for each connection: that takes longer than answering them.
-	getMedia, listEvents, listEventsBack, listVisibility *sql.Stmt
-	getRTCFacts, takeRTCFacts, putRTCParticipants        *sql.Stmt
+	// The statements that are asked most are planned once for each connection: that takes longer than answering them. Those that read many
+	// events are, too: the driver is sent the bytes of a prepared statement's results as they are, and those of others in hexadecimal.
+	getMedia, listEvents, listEventsBack, listVisibility, listWindows, listStateAt, listPreviousStates *sql.Stmt
+	getRTCFacts, takeRTCFacts, putRTCParticipants                                                      *sql.Stmt
+	listStateWindows                                                                                   map[stateWindows]*sql.Stmt
 }
 
 // Options of a Store. The zero value is right for production.
@@ -101,19 +103,32 @@ func (s *Store) prepare(ctx context.Context, opts Options) error {
 	if err := s.migrate(ctx); err != nil {
 		return err
 	}
-	for statement, query := range map[**sql.Stmt]string{
-		&s.getMedia: getMedia, &s.listEvents: listEvents, &s.listEventsBack: listEventsBack, &s.listVisibility: listVisibility,
-		&s.getRTCFacts: getRTCFacts, &s.takeRTCFacts: takeRTCFacts, &s.putRTCParticipants: putRTCParticipants,
-	} {
-		var err error
-		if *statement, err = s.db.PrepareContext(ctx, query); err != nil {
-			return fmt.Errorf("prepare a statement: %w", wrap(err))
-		}
+	if err := s.prepareStatements(ctx); err != nil {
+		return fmt.Errorf("prepare a statement: %w", wrap(err))
 	}
 	if opts.ServerName == "" {
 		return nil
 	}
 	return s.claimServerName(ctx, opts.ServerName)
+}
+
+func (s *Store) prepareStatements(ctx context.Context) (err error) {
+	for statement, query := range map[**sql.Stmt]string{
+		&s.getMedia: getMedia, &s.listEvents: listEvents, &s.listEventsBack: listEventsBack, &s.listVisibility: listVisibility,
+		&s.listWindows: listWindows, &s.listStateAt: listStateAt, &s.listPreviousStates: listPreviousStates,
+		&s.getRTCFacts: getRTCFacts, &s.takeRTCFacts: takeRTCFacts, &s.putRTCParticipants: putRTCParticipants,
+	} {
+		if *statement, err = s.db.PrepareContext(ctx, query); err != nil {
+			return err
+		}
+	}
+	s.listStateWindows = make(map[stateWindows]*sql.Stmt)
+	for _, w := range []stateWindows{{}, {whole: true}, {notMembers: true}, {whole: true, notMembers: true}} {
+		if s.listStateWindows[w], err = s.db.PrepareContext(ctx, w.query()); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Close closes all connections.

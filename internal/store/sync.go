@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"database/sql"
 	"slices"
@@ -33,22 +34,26 @@ func (f *TimelineFilter) all() bool {
 	return f.Types == nil && f.Senders == nil && len(f.NotTypes) == 0 && len(f.NotSenders) == 0 && len(f.Ignored) == 0 && f.ContainsURL == nil
 }
 
+// The rooms come first, once each, and then their events: a plan that is made for few rooms would look the room up for each event.
+const listWindows = `
+	SELECT ` + eventColumns + `
+	FROM (
+		SELECT w.*, rooms.room_id FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS w (room_nid, after, up_to) JOIN rooms USING (room_nid) OFFSET 0
+	) rooms
+	CROSS JOIN LATERAL (
+		SELECT position, room_nid, event_id, type, state_key, sender, origin_server_ts, depth, redacted_by,
+		       txn_device_id, txn_id, json
+		FROM events WHERE events.room_nid = rooms.room_nid AND position > rooms.after AND position <= rooms.up_to
+		ORDER BY position DESC LIMIT $4
+	) events`
+
 // ListWindows returns for each window its newest events that the filter lets through, at most limit a window, newest first within
 // a window. It looks at no more than scan events of a window, so that a filter for rare events does not read a whole room.
 func (s *Store) ListWindows(ctx context.Context, windows []Window, f TimelineFilter, limit, scan int) ([]Event, error) {
 	rooms, after, upTo := windowColumns(windows)
 	if f.all() {
-		rows, err := s.query(ctx, `
-			SELECT `+eventColumns+`
-			FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS w (nid, after, up_to)
-			CROSS JOIN LATERAL (
-				SELECT position, room_nid, event_id, type, state_key, sender, origin_server_ts, depth, redacted_by,
-				       txn_device_id, txn_id, json
-				FROM events WHERE events.room_nid = w.nid AND position > w.after AND position <= w.up_to
-				ORDER BY position DESC LIMIT $4
-			) events
-			JOIN rooms ON rooms.room_nid = w.nid`, rooms, after, upTo, limit)
-		return scanAll(rows, err, scanEvent)
+		rows, err := ask(ctx, s.listWindows, rooms, after, upTo, limit)
+		return scanAll(rows, err, eventScanner())
 	}
 	rows, err := s.query(ctx, `
 		SELECT `+eventColumns+`
@@ -139,6 +144,33 @@ type StateChange struct {
 	AtStart, AtEnd bool
 }
 
+// stateWindows are the statements of ListStateWindows.
+type stateWindows struct{ whole, notMembers bool }
+
+func (w stateWindows) query() string {
+	// Why "+ 0": it keeps the planner from an index that reads far too much: of a whole state most rows began long ago, of the
+	// changes in a window most rows of the room are current. OFFSET 0 keeps it from reading all rooms.
+	bounds := `since > rooms.after AND since <= rooms.up_to AND until + 0 >= rooms.start`
+	if w.whole {
+		bounds = `since + 0 <= rooms.up_to AND until >= rooms.start`
+	}
+	if w.notMembers {
+		bounds += ` AND type <> 'm.room.member'`
+	}
+	return `
+		SELECT s.since < rooms.start AND s.until >= rooms.start, s.until > rooms.up_to, ` + eventColumns + `
+		FROM (
+			SELECT w.*, rooms.room_id FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[]) AS w (room_nid, after, start, up_to)
+			JOIN rooms USING (room_nid) OFFSET 0
+		) rooms
+		CROSS JOIN LATERAL (
+			SELECT since, until, event_position FROM room_state
+			WHERE room_nid = rooms.room_nid AND ` + bounds + ` AND (until > rooms.up_to OR (NOT $5 AND since < rooms.start))
+			OFFSET 0
+		) s
+		JOIN events ON events.position = s.event_position`
+}
+
 // ListStateWindows returns the state events of the windows that are state at Start, at UpTo or both, oldest first; onlyEnd leaves those out
 // that are not state at UpTo, notMembers leaves out m.room.member. All windows have After 0, or none.
 func (s *Store) ListStateWindows(ctx context.Context, windows []StateWindow, onlyEnd, notMembers bool) ([]StateChange, error) {
@@ -150,37 +182,16 @@ func (s *Store) ListStateWindows(ctx context.Context, windows []StateWindow, onl
 	for i, w := range windows {
 		rooms[i], after[i], start[i], upTo[i] = w.RoomNID, w.After, w.Start, w.UpTo
 	}
-	// Why "+ 0": it keeps the planner from an index that reads far too much: of a whole state most rows began long ago, of the
-	// changes in a window most rows of the room are current. OFFSET 0 keeps it from reading all rooms.
-	bounds := `since > w.after AND since <= w.up_to AND until + 0 >= w.start`
-	if after[0] == 0 {
-		bounds = `since + 0 <= w.up_to AND until >= w.start`
-	}
-	if notMembers {
-		bounds += ` AND type <> 'm.room.member'`
-	}
-	rows, err := s.query(ctx, `
-		SELECT `+eventColumns+`, s.since < w.start AND s.until >= w.start, s.until > w.up_to
-		FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[]) AS w (nid, after, start, up_to)
-		CROSS JOIN LATERAL (
-			SELECT since, until, event_position FROM room_state
-			WHERE room_nid = w.nid AND `+bounds+` AND (until > w.up_to OR (NOT $5 AND since < w.start))
-			OFFSET 0
-		) s
-		JOIN events ON events.position = s.event_position
-		JOIN rooms ON rooms.room_nid = w.nid
-		ORDER BY s.since`, pq.Array(rooms), pq.Array(after), pq.Array(start), pq.Array(upTo), onlyEnd)
-	return scanAll(rows, err, func(rows *sql.Rows) (StateChange, error) {
-		var c StateChange
-		var key sql.NullString
-		e := &c.Event
-		err := rows.Scan(&e.Position, &e.RoomNID, &e.RoomID, &e.EventID, &e.Type, &key, &e.Sender, &e.OriginServerTS, &e.Depth,
-			&e.RedactedBy, &e.TxnDevice, &e.TxnID, &e.JSON, &c.AtStart, &c.AtEnd)
-		if key.Valid {
-			e.StateKey = &key.String
-		}
+	statement := s.listStateWindows[stateWindows{whole: after[0] == 0, notMembers: notMembers}]
+	rows, err := ask(ctx, statement, pq.Array(rooms), pq.Array(after), pq.Array(start), pq.Array(upTo), onlyEnd)
+	var c StateChange
+	scan := eventScanner(&c.AtStart, &c.AtEnd)
+	list, err := scanAll(rows, err, func(rows *sql.Rows) (_ StateChange, err error) {
+		c.Event, err = scan(rows)
 		return c, err
 	})
+	slices.SortFunc(list, func(x, y StateChange) int { return cmp.Compare(x.Position, y.Position) })
+	return list, err
 }
 
 // KeyAt asks for one key of a room's state at a position.
@@ -190,6 +201,18 @@ type KeyAt struct {
 	Key     string
 	At      int64
 }
+
+const listStateAt = `
+	SELECT ` + eventColumns + `
+	FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[]) AS wanted (nid, type, key, at)
+	CROSS JOIN LATERAL (
+		SELECT until, event_position FROM room_state
+		WHERE room_nid = wanted.nid AND type = wanted.type AND state_key = wanted.key AND since <= wanted.at
+		ORDER BY since DESC LIMIT 1
+	) s
+	JOIN events ON events.position = s.event_position
+	JOIN rooms ON rooms.room_nid = wanted.nid
+	WHERE s.until > wanted.at`
 
 // ListStateAt returns the state events that the keys stand for, in no order; keys without state have none.
 func (s *Store) ListStateAt(ctx context.Context, keys []KeyAt) ([]Event, error) {
@@ -201,18 +224,8 @@ func (s *Store) ListStateAt(ctx context.Context, keys []KeyAt) ([]Event, error) 
 	for i, k := range keys {
 		rooms[i], at[i], types[i], names[i] = k.RoomNID, k.At, k.Type, k.Key
 	}
-	rows, err := s.query(ctx, `
-		SELECT `+eventColumns+`
-		FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[]) AS wanted (nid, type, key, at)
-		CROSS JOIN LATERAL (
-			SELECT until, event_position FROM room_state
-			WHERE room_nid = wanted.nid AND type = wanted.type AND state_key = wanted.key AND since <= wanted.at
-			ORDER BY since DESC LIMIT 1
-		) s
-		JOIN events ON events.position = s.event_position
-		JOIN rooms ON rooms.room_nid = wanted.nid
-		WHERE s.until > wanted.at`, pq.Array(rooms), pq.Array(types), pq.Array(names), pq.Array(at))
-	return scanAll(rows, err, scanEvent)
+	rows, err := ask(ctx, s.listStateAt, pq.Array(rooms), pq.Array(types), pq.Array(names), pq.Array(at))
+	return scanAll(rows, err, eventScanner())
 }
 
 // RoomSpan is an entry in the history of a state key of one of several rooms.

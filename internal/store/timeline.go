@@ -18,14 +18,16 @@ type PreviousState struct {
 	JSON          []byte
 }
 
+const listPreviousStates = `
+	SELECT s.until, s.event_position, s.event_id, events.json
+	FROM unnest($1::bigint[], $2::bigint[]) AS wanted (room, position)
+	JOIN room_state s ON s.room_nid = wanted.room AND s.until = wanted.position
+	JOIN events ON events.position = s.event_position`
+
 // ListPreviousStates returns what the state events at the given positions replaced; rooms[i] is the room of positions[i]. Events that
 // replaced nothing have no entry.
 func (s *Store) ListPreviousStates(ctx context.Context, rooms, positions []int64) ([]PreviousState, error) {
-	rows, err := s.query(ctx, `
-		SELECT s.until, s.event_position, s.event_id, events.json
-		FROM unnest($1::bigint[], $2::bigint[]) AS wanted (room, position)
-		JOIN room_state s ON s.room_nid = wanted.room AND s.until = wanted.position
-		JOIN events ON events.position = s.event_position`, pq.Array(rooms), pq.Array(positions))
+	rows, err := ask(ctx, s.listPreviousStates, pq.Array(rooms), pq.Array(positions))
 	return scanAll(rows, err, func(rows *sql.Rows) (PreviousState, error) {
 		var p PreviousState
 		err := rows.Scan(&p.ReplacedAt, &p.EventPosition, &p.EventID, &p.JSON)

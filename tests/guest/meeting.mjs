@@ -56,7 +56,7 @@ async function moves(page, selector, what) {
         if (!video?.videoWidth) return false;
         const frames = video.getVideoPlaybackQuality().totalVideoFrames;
         window.framesBefore ??= frames;
-        return frames > window.framesBefore + 5; // a second of them
+        return frames > window.framesBefore + 10;
     }, selector, { timeout: patience }).catch((error) => assert.fail(`${what}: no moving picture: ${error}`));
     await page.evaluate(() => delete window.framesBefore);
 }

@@ -72,7 +72,7 @@ func assemble(p *Proto, server matrix.ServerName, keyID string, key ed25519.Priv
 	hashed = buf[:len(hashed)]
 	reference := sha256.Sum256(redacted)
 	var signature [signatureLen]byte
-	base64.RawStdEncoding.Encode(signature[:], ed25519.Sign(key, redacted))
+	base64.RawStdEncoding.Encode(signature[:], sign(key, redacted))
 
 	out := make([]byte, 0, size)
 	out = append(out, hashed[:at.depth]...)

@@ -21,7 +21,7 @@ func (b *Built) AddSignature(server matrix.ServerName, keyID string, key ed25519
 	if err != nil {
 		return nil, fmt.Errorf("event: sign %s again: %w", b.EventID, err)
 	}
-	signature := ed25519.Sign(key, without(redacted, "signatures"))
+	signature := sign(key, without(redacted, "signatures"))
 
 	all, _ := memberOf(b.JSON, "signatures")
 	ours, ok := memberOf(all, string(server))

@@ -1,6 +1,12 @@
 package main
 
-import "testing"
+import (
+	"context"
+	"runtime"
+	"runtime/debug"
+	"testing"
+	"time"
+)
 
 func TestCollectorGetsLessRoomAsTheHeapGrows(t *testing.T) {
 	for live, want := range map[uint64]int{0: 500, 10 << 20: 500, 24 << 20: 300, 72 << 20: 100, 4 << 30: 100} {
@@ -33,3 +39,39 @@ func TestMemoryIsGivenBackOnceAfterABusyTime(t *testing.T) {
 		}
 	}
 }
+
+func TestTuneCollectorGivesBackWhatABusyTimeLeaves(t *testing.T) {
+	t.Setenv("GOGC", "")
+	t.Setenv("GOMEMLIMIT", "")
+	defer debug.SetGCPercent(debug.SetGCPercent(100))
+	// While so much is in use the collector by itself leaves the garbage below alone.
+	ballast := make([]byte, 64<<20)
+	runtime.GC()
+	var before, now runtime.MemStats
+	runtime.ReadMemStats(&before)
+
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() { defer close(ended); tuneCollector(ctx) }()
+	defer func() { cancel(); <-ended }()
+	for range 64 {
+		garbage = make([]byte, 1<<20)
+	}
+	garbage = nil
+
+	deadline := time.Now().Add(time.Minute)
+	for now.HeapReleased < before.HeapReleased+32<<20 {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d bytes were given back before, and %d after a minute", before.HeapReleased, now.HeapReleased)
+		}
+		time.Sleep(100 * time.Millisecond)
+		runtime.ReadMemStats(&now)
+	}
+	if now.NumForcedGC == before.NumForcedGC {
+		t.Error("the system got memory back, but nobody asked for it")
+	}
+	runtime.KeepAlive(ballast)
+}
+
+// garbage keeps the compiler from leaving allocations out.
+var garbage []byte

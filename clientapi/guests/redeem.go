@@ -73,6 +73,9 @@ type redeemRequest struct {
 	SID          string `json:"sid"`
 	ClientSecret string `json:"client_secret"`
 	Code         string `json:"code"`
+	// Prepare makes the guest and the session, and leaves entering the room to the same attempt without it: where a room is encrypted, the device's
+	// keys have to be known first, or else what is written meanwhile is not for this device and stays unreadable on it.
+	Prepare bool `json:"prepare"`
 }
 
 type redeemResponse struct {
@@ -87,6 +90,8 @@ type redeemResponse struct {
 	Role        string            `json:"role"`
 	// Waiting: the guest has knocked, and is in the room when somebody there lets the guest in.
 	Waiting bool `json:"waiting,omitempty"`
+	// Prepared: the guest is not in the room yet, and enters with the same attempt.
+	Prepared bool `json:"prepared,omitempty"`
 }
 
 // attempt is a page's attempt to redeem an invitation.
@@ -94,6 +99,7 @@ type attempt struct {
 	found   *found
 	hash    []byte
 	session auth.GuestSession
+	prepare bool
 	// proof is nil where no code was given.
 	proof *store.Validation
 }
@@ -108,6 +114,7 @@ func (s *Server) redeem(ctx context.Context, c *httpapi.Call, req *redeemRequest
 	if err != nil {
 		return nil, err
 	}
+	a.prepare = req.Prepare
 	if f.Uses > 0 {
 		made, err := s.cfg.Store.GetGuestByAttempt(ctx, f.ID, a.hash)
 		if err == nil {
@@ -275,8 +282,9 @@ func (s *Server) repeat(ctx context.Context, a *attempt, g store.Guest) (any, er
 	return s.enterAgain(ctx, a, g)
 }
 
-// comeBack gives the guest of a used invitation another session.
+// comeBack gives the guest of a used invitation another session. The guest is in the room already: there is nothing to prepare.
 func (s *Server) comeBack(ctx context.Context, a *attempt) (any, error) {
+	a.prepare = false
 	g := a.found.guest
 	a.session.User = g.UserID
 	err := s.cfg.Journal.Write(ctx, func(tx *store.Tx) ([]store.Update, error) {
@@ -327,20 +335,24 @@ func (s *Server) comeBack(ctx context.Context, a *attempt) (any, error) {
 	return s.enterAgain(ctx, a, g)
 }
 
-// enter makes the guest a member of the room, if that has not happened, and answers the page.
+// enter makes the guest a member of the room, if that has not happened and is wanted yet, and answers the page.
 func (s *Server) enter(ctx context.Context, a *attempt, g store.Guest, c invitations.Comer) (any, error) {
+	answer := redeemResponse{
+		UserID: g.UserID, AccessToken: a.session.Token(), DeviceID: a.session.Device, RoomID: a.found.RoomID, ExpiresTS: g.ExpiresTS,
+		HomeServer: g.UserID.Domain(), BaseURL: s.cfg.BaseURL, DisplayName: c.Profile.DisplayName, Role: g.Role, Prepared: a.prepare,
+	}
+	if a.prepare {
+		return answer, nil
+	}
 	c.User = g.UserID
-	waiting, err := s.admit(ctx, a.found, g, c)
-	if err != nil {
+	var err error
+	if answer.Waiting, err = s.admit(ctx, a.found, g, c); err != nil {
 		return nil, err
 	}
 	if err := s.stays(ctx, a.found, g); err != nil {
 		return nil, err
 	}
-	return redeemResponse{
-		UserID: g.UserID, AccessToken: a.session.Token(), DeviceID: a.session.Device, RoomID: a.found.RoomID, ExpiresTS: g.ExpiresTS,
-		HomeServer: g.UserID.Domain(), BaseURL: s.cfg.BaseURL, DisplayName: c.Profile.DisplayName, Role: g.Role, Waiting: waiting,
-	}, nil
+	return answer, nil
 }
 
 // enterAgain is enter for a guest who has a name.

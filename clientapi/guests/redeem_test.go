@@ -192,6 +192,66 @@ func TestALostAnswerIsGivenAgain(t *testing.T) {
 	}
 }
 
+// A device that has to upload its keys first comes in with the same attempt, if the invitation still holds then.
+func TestAPreparedGuestEntersByTheSameAttempt(t *testing.T) {
+	t.Parallel()
+	s := start(t, hstest.Options{Processes: 2})
+	other := s.User(t, "other")
+	s.host.MustInvite(t, s.room, other)
+	other.MustJoin(t, s.room)
+	prepare := func(t *testing.T, i invitation) (g *hstest.User, id string, enter func() hstest.Response) {
+		secret, id := s.invite(t, i)
+		body := map[string]any{"secret": secret, "name": "Anna", "attempt": newAttempt(), "prepare": true}
+		for range 2 {
+			r := s.ask(t, 0, "POST", redeemPath, body)
+			if !r.JSON().Get("prepared").Bool() {
+				t.Fatalf("prepare: %s", r)
+			}
+			g = s.redeemed(t, r)
+		}
+		if n := s.number(t, `SELECT count(*) FROM memberships WHERE user_id = $1`, g.ID); n != 0 {
+			t.Errorf("a prepared guest has %d memberships", n)
+		}
+		return g, id, func() hstest.Response {
+			delete(body, "prepare")
+			return s.ask(t, 1, "POST", redeemPath, body)
+		}
+	}
+	refuses := func(t *testing.T, g *hstest.User, r hstest.Response) {
+		if r.Status != 403 || r.JSON().Get(`org\.roomline\.state`).String() != "revoked" {
+			t.Errorf("enter: %s", r)
+		}
+		if n := s.number(t, `SELECT count(*) FROM memberships WHERE user_id = $1 AND membership = 'join'`, g.ID); n != 0 {
+			t.Error("the guest is in the room")
+		}
+		refused(t, g, "M_UNKNOWN_TOKEN")
+	}
+	t.Run("enters", func(t *testing.T) {
+		g, _, enter := prepare(t, invitation{uses: 2})
+		g.MustFail(t, 403, "M_FORBIDDEN", "GET", hstest.Path("rooms", s.room, "messages")+"?dir=b", nil)
+		for range 2 {
+			r := enter()
+			if r.JSON().Get("prepared").Bool() || r.JSON().Get("access_token").String() != g.AccessToken {
+				t.Errorf("enter: %s", r)
+			}
+		}
+		g.MustSendText(t, s.room, "hello")
+		if n := s.number(t, `SELECT count(*) FROM audit_log WHERE action = 'invitation.redeem' AND actor = $1`, g.ID); n != 1 {
+			t.Errorf("the audit log has %d entries of one redemption", n)
+		}
+	})
+	t.Run("withdrawn meanwhile", func(t *testing.T) {
+		g, id, enter := prepare(t, invitation{})
+		s.host.MustDo(t, "DELETE", "/_roomline/client/v1/invitations/"+id, nil)
+		refuses(t, g, enter())
+	})
+	t.Run("the inviter left meanwhile", func(t *testing.T) {
+		g, _, enter := prepare(t, invitation{by: other.ID})
+		other.MustLeave(t, s.room)
+		refuses(t, g, enter())
+	})
+}
+
 // Whatever moment a process dies in, the same attempt ends in one guest who is in the room.
 func TestAKilledProcessLosesNoGuest(t *testing.T) {
 	t.Parallel()

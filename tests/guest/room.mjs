@@ -40,10 +40,12 @@ async function createRoom(name, encrypted) {
     return room;
 }
 
-async function link(room, more = {}) {
+async function invite(room, more = {}) {
     const answer = await api(alice, "POST", `/_roomline/client/v1/rooms/${encodeURIComponent(room)}/invitations`, more);
-    return answer.link.replace(/^https?:\/\/[^/]+/, server);
+    return { ...answer, link: answer.link.replace(/^https?:\/\/[^/]+/, server) };
 }
+
+const link = async (room, more) => (await invite(room, more)).link;
 
 /** A browser profile of its own. What goes wrong in the page is printed, and counted. */
 async function profile(browser, name, options = {}) {
@@ -78,11 +80,15 @@ async function memberOpens(browser, who, name, options) {
 
 async function guestOpens(browser, address, name, options) {
     const page = await profile(browser, name, options);
+    await comeIn(page, address, name);
+    await page.waitForSelector(".rl-composer, .rl-silent");
+    return page;
+}
+
+async function comeIn(page, address, name) {
     await page.goto(address);
     await page.fill("form input", name);
     await page.click("form button.main, form button[type=submit]");
-    await page.waitForSelector(".rl-composer, .rl-silent");
-    return page;
 }
 
 const picture = async (page, name) => pictures && page.screenshot({ path: path.join(pictures, name + ".png") });
@@ -120,6 +126,7 @@ async function chat(browser, encrypted) {
     const room = await createRoom(name, encrypted);
     const member = await memberOpens(browser, alice, name);
     const guest = await guestOpens(browser, await link(room), "Anna Schmidt");
+    await member.getByText("3 members").waitFor(); // nobody writes for somebody of whom they have not heard
 
     await says(member, "Welcome! The plan is at https://example.org/plan_(final).");
     await sees(guest, "Welcome!");
@@ -406,6 +413,41 @@ async function offline(browser) {
     await page.context().close();
 }
 
+/** A guest whose device nobody can write for yet is not in an encrypted room: what others write meanwhile would be lost. */
+async function prepared(browser) {
+    const room = await createRoom("Before one comes", true);
+    /** Whose keys the server hears of when the test lets it. */
+    const opens = async (name, address) => {
+        const page = await profile(browser, name);
+        let release;
+        const gate = new Promise((go) => { release = go; });
+        await page.route("**/keys/upload", (route) => gate.then(() => route.continue()).catch(() => {})); // a reload ends those before it
+        const uploads = () => page.waitForRequest("**/keys/upload");
+        await Promise.all([uploads(), comeIn(page, address, name)]);
+        return { page, uploads, release };
+    };
+    const member = await memberOpens(browser, alice, "Before one comes");
+    const { page: guest, uploads, release } = await opens("Anna Schmidt", await link(room));
+    assert.equal(await guestOf(room), undefined, "a guest without keys is not in the room");
+    await guest.getByText("The room is being opened…").waitFor();
+    await Promise.all([uploads(), guest.reload()]); // in the middle of it
+    assert.equal(await guestOf(room), undefined, "nor after a reload");
+    release();
+    await member.getByText("3 members").waitFor();
+    await says(member, "Written as soon as you came");
+    await sees(guest, "Written as soon as you came");
+
+    const { link: address, invitation_id: id } = await invite(room);
+    const { page: late, release: goOn } = await opens("Anna Late", address);
+    await api(alice, "DELETE", `/_roomline/client/v1/invitations/${id}`);
+    goOn();
+    await late.getByRole("heading", { name: "This invitation was withdrawn" }).waitFor();
+    assert.deepEqual(await late.evaluate(() => localStorage.getItem("roomline.sessions")), null, "nothing is kept of who did not come in");
+    await member.context().close();
+    await guest.context().close();
+    await late.context().close();
+}
+
 async function guestOf(room) {
     const { joined } = await api(alice, "GET", inRoom(room, "joined_members"));
     return Object.keys(joined).find((id) => id.startsWith("@guest-"));
@@ -419,7 +461,7 @@ try {
     await api(alice, "PUT", `/_matrix/client/v3/profile/${encodeURIComponent(alice.id)}/displayname`, { displayname: "Alice Martin" });
     await api(bob, "PUT", `/_matrix/client/v3/profile/${encodeURIComponent(bob.id)}/displayname`, { displayname: "Bob Peeters" });
     const parts = {
-        plain: () => chat(browser, false), encrypted: () => chat(browser, true), history: () => longHistory(browser),
+        plain: () => chat(browser, false), encrypted: () => chat(browser, true), prepared: () => prepared(browser), history: () => longHistory(browser),
         hostile: () => hostile(browser), phone: () => phone(browser), offline: () => offline(browser),
     };
     for (const [name, part] of Object.entries(parts)) {

@@ -5,7 +5,7 @@ import { applyBrand } from "./colour.ts";
 import { keepLanguage, type Key, type Language, pickLanguage, translation, TranslationProvider, useTranslation } from "./i18n/index.tsx";
 import { InvitationScreen } from "./invitation/InvitationScreen.tsx";
 import { type Invitation, type InvitationState, openInvitation, redeem, rememberedName } from "./invitation/invitation.ts";
-import { dropLink, fingerprint, type Link, takeLink } from "./invitation/link.ts";
+import { dropLink, fingerprint, keepLink, type Link, takeLink } from "./invitation/link.ts";
 import { BrowserProblem, Ended, type EndedHow, InvitationProblem, Offline, ServerProblem, UnknownLink } from "./invitation/Problems.tsx";
 import { ChooseSession } from "./member/ChooseSession.tsx";
 import { SignIn } from "./member/SignIn.tsx";
@@ -13,7 +13,7 @@ import { signInWithToken, takeLoginToken } from "./member/signin.ts";
 import { Waiting } from "./parts/Frame.tsx";
 import { LanguageChooser } from "./parts/language.ts";
 import { keepSession, loadSessions, type Organisation, type Session } from "./session.ts";
-import { preloadCryptography, preloadSession, SessionView } from "./SessionView.tsx";
+import { type Gone, preloadCryptography, preloadSession, SessionView } from "./SessionView.tsx";
 
 type Screen =
     | { is: "waiting" }
@@ -146,10 +146,15 @@ function CurrentScreen({ screen, onScreen, onRestart }: { readonly screen: Scree
         onScreen({ is: "session", session });
     }, [onScreen]);
     const session = screen.is === "session" ? screen.session : undefined;
-    const onGone = useCallback((how: EndedHow) => {
+    const onGone = useCallback((how: Gone) => {
         dropLink();
-        if (session) onScreen({ is: "ended", how, session });
-    }, [session, onScreen]);
+        if (how === "refused") {
+            if (session?.guest?.entering) keepLink(session.guest.entering);
+            onRestart(); // the invitation says why
+        } else if (session) {
+            onScreen({ is: "ended", how, session });
+        }
+    }, [session, onScreen, onRestart]);
     const signIn = (invited: boolean) => onScreen({ is: "sign-in", invited });
     switch (screen.is) {
         case "waiting":

@@ -1,8 +1,9 @@
 import { useCallback, useEffect, useRef, useState } from "react";
 
-import { isUnreachable } from "./api.ts";
+import { isUnreachable, Refused } from "./api.ts";
 import type { Running } from "./client.ts";
 import { useTranslation } from "./i18n/index.tsx";
+import { enterRoom } from "./invitation/invitation.ts";
 import { type EndedHow, Offline, OtherTab, ServerProblem } from "./invitation/Problems.tsx";
 import { holdSession } from "./lock.ts";
 import { Dialog } from "./parts/Dialog.tsx";
@@ -27,12 +28,15 @@ export function preloadCryptography(): void {
 interface SessionViewProps {
     readonly session: Session;
     /** The session is over, and what was kept for it is gone. */
-    onGone(how: EndedHow): void;
+    onGone(how: Gone): void;
 }
+
+/** "refused": before the guest of a prepared session was in the room, the invitation ended. */
+export type Gone = EndedHow | "refused";
 
 type Phase =
     | { is: "starting" }
-    | { is: "running"; running: Running }
+    | { is: "running"; running: Running; session: Session }
     | { is: "elsewhere" }
     | { is: "offline" }
     | { is: "failed" };
@@ -48,7 +52,7 @@ export function SessionView({ session: given, onGone }: SessionViewProps) {
     const gone = useRef(false);
     const { organisation } = session.guest ?? {};
 
-    const end = useCallback(async (how: EndedHow, running?: Running) => {
+    const end = useCallback(async (how: Gone, running?: Running) => {
         if (gone.current) return;
         gone.current = true;
         await running?.wipe().catch(() => {});
@@ -59,6 +63,7 @@ export function SessionView({ session: given, onGone }: SessionViewProps) {
     useEffect(() => {
         let over = false;
         let stop = () => {};
+        let running: Running | undefined;
         const show = (next: Phase) => !over && !gone.current && setPhase(next);
         const run = async () => {
             const hold = await holdSession(session, start.taking, () => {
@@ -68,8 +73,9 @@ export function SessionView({ session: given, onGone }: SessionViewProps) {
             if (over) return hold.release();
             if (!hold.held) return show({ is: "elsewhere" });
             stop = hold.release;
-            const running = await (await loadClient()).start(session, {
-                ended: (early) => void end(!session.guest ? "ended" : early ? "removed" : "expired", running),
+            let inside = session;
+            const started = running = await (await loadClient()).start(session, {
+                ended: (early) => void end(!session.guest ? "ended" : inside.guest?.entering ? "refused" : early ? "removed" : "expired", running),
                 encrypted: () => {
                     const encrypted: Session = { ...session, guest: { ...session.guest!, encrypted: true } };
                     keepSession(encrypted);
@@ -77,16 +83,21 @@ export function SessionView({ session: given, onGone }: SessionViewProps) {
                 },
             });
             stop = () => {
-                running.stop();
+                started.stop();
                 hold.release();
             };
             if (over) return stop();
-            show({ is: "running", running });
+            if (inside.guest?.entering) {
+                await started.known();
+                inside = await enterRoom(session);
+            }
+            show({ is: "running", running: started, session: inside });
         };
         setPhase({ is: "starting" });
         run().catch((error: unknown) => {
             stop();
             if (gone.current || over) return;
+            if (error instanceof Refused && error.body["org.roomline.state"] !== undefined) return void end("refused", running);
             console.error(error);
             show({ is: isUnreachable(error) ? "offline" : "failed" });
         });
@@ -115,7 +126,7 @@ export function SessionView({ session: given, onGone }: SessionViewProps) {
         case "running":
             return (
                 <>
-                    <Inside fallback={<Waiting text={t("room.opening")} organisation={organisation} />} running={phase.running} session={session}
+                    <Inside fallback={<Waiting text={t("room.opening")} organisation={organisation} />} running={phase.running} session={phase.session}
                         onOut={(how) => void signOut(how)} onSignOut={() => setLeaving(true)} />
                     {leaving && (
                         <Dialog title={t("signout.title")} onClose={() => setLeaving(false)}>

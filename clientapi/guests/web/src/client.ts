@@ -1,6 +1,6 @@
 // The Matrix client of a session. Loaded when there is one: the SDK is most of what the page weighs, its cryptography more than the rest.
 
-import { ClientEvent, createClient, HttpApiEvent, type MatrixClient, type MatrixEvent, PendingEventOrdering, RoomStateEvent, SyncState } from "matrix-js-sdk";
+import { createClient, HttpApiEvent, type MatrixClient, type MatrixEvent, PendingEventOrdering, RoomStateEvent } from "matrix-js-sdk";
 import { logger } from "matrix-js-sdk/lib/logger.js";
 
 import { transportOf } from "./meeting/presence.ts";
@@ -8,8 +8,8 @@ import { expiryOf, keepSession, type Session, storePrefix } from "./session.ts";
 
 export interface Running {
     readonly client: MatrixClient;
-    /** Resolves when what happened so far has come. */
-    readonly ready: Promise<void>;
+    /** Resolves when others can find this device's keys, and so write what it can read. */
+    known(): Promise<void>;
     /** Ends it; what is kept in the browser stays. */
     stop(): void;
     /** Ends the session at the server. */
@@ -45,21 +45,14 @@ export async function start(session: Session, events: Events): Promise<Running> 
     } else {
         await client.initRustCrypto({ cryptoDatabasePrefix: prefix });
     }
-    const ready = new Promise<void>((synced) => {
-        const onSync = (state: SyncState) => {
-            if (state !== SyncState.Prepared && state !== SyncState.Syncing) return;
-            client.off(ClientEvent.Sync, onSync);
-            synced();
-        };
-        client.on(ClientEvent.Sync, onSync);
-    });
     if (session.guest?.meeting) void import("./meeting/meeting.tsx").catch(() => {}); // where the guest is led at once
     void transportOf(client); // what the room's head needs to know, beside the first sync
     await client.startClient({
         lazyLoadMembers: true, initialSyncLimit: 30, threadSupport: false, pendingEventOrdering: PendingEventOrdering.Detached,
     });
     return {
-        client, ready,
+        client,
+        known: () => deviceKnown(client),
         stop: () => client.stopClient(),
         signOut: async () => void await client.logout(true),
         wipe: async () => {
@@ -67,6 +60,17 @@ export async function start(session: Session, events: Events): Promise<Running> 
             await client.clearStores({ cryptoDatabasePrefix: prefix });
         },
     };
+}
+
+/** The SDK uploads the keys after the first sync, and does not tell. */
+async function deviceKnown(client: MatrixClient): Promise<void> {
+    const me = client.getSafeUserId(), device = client.getDeviceId()!;
+    for (let pause = 50; client.clientRunning; pause = Math.min(2 * pause, 2000)) {
+        const { device_keys: devices } = await client.downloadKeysForUsers([me]);
+        if (devices[me]?.[device]) return;
+        await new Promise((go) => setTimeout(go, pause));
+    }
+    throw new Error("the client was stopped");
 }
 
 const clocks = 2000; // ms by which the browser's may be behind the server's

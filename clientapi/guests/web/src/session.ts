@@ -2,6 +2,8 @@
 
 import type { MatrixClient } from "matrix-js-sdk";
 
+import type { Link } from "./invitation/link.ts";
+
 /** What a guest's session knows of the invitation that made it. */
 export interface GuestSession {
     readonly roomId: string;
@@ -16,6 +18,8 @@ export interface GuestSession {
     readonly meeting?: boolean;
     /** Not in the room yet: somebody has to let the guest in. */
     readonly waiting?: boolean;
+    /** Not in the room yet: the attempt that leads there is to be repeated as soon as this device's keys are known. */
+    readonly entering?: Link;
     readonly organisation?: Organisation;
     readonly roomName?: string;
 }

@@ -105,15 +105,19 @@ interface RedeemAnswer {
     expires_ts?: number;
     role?: "participant" | "observer";
     waiting?: boolean;
+    prepared?: boolean;
 }
 
-/** Redeems an invitation: from here on there is a guest, with a session that this browser keeps. */
+/**
+ * Redeems an invitation: from here on there is a guest, with a session that this browser keeps. Into an encrypted room the guest does not come by that,
+ * but by enterRoom.
+ */
 export async function redeem(link: Link, invitation: Invitation, name: string, language: string, code?: string): Promise<Session> {
     keepLink({ ...link, tried: true });
     let answer: RedeemAnswer;
     try {
         answer = await request<RedeemAnswer>("POST", "/_roomline/guest/v1/redeem", {
-            secret: link.secret, name, language, attempt: link.attempt,
+            secret: link.secret, name, language, attempt: link.attempt, prepare: invitation.encrypted,
             ...(link.proof && code !== undefined ? { sid: link.proof.sid, client_secret: link.proof.clientSecret, code } : {}),
         });
     } catch (error) {
@@ -125,10 +129,20 @@ export async function redeem(link: Link, invitation: Invitation, name: string, l
         guest: {
             roomId: answer.room_id, invitation: await fingerprint(link.secret), expiresTs: answer.expires_ts || undefined, role: answer.role, waiting: answer.waiting, meeting: invitation.meeting !== undefined, encrypted: invitation.encrypted,
             organisation: invitation.organisation, roomName: invitation.room,
+            entering: answer.prepared ? { secret: link.secret, attempt: link.attempt } : undefined,
         },
     };
     keepSession(session);
     return session;
+}
+
+/** Lets a guest into the room whose session was prepared. */
+export async function enterRoom(session: Session): Promise<Session> {
+    const { entering, ...guest } = session.guest!;
+    const { waiting } = await request<RedeemAnswer>("POST", "/_roomline/guest/v1/redeem", entering);
+    const entered: Session = { ...session, guest: { ...guest, waiting } };
+    keepSession(entered);
+    return entered;
 }
 
 const nameKey = "roomline.name";

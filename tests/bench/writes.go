@@ -6,8 +6,12 @@ import (
 	"time"
 )
 
-// rounds is how often a yardstick and what is measured beside it take turns.
-const rounds = 3
+// rounds is how often a yardstick and what is measured beside it take turns; turns is the same of rates of writing, in as much time: how fast a disk
+// is changes from one second to the next.
+const (
+	rounds = 3
+	turns  = 12
+)
 
 func (b *bench) sendManyRooms() ([]figure, error) {
 	people, err := b.people(64)
@@ -55,9 +59,10 @@ func (b *bench) sendRate(what string, people []*account, targets []string, goal 
 	if _, err := rate(len(people), b.slice/2, send); err != nil { // warm up
 		return nil, err
 	}
-	yard, got, err := compared(rounds,
-		func() (float64, error) { return b.insertRate(len(people), b.slice) },
-		func() (float64, error) { return rate(len(people), b.slice, send) })
+	turn := b.slice * rounds / turns
+	yard, got, err := compared(turns,
+		func() (float64, error) { return b.insertRate(len(people), turn) },
+		func() (float64, error) { return rate(len(people), turn, send) })
 	if err != nil {
 		return nil, err
 	}

@@ -126,7 +126,7 @@ async function chat(browser, encrypted) {
     const room = await createRoom(name, encrypted);
     const member = await memberOpens(browser, alice, name);
     const guest = await guestOpens(browser, await link(room), "Anna Schmidt");
-    await member.getByText("3 members").waitFor(); // nobody writes for somebody of whom they have not heard
+    await member.getByText("Anna Schmidt (guest) joined").waitFor(); // nobody writes for somebody of whom they have not heard
 
     await says(member, "Welcome! The plan is at https://example.org/plan_(final).");
     await sees(guest, "Welcome!");
@@ -433,7 +433,7 @@ async function prepared(browser) {
     await Promise.all([uploads(), guest.reload()]); // in the middle of it
     assert.equal(await guestOf(room), undefined, "nor after a reload");
     release();
-    await member.getByText("3 members").waitFor();
+    await member.getByText("Anna Schmidt (guest) joined").waitFor();
     await says(member, "Written as soon as you came");
     await sees(guest, "Written as soon as you came");
 

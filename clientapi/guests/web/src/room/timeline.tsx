@@ -370,14 +370,21 @@ export function dayWords(ts: number, t: Words["t"], date: Words["date"]): string
     return date(ts, { weekday: "long", day: "numeric", month: "long", year: sameYear ? undefined : "numeric" });
 }
 
+/** Many changes stand behind their number, and the last of them beside it: that is who has just come, or gone. */
 function Lines({ events }: { events: MatrixEvent[] }) {
     const { room } = useContext(RoomContext);
     const { t } = useTranslation();
-    const list = (
+    const list = (some: MatrixEvent[]) => (
         <ul className="rl-lines">
-            {events.map((event) => <li key={event.getId()}>{stateLine(event, room, t)}</li>)}
+            {some.map((event) => <li key={event.getId()}>{stateLine(event, room, t)}</li>)}
         </ul>
     );
-    if (events.length <= 3) return list;
-    return <details className="rl-changes"><summary>{t("room.line.many", { count: events.length })}</summary>{list}</details>;
+    if (events.length <= 3) return list(events);
+    const before = events.slice(0, -1);
+    return (
+        <>
+            <details className="rl-changes"><summary>{t("room.line.many", { count: before.length })}</summary>{list(before)}</details>
+            {list(events.slice(-1))}
+        </>
+    );
 }

@@ -131,7 +131,7 @@ var defaults = map[string]Class{
 	Register: {Burst: 10, Every: 20 * time.Second},
 	Refresh:  {Burst: 500, Every: 50 * time.Millisecond}, // every client of that office, every five minutes
 	Probe:    {Burst: 5, Every: 10 * time.Second},
-	Guests:   {Burst: 300, Every: 500 * time.Millisecond}, // the guests of a conference, at one address, three requests each
+	Guests:   {Burst: 400, Every: 500 * time.Millisecond}, // the guests of a conference, at one address, four requests each
 	Account:  {Burst: 20, Every: 2 * time.Second},
 	Read:     {Burst: 500, Every: 20 * time.Millisecond},
 	Send:     {Burst: 500, Every: 20 * time.Millisecond},

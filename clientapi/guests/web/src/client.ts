@@ -66,8 +66,10 @@ export async function start(session: Session, events: Events): Promise<Running> 
 async function deviceKnown(client: MatrixClient): Promise<void> {
     const me = client.getSafeUserId(), device = client.getDeviceId()!;
     for (let pause = 50; client.clientRunning; pause = Math.min(2 * pause, 2000)) {
-        const { device_keys: devices } = await client.downloadKeysForUsers([me]);
-        if (devices[me]?.[device]) return;
+        const found = await client.downloadKeysForUsers([me]).catch((error: unknown) => {
+            if ((error as { errcode?: string }).errcode !== "M_LIMIT_EXCEEDED") throw error;
+        });
+        if (found?.device_keys[me]?.[device]) return;
         await new Promise((go) => setTimeout(go, pause));
     }
     throw new Error("the client was stopped");

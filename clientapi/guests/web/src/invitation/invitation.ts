@@ -136,10 +136,19 @@ export async function redeem(link: Link, invitation: Invitation, name: string, l
     return session;
 }
 
-/** Lets a guest into the room whose session was prepared. */
+/** Lets a guest into the room whose session was prepared. When many come at once it takes its turn. */
 export async function enterRoom(session: Session): Promise<Session> {
     const { entering, ...guest } = session.guest!;
-    const { waiting } = await request<RedeemAnswer>("POST", "/_roomline/guest/v1/redeem", entering);
+    const ask = async (): Promise<RedeemAnswer> => {
+        try {
+            return await request<RedeemAnswer>("POST", "/_roomline/guest/v1/redeem", entering);
+        } catch (error) {
+            if (!(error instanceof Refused) || error.code !== "M_LIMIT_EXCEEDED") throw error;
+            await new Promise((go) => setTimeout(go, 1000 * Math.max(1, error.retryAfter)));
+            return ask();
+        }
+    };
+    const { waiting } = await ask();
     const entered: Session = { ...session, guest: { ...guest, waiting } };
     keepSession(entered);
     return entered;

@@ -1,8 +1,8 @@
 // What the tests of the guest page have in common: a browser whose pages are watched, the server's API, pictures, and axe.
 //
-// page_test.go starts the server and says in the environment where it is (ROOMLINE_URL), who there is (ROOMLINE_ACCOUNTS, as JSON), where
-// mails arrive (MAIL_URL, Mailpit's API), where to ask for what no client can do (CONTROL_URL), which browser to use (CHROMIUM) and where to keep
-// pictures of what people see (SCREENSHOTS, a folder, if they are wanted).
+// page_test.go, room_test.go and ../guest_meeting_test.go start the server and say in the environment where it is (ROOMLINE_URL), who there is
+// (ROOMLINE_ACCOUNTS, as JSON), where mails arrive (MAIL_URL, Mailpit's API), where to ask for what no client can do (CONTROL_URL), which browser
+// to use (CHROMIUM) and where to keep pictures of what people see (SCREENSHOTS, a folder, if they are wanted).
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
@@ -208,11 +208,16 @@ export async function mail(address, pattern) {
     return assert.fail(`no mail to ${address} that matches ${pattern}`);
 }
 
-/** Comes as a guest by a link, as somebody who clicks. */
-export async function comeIn(page, link, name) {
+/** Says one's name to an invitation. */
+export async function redeem(page, link, name) {
     await page.goto(link);
     await page.fill("input[autocomplete=name]", name);
     await page.click("button[type=submit]");
+}
+
+/** Comes as a guest by a link, as somebody who clicks. */
+export async function comeIn(page, link, name) {
+    await redeem(page, link, name);
     await page.waitForSelector(".rl-room textarea, .rl-room [contenteditable]");
 }
 

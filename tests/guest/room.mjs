@@ -1,104 +1,61 @@
-// A guest and members use a room of the page in a real browser. room_test.go starts the server and runs this; the environment
-// says where (ROOMLINE_URL), who (ROOMLINE_ACCOUNTS, as JSON) and where to keep pictures of what people see (SCREENSHOTS, a folder, if they are wanted).
+// A guest and members use a room of the page. common.mjs says what it needs.
 
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
-import path from "node:path";
-import { createRequire } from "node:module";
+import { after, afterEach, before, test } from "node:test";
 
-import { chromium } from "playwright-core";
+import { accessible, accounts, api, Browser, comeIn, desktop, fits, glimpse, homeserver, invite, makeRoom, patience, picture, redeem, signIn } from "./common.mjs";
 
-import { glimpse, patience } from "./common.mjs";
+const [alice, bob] = accounts;
+let browser;
 
-const server = process.env.ROOMLINE_URL;
-const [alice, bob] = JSON.parse(process.env.ROOMLINE_ACCOUNTS);
-const pictures = process.env.SCREENSHOTS;
-const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
-
-let transactions = 0;
-
-async function api(who, method, where, body) {
-    const response = await fetch(server + where, {
-        method, headers: { authorization: `Bearer ${who.token}`, "content-type": "application/json" }, body: body && JSON.stringify(body),
-    });
-    const answer = await response.json();
-    assert.ok(response.ok, `${method} ${where}: ${response.status} ${JSON.stringify(answer)}`);
-    return answer;
-}
+before(async () => {
+    browser = await Browser.launch();
+    for (const [who, displayname] of [[alice, "Alice Martin"], [bob, "Bob Peeters"]]) {
+        await api("PUT", `/_matrix/client/v3/profile/${encodeURIComponent(who.id)}/displayname`, { displayname }, who.token);
+    }
+});
+after(() => browser.close());
+afterEach(async (context) => {
+    if (context.error ?? !context.passed) await browser.failed();
+    for (const one of browser.chromium.contexts()) await one.close();
+    browser.behaved(context.name);
+});
 
 const inRoom = (room, rest) => `/_matrix/client/v3/rooms/${encodeURIComponent(room)}/${rest}`;
-const send = (who, room, content, type = "m.room.message") => api(who, "PUT", inRoom(room, `send/${type}/t${transactions++}`), content);
-const history = async (who, room) => (await api(who, "GET", inRoom(room, "messages?dir=b&limit=100"))).chunk;
+let transactions = 0;
+const send = (who, room, content, type = "m.room.message") => api("PUT", inRoom(room, `send/${type}/t${transactions++}`), content, who.token);
+const history = async (who, room) => (await api("GET", inRoom(room, "messages?dir=b&limit=100"), undefined, who.token)).chunk;
+const link = async (room, options) => (await invite(alice, room, options)).link;
 
+/** A room of Alice's and Bob's. */
 async function createRoom(name, encrypted) {
-    const { room_id: room } = await api(alice, "POST", "/_matrix/client/v3/createRoom", {
-        name, topic: "What we still have to talk about", preset: "private_chat", invite: [bob.id],
-        initial_state: encrypted ? [{ type: "m.room.encryption", state_key: "", content: { algorithm: "m.megolm.v1.aes-sha2" } }] : [],
-    });
-    await api(bob, "POST", `/_matrix/client/v3/join/${encodeURIComponent(room)}`, {});
+    const room = await makeRoom(alice, name, encrypted);
+    await api("POST", inRoom(room, "invite"), { user_id: bob.id }, alice.token);
+    await api("POST", inRoom(room, "join"), {}, bob.token);
     return room;
 }
 
-async function invite(room, more = {}) {
-    const answer = await api(alice, "POST", `/_roomline/client/v1/rooms/${encodeURIComponent(room)}/invitations`, more);
-    return { ...answer, link: answer.link.replace(/^https?:\/\/[^/]+/, server) };
+async function guestOf(room) {
+    const { joined } = await api("GET", inRoom(room, "joined_members"), undefined, alice.token);
+    return Object.keys(joined).find((id) => id.startsWith("@guest-"));
 }
 
-const link = async (room, more) => (await invite(room, more)).link;
+const seat = { ...desktop, permissions: ["microphone", "clipboard-write"] };
 
-/** A browser profile of its own. What goes wrong in the page is printed, and counted. */
-async function profile(browser, name, options = {}) {
-    const context = await browser.newContext({
-        viewport: { width: 1200, height: 760 }, permissions: ["microphone", "clipboard-write"], locale: "en-GB", ...options,
-    });
-    const page = await context.newPage();
-    page.setDefaultTimeout(patience);
-    page.on("pageerror", (error) => { problems.push(`${name}: ${error.message}`); });
-    page.on("console", (message) => {
-        if (/Content Security Policy|Trusted/.test(message.text())) problems.push(`${name}: ${message.text()}`);
-        if (process.env.VERBOSE) console.log(name, message.text().slice(0, 300));
-    });
-    page.on("request", (request) => {
-        if (!request.url().startsWith(server) && !request.url().startsWith("blob:")) problems.push(`${name} asked ${request.url()}`);
-    });
-    return page;
-}
-
-const problems = [];
-
-async function memberOpens(browser, who, name, options) {
-    const page = await profile(browser, who.user, options);
-    await page.goto(`${server}/i`);
-    await page.fill("input[autocomplete=username]", who.user);
-    await page.fill("input[type=password]", who.password);
-    await page.click("form button[type=submit], form button.main");
+async function memberOpens(who, name) {
+    const page = await browser.page(seat);
+    await signIn(page, who);
     await page.click(`.room-button:has-text("${name}")`);
     await page.waitForSelector(".rl-composer");
     return page;
 }
 
-async function guestOpens(browser, address, name, options) {
-    const page = await profile(browser, name, options);
+async function guestOpens(address, name, options = seat) {
+    const page = await browser.page(options);
     await comeIn(page, address, name);
-    await page.waitForSelector(".rl-composer, .rl-silent");
     return page;
-}
-
-async function comeIn(page, address, name) {
-    await page.goto(address);
-    await page.fill("form input", name);
-    await page.click("form button.main, form button[type=submit]");
-}
-
-const picture = async (page, name) => pictures && page.screenshot({ path: path.join(pictures, name + ".png") });
-
-async function accessible(page, what) {
-    if (!await page.evaluate(() => "axe" in globalThis)) await page.evaluate(axe);
-    const { violations } = await page.evaluate(() => globalThis.axe.run(document, {
-        runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
-    }));
-    assert.deepEqual(violations.map((v) => `${v.id}: ${v.nodes.map((n) => n.html.slice(0, 200)).join(" | ")}`), [], `axe finds nothing: ${what}`);
 }
 
 const says = async (page, text) => {
@@ -106,7 +63,7 @@ const says = async (page, text) => {
     await page.press(".rl-field textarea", "Enter");
 };
 const message = (page, text) => page.locator("article", { hasText: text }).last();
-const sees = (page, text) => message(page, text).waitFor();
+const arrives = (page, text) => message(page, text).waitFor();
 
 /** Presses a button of a message's toolbar, which is there while the mouse is on a message that has been sent: what comes meanwhile may move it away. */
 async function does(page, text, label) {
@@ -119,22 +76,24 @@ async function does(page, text, label) {
     }
 }
 
-/** What the guest and a member can do with each other, in a plain and in an encrypted room. */
-async function chat(browser, encrypted) {
+test("what a guest and a member do with each other", () => chat(false));
+test("what a guest and a member do with each other, encrypted", () => chat(true));
+
+async function chat(encrypted) {
     const kind = encrypted ? "encrypted" : "plain";
     const name = encrypted ? "Contract (secret)" : "Moving day";
     const room = await createRoom(name, encrypted);
-    const member = await memberOpens(browser, alice, name);
-    const guest = await guestOpens(browser, await link(room), "Anna Schmidt");
+    const member = await memberOpens(alice, name);
+    const guest = await guestOpens(await link(room), "Anna Schmidt");
     await member.getByText("Anna Schmidt (guest) joined").waitFor(); // nobody writes for somebody of whom they have not heard
 
     await says(member, "Welcome! The plan is at https://example.org/plan_(final).");
-    await sees(guest, "Welcome!");
+    await arrives(guest, "Welcome!");
     assert.equal(await message(guest, "Welcome!").locator("a").getAttribute("href"), "https://example.org/plan_(final)");
     await guest.locator(".rl-field textarea").pressSequentially("I am", { delay: 20 });
     await member.locator(".rl-typing", { hasText: "Anna Schmidt" }).waitFor();
     await says(guest, "Hello! 👋");
-    await sees(member, "Hello! 👋");
+    await arrives(member, "Hello! 👋");
     await member.locator(".rl-typing:not(:has(.rl-dots))").waitFor({ state: "attached" });
     await message(member, "Hello! 👋").locator(".rl-badge").waitFor();
     assert.equal(await message(member, "Hello! 👋").locator(".rl-badge").count(), 1, "the guest is marked");
@@ -163,11 +122,11 @@ async function chat(browser, encrypted) {
     await member.keyboard.press("Escape");
 
     await says(member, "A mistake");
-    await sees(guest, "A mistake");
+    await arrives(guest, "A mistake");
     await does(member, "A mistake", "Delete");
     await accessible(member, `${kind}: delete`);
     await member.locator("dialog").getByRole("button", { name: "Delete" }).click();
-    await sees(guest, "Message deleted");
+    await arrives(guest, "Message deleted");
     await guest.locator("article", { hasText: "Hello! 👋" }).hover();
     assert.equal(await message(guest, "Hello! 👋").getByRole("button", { name: "Delete" }).count(), 0, "text is the owner's to delete");
 
@@ -180,8 +139,6 @@ async function chat(browser, encrypted) {
 
     const clear = (await history(alice, room)).filter((e) => e.type === "m.room.message");
     if (encrypted) assert.deepEqual(clear, [], "nothing went out in clear");
-    await member.context().close();
-    await guest.context().close();
 }
 
 /** Files up and down, byte for byte; a picture with its viewer; deleting one's own. */
@@ -231,7 +188,7 @@ async function voice(member, guest, room, kind, encrypted) {
     assert.ok(length > 1 && length < longest, `it is ${length} s long, and was recorded in ${longest} s`); // a WebM of Chromium's does not say
     if (encrypted) return;
     const { content } = (await history(alice, room)).find((e) => e.content["org.matrix.msc3245.voice"]);
-    const file = await fetch(`${server}/_matrix/client/v1/media/download/${content.url.slice("mxc://".length)}`, { headers: { authorization: `Bearer ${alice.token}` } });
+    const file = await fetch(`${homeserver}/_matrix/client/v1/media/download/${content.url.slice("mxc://".length)}`, { headers: { authorization: `Bearer ${alice.token}` } });
     assert.equal(Buffer.from(await file.arrayBuffer()).subarray(0, 4).toString(), "OggS");
     const { duration, waveform } = content["org.matrix.msc1767.audio"];
     assert.ok(duration > 900 && content.info.duration === duration && content.info.mimetype === "audio/ogg");
@@ -258,8 +215,7 @@ async function byKeyboard(page) {
     assert.match(await page.evaluate(() => document.activeElement.getAttribute("aria-label") ?? ""), /React|\d\d:\d\d/, "the focus comes back");
 }
 
-/** A long history: what one looks at stays where it is, and the page keeps only a part. */
-async function longHistory(browser) {
+test("a long history: what one looks at stays where it is, and the page keeps only a part", async () => {
     const room = await createRoom("Long history", false);
     const ids = [];
     for (let i = 0; i < 500; i += 10) {
@@ -269,7 +225,7 @@ async function longHistory(browser) {
         ids.push(...(await Promise.all(some)).map((answer) => answer.event_id));
     }
     await send(bob, room, { msgtype: "m.text", body: "About that", "m.relates_to": { "m.in_reply_to": { event_id: ids[40] } } });
-    const page = await memberOpens(browser, bob, "Long history");
+    const page = await memberOpens(bob, "Long history");
     await page.locator("article", { hasText: "About that" }).hover();
     let moves = 0, most = 0;
     for (const until = Date.now() + 3 * patience; ;) {
@@ -309,16 +265,14 @@ async function longHistory(browser) {
     await picture(page, "history-beginning");
     await send(alice, room, { msgtype: "m.text", body: "Something new" });
     await page.getByRole("button", { name: "1 new message" }).click();
-    await sees(page, "Something new");
+    await arrives(page, "Something new");
     const found = await glimpse(page, ".rl-found");
     await page.click(".rl-quote");
     await found();
     await picture(page, "history-jump");
-    await page.context().close();
-}
+});
 
-/** What others write is text, whatever it says. */
-async function hostile(browser) {
+test("what others write is text, whatever it says", async () => {
     const room = await createRoom("Strange messages", false);
     await send(bob, room, {
         msgtype: "m.text", body: "x", format: "org.matrix.custom.html",
@@ -333,7 +287,7 @@ async function hostile(browser) {
     await send(bob, room, { msgtype: 7 });
     await send(bob, room, {}, "m.room.message");
     await send(bob, room, { "m.relates_to": { rel_type: "m.annotation", event_id: "$nothing", key: { not: "text" } } }, "m.reaction");
-    const page = await memberOpens(browser, alice, "Strange messages");
+    const page = await memberOpens(alice, "Strange messages");
     const rich = page.locator(".rl-rich");
     await rich.waitFor();
     assert.equal(await rich.locator("script, style, svg, iframe, img, [onerror], [style]").count(), 0);
@@ -345,15 +299,13 @@ async function hostile(browser) {
     assert.equal(await page.getByText("This page cannot show this kind of message.").count(), 3);
     await accessible(page, "strange messages");
     await picture(page, "strange");
-    await page.context().close();
-}
+});
 
-/** A guest on a small phone, in French, in the dark; then as an observer. */
-async function phone(browser) {
+test("a guest on a small phone, in French, in the dark; then as an observer", async () => {
     const room = await createRoom("Déménagement", false);
     await send(alice, room, { msgtype: "m.text", body: "Bonjour, tout est prêt pour samedi ?" });
     const small = { viewport: { width: 320, height: 640 }, isMobile: true, hasTouch: true, locale: "fr-FR", colorScheme: "dark", deviceScaleFactor: 2 };
-    const page = await guestOpens(browser, await link(room, { language: "fr" }), "Anna", small);
+    const page = await guestOpens(await link(room, { language: "fr" }), "Anna", small);
     await says(page, "Presque ! Je vous envoie le plan.");
     await message(page, "Presque").getByRole("img", { name: "Envoyé" }).waitFor();
     await accessible(page, "phone");
@@ -373,21 +325,18 @@ async function phone(browser) {
     await page.locator(".rl-member").nth(2).waitFor();
     await accessible(page, "phone: members");
     await picture(page, "phone-members");
-    const wide = await page.evaluate(() => document.documentElement.scrollWidth);
-    assert.ok(wide <= 320, `the page is ${wide} wide`);
-    await page.context().close();
+    await fits(page, "the room");
 
-    const observer = await guestOpens(browser, await link(room, { role: "observer" }), "Otto", small);
+    const observer = await browser.page(small);
+    await redeem(observer, await link(room, { role: "observer" }), "Otto");
     await observer.locator(".rl-silent").waitFor();
     await accessible(observer, "observer");
     await picture(observer, "phone-observer");
-    await observer.context().close();
-}
+});
 
-/** Without a network: the message is kept, shown as not sent, and goes out when the network is back. */
-async function offline(browser) {
+test("without a network a message is kept, shown as not sent, and goes out when the network is back", async () => {
     const room = await createRoom("On the train", false);
-    const page = await guestOpens(browser, await link(room), "Tom");
+    const page = await guestOpens(await link(room), "Tom");
     // The answer is waited for: it comes after the event has come by sync.
     const answered = page.waitForResponse((response) => response.request().method() === "PUT" && response.url().includes("/send/m.room.message/"));
     await says(page, "Before the tunnel");
@@ -407,26 +356,24 @@ async function offline(browser) {
     await page.reload();
     await page.waitForSelector(".rl-composer");
     assert.equal(await page.inputValue(".rl-field textarea"), "Not yet sen", "the draft is kept");
-    await api(alice, "POST", inRoom(room, "kick"), { user_id: await guestOf(room) });
+    await api("POST", inRoom(room, "kick"), { user_id: await guestOf(room) }, alice.token);
     await page.locator(".rl-composer").waitFor({ state: "detached" });
     await picture(page, "removed");
-    await page.context().close();
-}
+});
 
-/** A guest whose device nobody can write for yet is not in an encrypted room: what others write meanwhile would be lost. */
-async function prepared(browser) {
+test("a guest whose device nobody can write for yet is not in an encrypted room: what others write meanwhile would be lost", async () => {
     const room = await createRoom("Before one comes", true);
     /** Whose keys the server hears of when the test lets it. */
     const opens = async (name, address) => {
-        const page = await profile(browser, name);
+        const page = await browser.page(seat);
         let release;
         const gate = new Promise((go) => { release = go; });
         await page.route("**/keys/upload", (route) => gate.then(() => route.continue()).catch(() => {})); // a reload ends those before it
         const uploads = () => page.waitForRequest("**/keys/upload");
-        await Promise.all([uploads(), comeIn(page, address, name)]);
+        await Promise.all([uploads(), redeem(page, address, name)]);
         return { page, uploads, release };
     };
-    const member = await memberOpens(browser, alice, "Before one comes");
+    const member = await memberOpens(alice, "Before one comes");
     const { page: guest, uploads, release } = await opens("Anna Schmidt", await link(room));
     assert.equal(await guestOf(room), undefined, "a guest without keys is not in the room");
     await guest.getByText("The room is being opened…").waitFor();
@@ -442,48 +389,12 @@ async function prepared(browser) {
     await guest.getByRole("button", { name: "Try again" }).click();
     await member.getByText("Anna Schmidt (guest) joined").waitFor();
     await says(member, "Written as soon as you came");
-    await sees(guest, "Written as soon as you came");
+    await arrives(guest, "Written as soon as you came");
 
-    const { link: address, invitation_id: id } = await invite(room);
+    const { link: address, invitation_id: id } = await invite(alice, room);
     const { page: late, release: goOn } = await opens("Anna Late", address);
-    await api(alice, "DELETE", `/_roomline/client/v1/invitations/${id}`);
+    await api("DELETE", `/_roomline/client/v1/invitations/${id}`, undefined, alice.token);
     goOn();
     await late.getByRole("heading", { name: "This invitation was withdrawn" }).waitFor();
     assert.deepEqual(await late.evaluate(() => localStorage.getItem("roomline.sessions")), null, "nothing is kept of who did not come in");
-    await member.context().close();
-    await guest.context().close();
-    await late.context().close();
-}
-
-async function guestOf(room) {
-    const { joined } = await api(alice, "GET", inRoom(room, "joined_members"));
-    return Object.keys(joined).find((id) => id.startsWith("@guest-"));
-}
-
-const browser = await chromium.launch({
-    executablePath: process.env.CHROMIUM, timeout: 2 * patience,
-    args: ["--no-sandbox", "--disable-gpu", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream", "--autoplay-policy=no-user-gesture-required"],
 });
-try {
-    await api(alice, "PUT", `/_matrix/client/v3/profile/${encodeURIComponent(alice.id)}/displayname`, { displayname: "Alice Martin" });
-    await api(bob, "PUT", `/_matrix/client/v3/profile/${encodeURIComponent(bob.id)}/displayname`, { displayname: "Bob Peeters" });
-    const parts = {
-        plain: () => chat(browser, false), encrypted: () => chat(browser, true), prepared: () => prepared(browser), history: () => longHistory(browser),
-        hostile: () => hostile(browser), phone: () => phone(browser), offline: () => offline(browser),
-    };
-    for (const [name, part] of Object.entries(parts)) {
-        if (process.env.PART && process.env.PART !== name) continue;
-        const from = Date.now();
-        try {
-            await part();
-            console.log(`held: ${name} (${Date.now() - from} ms)`);
-        } catch (error) {
-            problems.push(`${name}: ${error.stack}`);
-            for (const [i, context] of browser.contexts().entries()) await picture(context.pages()[0], `failed-${name}-${i}`).catch(() => {});
-        }
-        for (const context of browser.contexts()) await context.close();
-    }
-    if (problems.length > 0) throw new Error(problems.join("\n"));
-} finally {
-    await browser.close();
-}

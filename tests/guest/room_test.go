@@ -9,8 +9,8 @@ import (
 // room runs room.mjs, which says what is tested.
 func room(t *testing.T) {
 	hstest.NodeModules(t, ".", "playwright-core")
-	dep := hstest.Start(t, hstest.Options{Configure: func(_ int, config map[string]any) {
-		config["public_base_url"] = "https://chat.example.org" // what links begin with; the page is opened at the process itself
+	dep := hstest.Start(t, hstest.Options{Configure: func(_ int, c map[string]any) {
+		c["public_base_url"] = "http://" + c["listeners"].([]any)[0].(map[string]any)["address"].(string)
 	}})
-	hstest.RunScript(t, ".", "room.mjs", nil, []string{"ROOMLINE_URL=" + dep.BaseURL(0), hstest.AccountsOf(t, dep, "alice", "bob")})
+	hstest.RunScript(t, ".", "room.mjs", hstest.NodeTests, []string{"ROOMLINE_URL=" + dep.BaseURL(0), hstest.AccountsOf(t, dep, "alice", "bob")})
 }

@@ -282,7 +282,8 @@ func (s *Server) repeat(ctx context.Context, a *attempt, g store.Guest) (any, er
 	return s.enterAgain(ctx, a, g)
 }
 
-// comeBack gives the guest of a used invitation another session. The guest is in the room already: there is nothing to prepare.
+// comeBack gives the guest of a used invitation another session. Nothing is prepared: the guest is in the room already, but for one whose first
+// device never came so far.
 func (s *Server) comeBack(ctx context.Context, a *attempt) (any, error) {
 	a.prepare = false
 	g := a.found.guest

@@ -217,8 +217,8 @@ func TestAPreparedGuestEntersByTheSameAttempt(t *testing.T) {
 			return s.ask(t, 1, "POST", redeemPath, body)
 		}
 	}
-	refuses := func(t *testing.T, g *hstest.User, r hstest.Response) {
-		if r.Status != 403 || r.JSON().Get(`org\.roomline\.state`).String() != "revoked" {
+	refuses := func(t *testing.T, g *hstest.User, r hstest.Response, state string) {
+		if r.Status != 403 || r.JSON().Get(`org\.roomline\.state`).String() != state {
 			t.Errorf("enter: %s", r)
 		}
 		if n := s.number(t, `SELECT count(*) FROM memberships WHERE user_id = $1 AND membership = 'join'`, g.ID); n != 0 {
@@ -243,12 +243,20 @@ func TestAPreparedGuestEntersByTheSameAttempt(t *testing.T) {
 	t.Run("withdrawn meanwhile", func(t *testing.T) {
 		g, id, enter := prepare(t, invitation{})
 		s.host.MustDo(t, "DELETE", "/_roomline/client/v1/invitations/"+id, nil)
-		refuses(t, g, enter())
+		refuses(t, g, enter(), "revoked")
 	})
 	t.Run("the inviter left meanwhile", func(t *testing.T) {
 		g, _, enter := prepare(t, invitation{by: other.ID})
 		other.MustLeave(t, s.room)
-		refuses(t, g, enter())
+		refuses(t, g, enter(), "revoked")
+	})
+	t.Run("after more than ten minutes", func(t *testing.T) {
+		g, _, enter := prepare(t, invitation{})
+		s.exec(t, `UPDATE guests SET created_ts = $2 WHERE user_id = $1`, g.ID, time.Now().Add(-11*time.Minute).UnixMilli())
+		hstest.Eventually(t, "who does not enter is ended", func() bool {
+			return s.number(t, `SELECT count(*) FROM guests WHERE user_id = $1 AND ended_ts IS NOT NULL`, g.ID) == 1
+		})
+		refuses(t, g, enter(), "expired")
 	})
 }
 

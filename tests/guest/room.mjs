@@ -27,7 +27,14 @@ const inRoom = (room, rest) => `/_matrix/client/v3/rooms/${encodeURIComponent(ro
 let transactions = 0;
 const send = (who, room, content, type = "m.room.message") => api("PUT", inRoom(room, `send/${type}/t${transactions++}`), content, who.token);
 const history = async (who, room) => (await api("GET", inRoom(room, "messages?dir=b&limit=100"), undefined, who.token)).chunk;
-const link = async (room, options) => (await invite(alice, room, options)).link;
+
+/** An invitation of Alice's. Its link begins with public_base_url, and is opened at the process itself. */
+async function inviteTo(room, options) {
+    const invitation = await invite(alice, room, options);
+    return { ...invitation, link: homeserver + invitation.link.replace(/^https:\/\/chat\.example\.org/, "") };
+}
+
+const link = async (room, options) => (await inviteTo(room, options)).link;
 
 /** A room of Alice's and Bob's. */
 async function createRoom(name, encrypted) {
@@ -391,7 +398,7 @@ test("a guest whose device nobody can write for yet is not in an encrypted room:
     await says(member, "Written as soon as you came");
     await arrives(guest, "Written as soon as you came");
 
-    const { link: address, invitation_id: id } = await invite(alice, room);
+    const { link: address, invitation_id: id } = await inviteTo(room);
     const { page: late, release: goOn } = await opens("Anna Late", address);
     await api("DELETE", `/_roomline/client/v1/invitations/${id}`, undefined, alice.token);
     goOn();

@@ -62,18 +62,20 @@ export async function start(session: Session, events: Events): Promise<Running> 
     };
 }
 
-/** The SDK uploads the keys after the first sync, and does not tell. */
+/** The SDK uploads the keys after the first sync, and tells neither that it has, nor that it can't. */
 async function deviceKnown(client: MatrixClient): Promise<void> {
-    const me = client.getSafeUserId(), device = client.getDeviceId()!;
-    for (let pause = 50; client.clientRunning; pause = Math.min(2 * pause, 2000)) {
+    const me = client.getSafeUserId(), device = client.getDeviceId()!, until = Date.now() + uploadPatience;
+    for (let pause = 50; client.clientRunning && Date.now() < until; pause = Math.min(2 * pause, 2000)) {
         const found = await client.downloadKeysForUsers([me]).catch((error: unknown) => {
             if ((error as { errcode?: string }).errcode !== "M_LIMIT_EXCEEDED") throw error;
         });
         if (found?.device_keys[me]?.[device]) return;
         await new Promise((go) => setTimeout(go, pause));
     }
-    throw new Error("the client was stopped");
+    throw new Error("this device's keys are not at the server");
 }
+
+const uploadPatience = 60_000; // ms
 
 const clocks = 2000; // ms by which the browser's may be behind the server's
 
